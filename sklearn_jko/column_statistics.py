@@ -1,0 +1,61 @@
+"""Column statistics that neither overflow nor cancel."""
+
+import numpy as np
+
+__all__ = ["bounded", "mean_and_scale", "median_and_spread"]
+
+LARGEST = 1e300
+
+# Half-widths of a central range in probability, and the width of that range for a normal column of
+# unit deviation.
+CENTRAL_RANGES = ((0.25, 1.3490), (0.05, 3.2897), (0.005, 5.1517), (0.0, 6.0))
+
+
+def bounded(values):
+    """Clip to +-1e300, which keeps a matrix product of the result finite."""
+    return np.clip(values, -LARGEST, LARGEST)
+
+
+def mean_and_scale(X):
+    """Mean and standard deviation per column; a constant column has scale 1.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), n >= 1, finite
+
+    Returns
+    -------
+    mean, scale : ndarrays of shape (d,)
+    """
+    # Deviations from a value inside the column, in units of the largest: no squares of 1e-200, no
+    # digits lost to 1e9.
+    centre = np.median(X, axis=0)
+    deviation = X - centre
+    unit = np.abs(deviation).max(axis=0)
+    unit[unit == 0] = 1.0
+    deviation /= unit
+    mean, scale = deviation.mean(axis=0), deviation.std(axis=0) * unit
+    return centre + unit * mean, np.where(scale > 0, scale, 1.0)
+
+
+def median_and_spread(X):
+    """Median per column, and its inner half's width in that of a standard normal.
+
+    Where more than half of a column is one value, a wider range stands in; a constant column has
+    spread 1.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), n >= 1, finite
+
+    Returns
+    -------
+    median, spread : ndarrays of shape (d,)
+    """
+    spread = np.zeros(X.shape[1])
+    for tail, normal_width in CENTRAL_RANGES:
+        if np.all(spread > 0):
+            break
+        low, high = np.quantile(X, [tail, 1 - tail], axis=0)
+        spread = np.where(spread > 0, spread, (high - low) / normal_width)
+    return np.median(X, axis=0), np.where(spread > 0, spread, 1.0)

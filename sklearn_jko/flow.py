@@ -1,0 +1,116 @@
+"""Invertible flow made of JKO blocks."""
+
+import torch
+from torch import nn
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import exact_divergence_for
+from sklearn_jko.solvers import SOLVERS, Field
+
+__all__ = ["JKOBlock", "JKOFlow"]
+
+
+class JKOBlock(nn.Module):
+    """One neural ODE x' = f(t, x) over [t0, t1]: one JKO step.
+
+    Parameters
+    ----------
+    velocity : nn.Module
+        Velocity field f, see `sklearn_jko.velocities`.
+    t0, t1 : float
+        Interval of time; halving it gives two blocks that share the parent's network.
+    """
+
+    def __init__(self, velocity, t0=0.0, t1=1.0):
+        super().__init__()
+        self.velocity = velocity
+        self.t0 = t0
+        self.t1 = t1
+
+    def forward(self, x, solver, n_steps, divergence=None, noise=None):
+        """Push rows from data to noise.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+        solver : callable
+            One of `sklearn_jko.solvers.SOLVERS`.
+        n_steps : int
+        divergence : callable, optional
+            One of `sklearn_jko.divergence.DIVERGENCES`; None computes none.
+        noise : Tensor of shape (n, d), optional
+            Fixed noise of a stochastic divergence.
+
+        Returns
+        -------
+        y : Tensor of shape (n, d)
+        log_det : Tensor of shape (n,), or 0.0 without a divergence
+            Integral of the divergence: log |det dy/dx|.
+        """
+        return solver(self._field(divergence, noise), x, self.t0, self.t1, n_steps)
+
+    def inverse(self, y, solver, n_steps):
+        """Pull rows from noise to data by solving backward in time."""
+        return solver(self._field(None, None), y, self.t1, self.t0, n_steps)[0]
+
+    def _field(self, divergence, noise):
+        if divergence is None:
+            return Field(self.velocity, lambda t, x: (self.velocity(t, x), 0.0))
+        return Field(self.velocity, lambda t, x: divergence(self.velocity, t, x, noise))
+
+
+class JKOFlow(nn.Module):
+    """Blocks in a row, from the data to the base density.
+
+    With no block at all it is the base density itself.
+
+    Parameters
+    ----------
+    blocks : iterable of JKOBlock, default=()
+    base : object, default=StandardNormal()
+        Target density, see `sklearn_jko.bases`.
+    solver : str, default="rk4"
+        Name in `sklearn_jko.solvers.SOLVERS`, used for everything below.
+    n_steps : int, default=4
+        Steps of the solver in each block.
+    """
+
+    def __init__(self, blocks=(), base=None, solver="rk4", n_steps=4):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.base = base or StandardNormal()
+        self.solver = solver
+        self.n_steps = n_steps
+
+    def forward(self, x):
+        """Map rows (n, d) to latent rows (n, d), with log |det| (n,), exactly."""
+        log_det = x.new_zeros(len(x))
+        for block in self.blocks:
+            divergence = exact_divergence_for(block.velocity)
+            x, block_log_det = block(x, SOLVERS[self.solver], self.n_steps, divergence)
+            log_det = log_det + block_log_det
+        return x, log_det
+
+    def transform(self, x):
+        """Map rows (n, d) to latent rows without the log-determinant."""
+        for block in self.blocks:
+            x, _ = block(x, SOLVERS[self.solver], self.n_steps)
+        return x
+
+    def inverse(self, z):
+        """Map latent rows (n, d) back to data rows."""
+        for block in reversed(self.blocks):
+            z = block.inverse(z, SOLVERS[self.solver], self.n_steps)
+        return z
+
+    def log_prob(self, x):
+        """Log-density in nats of each row, shape (n,)."""
+        z, log_det = self(x)
+        return self.base.log_prob(z) + log_det
+
+    @torch.no_grad()
+    def sample(self, shape, generator):
+        """Draw rows of the given shape (n, d)."""
+        parameter = next(self.parameters(), torch.empty(0, dtype=torch.float64))
+        z = self.base.sample(shape, generator, dtype=parameter.dtype)
+        return self.inverse(z.to(parameter.device))

@@ -1,0 +1,86 @@
+"""Monotone splines from a sample to a distribution, with no more knots than the sample supports."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from sklearn_jko.scaling._spline import evaluate, spline_through
+
+__all__ = ["fit_spline"]
+
+# Values closer than this count as tied, which bounds the slopes by about 1e7.
+RESOLUTION = 1e-6
+MAX_KNOTS = 60
+MAX_ROUNDS = 12
+# A piece is split where it misses its rows by more than 1.5 standard errors (Kolmogorov's 2 %
+# point). Chosen, like the first knots, by the held-out likelihood of normal, lognormal, uniform,
+# bimodal, Student and peaked samples of 15 to 5,000 rows.
+SIGNIFICANT = 1.5
+MIN_ROWS = 5
+FEW_ROWS = 40
+
+
+def fit_spline(values, score, cdf):
+    """Fit an increasing spline from a sample to a target distribution.
+
+    Starting from five quantiles (three below 40 rows), a knot is added wherever the spline's
+    distribution function misses the sample's by more than chance allows: a normal sample keeps five
+    knots, a narrow peak gets knots at its edges.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), finite, n >= 1
+    score, cdf : callables
+        The target's quantile function and its inverse, both on arrays.
+
+    Returns
+    -------
+    spline : ndarray of shape (3, k)
+        As `_spline.evaluate` takes it.
+    """
+    x, probability = _distribution(values)
+    if len(x) == 1:
+        return spline_through(x + np.array([-1.0, 1.0]), score(probability) + np.array([-1.0, 1.0]))
+    y = score(probability)
+    knots = _first_knots(probability, len(values))
+    for _ in range(MAX_ROUNDS):
+        spline = spline_through(x[knots], y[knots])
+        miss = np.abs(cdf(evaluate(spline, x)[0]) - probability)
+        added = _worst_points(miss, probability, knots, len(values))
+        if not added:
+            break
+        knots = np.union1d(knots, added)
+    return spline_through(x[knots], y[knots])
+
+
+def _distribution(values):
+    """Distinct values, ascending, and the share of rows below each (its own rows count half)."""
+    x, counts = np.unique(np.round(values / RESOLUTION) * RESOLUTION, return_counts=True)
+    probability = (np.cumsum(counts) - counts / 2) / len(values)
+    kept = _thinned(len(x))
+    return x[kept], probability[kept]
+
+
+def _thinned(n, body=8000, tail=500):
+    """At most about `body + 2 tail` of n ranks: all in the tails, evenly spaced between."""
+    ends = np.r_[np.arange(min(tail, n)), np.arange(max(n - tail, 0), n)]
+    return np.union1d(ends, np.linspace(0, n - 1, min(n, body)).astype(int))
+
+
+def _first_knots(probability, n):
+    end = min(1 / 3 / np.sqrt(n), 0.1)
+    body = [0.5] if n < FEW_ROWS else [0.2, 0.5, 0.8]
+    wanted = [end, *body, 1 - end]
+    knots = np.unique(np.searchsorted(probability, wanted).clip(0, len(probability) - 1))
+    return knots if len(knots) > 1 else np.array([0, len(probability) - 1])
+
+
+def _worst_points(miss, probability, knots, n):
+    """The worst-fitted point of every significantly misfitted piece, tails included."""
+    edges = np.union1d(knots, [0, len(miss) - 1])
+    worst = [low + np.argmax(miss[low:high]) for low, high in pairwise(edges)]
+    rows = np.maximum(n * np.diff(probability[edges]), 1)
+    excess = n * miss[worst] / np.sqrt(rows)
+    excess[(rows < MIN_ROWS) | np.isin(worst, knots)] = 0
+    order = np.argsort(-excess)[: MAX_KNOTS - len(knots)]
+    return [worst[i] for i in order if excess[i] > SIGNIFICANT]

@@ -1,0 +1,74 @@
+"""Monotone rational-quadratic splines with linear tails.
+
+A spline is one array of shape (3, k): the knots' abscissae, their ordinates and the slopes there.
+Between knots it is the rational quadratic of Gregory and Delbourgo (1982), as in Durkan et al.,
+"Neural spline flows" (2019): increasing for any positive slopes, with an inverse in closed form.
+"""
+
+import numpy as np
+
+__all__ = ["IDENTITY", "evaluate", "invert", "spline_through"]
+
+IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
+
+
+def spline_through(x, y):
+    """Join increasing points smoothly.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (k,), k >= 2, strictly increasing
+
+    Returns
+    -------
+    spline : ndarray of shape (3, k)
+    """
+    width = np.diff(x)
+    log_secant = np.log(np.diff(y)) - np.log(width)
+    log_slope = np.empty(len(x))
+    log_slope[[0, -1]] = log_secant[[0, -1]]
+    # The geometric mean, weighted like a parabola through three points, stays positive across any
+    # change of slope.
+    left, right = width[:-1], width[1:]
+    log_slope[1:-1] = (right * log_secant[:-1] + left * log_secant[1:]) / (left + right)
+    return np.stack([x, y, np.exp(log_slope)])
+
+
+def evaluate(spline, x):
+    """Value and log-slope of a spline at the points x, both of the shape (n,) of x."""
+    start, slope = spline[0, 0], spline[2]
+    inside = np.clip(x, start, spline[0, -1])
+    x0, width, y0, height, secant, d0, d1 = _pieces(spline, spline[0], inside)
+    t = (inside - x0) / width
+    tt = t * (1 - t)
+    below = secant + (d0 + d1 - 2 * secant) * tt
+    y = y0 + height * (secant * t**2 + d0 * tt) / below
+    derivative = (secant / below) ** 2 * (d1 * t**2 + 2 * secant * tt + d0 * (1 - t) ** 2)
+    outside = x - inside
+    return y + np.where(outside < 0, slope[0], slope[-1]) * outside, np.log(derivative)
+
+
+def invert(spline, y):
+    """The points, of shape (n,), where a spline takes the values y."""
+    start, slope = spline[1, 0], spline[2]
+    inside = np.clip(y, start, spline[1, -1])
+    x0, width, y0, height, secant, d0, d1 = _pieces(spline, spline[1], inside)
+    rise = (inside - y0) / height
+    bend = rise * (d0 + d1 - 2 * secant)
+    a = secant - d0 + bend
+    b = d0 - bend
+    c = -secant * rise
+    t = -2 * c / (b + np.sqrt(np.maximum(b * b - 4 * a * c, 0)))
+    outside = y - inside
+    return x0 + width * t + outside / np.where(outside < 0, slope[0], slope[-1])
+
+
+def _pieces(spline, edges, points):
+    """For each point the x, width, y, height, secant and end slopes of its piece.
+
+    The points are abscissae or ordinates, as `edges` is row 0 or row 1 of the spline.
+    """
+    x, y, slope = spline
+    width, height = np.diff(x), np.diff(y)
+    table = np.stack([x[:-1], width, y[:-1], height, height / width, slope[:-1], slope[1:]])
+    return table[:, np.searchsorted(edges[1:-1], points, side="right")]

@@ -1,0 +1,69 @@
+"""Columns made normal one by one."""
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from sklearn_jko.column_statistics import bounded, median_and_spread
+from sklearn_jko.scaling._knots import fit_spline
+from sklearn_jko.scaling._spline import evaluate, invert
+
+__all__ = ["Marginal"]
+
+# Held-out likelihood is flat between 1 and 3 spreads: normal columns gain from more, Student
+# columns from less.
+LINEAR_RANGE = 2.0
+
+
+class Marginal:
+    """Carry each column to a standard normal by a spline of u = asinh((x - centre) / spread).
+
+    Beyond the outer knots the map is linear in u, so logarithmic in x: a gross outlier stays
+    finite, and in order.
+
+    Attributes
+    ----------
+    centre_, spread_ : ndarrays of shape (d,)
+    splines_ : ndarray of shape (3, k)
+        The columns' splines side by side (see `_spline`).
+    starts_ : ndarray of shape (d + 1,), int
+        Column j's spline is `splines_[:, starts_[j]:starts_[j + 1]]`.
+    """
+
+    def fit(self, X):
+        self.centre_, spread = median_and_spread(X)
+        self.spread_ = LINEAR_RANGE * spread
+        splines = [fit_spline(self._inner(X[:, j], j), ndtri, ndtr) for j in range(X.shape[1])]
+        self.splines_ = np.concatenate(splines, axis=1)
+        self.starts_ = np.cumsum([0] + [spline.shape[1] for spline in splines])
+        return self
+
+    def transform(self, X):
+        Z, log_det = np.empty(X.shape), np.zeros(len(X))
+        for j in range(X.shape[1]):
+            column = np.ascontiguousarray(X[:, j])
+            Z[:, j], log_slope = evaluate(self._spline(j), self._inner(column, j))
+            log_det += log_slope - np.log(np.hypot(column - self.centre_[j], self.spread_[j]))
+        return Z, log_det
+
+    def inverse_transform(self, Z):
+        X = np.empty(Z.shape)
+        for j in range(Z.shape[1]):
+            inner = invert(self._spline(j), np.ascontiguousarray(Z[:, j]))
+            with np.errstate(over="ignore"):
+                outer = self.spread_[j] * np.sinh(np.clip(inner, -709.0, 709.0))
+                X[:, j] = bounded(self.centre_[j] + outer)
+        return X
+
+    def _spline(self, j):
+        return self.splines_[:, self.starts_[j] : self.starts_[j + 1]]
+
+    def _inner(self, column, j):
+        deviation, spread = column - self.centre_[j], self.spread_[j]
+        with np.errstate(over="ignore"):
+            inner = np.arcsinh(deviation / spread)
+        # The quotient overflows before its logarithm does.
+        far = ~np.isfinite(inner)
+        inner[far] = np.copysign(
+            np.log(np.abs(deviation[far])) - np.log(spread / 2), deviation[far]
+        )
+        return inner

@@ -1,0 +1,30 @@
+"""Centred columns of unit variance."""
+
+import numpy as np
+
+from sklearn_jko.column_statistics import bounded, mean_and_scale
+
+__all__ = ["Standard"]
+
+
+class Standard:
+    """Subtract each column's mean and divide by its standard deviation.
+
+    Attributes
+    ----------
+    mean_, scale_ : ndarrays of shape (d,)
+        A constant column has scale 1.
+    """
+
+    def fit(self, X):
+        self.mean_, self.scale_ = mean_and_scale(X)
+        return self
+
+    def transform(self, X):
+        with np.errstate(over="ignore"):
+            Z = bounded((X - self.mean_) / self.scale_)
+        return Z, np.full(len(X), -np.log(self.scale_).sum())
+
+    def inverse_transform(self, Z):
+        with np.errstate(over="ignore"):
+            return bounded(Z * self.scale_ + self.mean_)

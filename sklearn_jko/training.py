@@ -1,0 +1,383 @@
+"""Block-wise training of a flow."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import (
+    NOISY_DIVERGENCES,
+    divergence_for_training,
+    exact_divergence_for,
+)
+from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.objective import JKOTerms, jko_terms
+from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.stopping import has_settled
+from sklearn_jko.velocities import VELOCITIES
+
+__all__ = [
+    "BlockRecord",
+    "Rows",
+    "TrainingOptions",
+    "push_forward",
+    "row_nll",
+    "train_block",
+    "train_flow",
+]
+
+EVALUATIONS_PER_BLOCK = 20
+WARMUP_SHARE = 0.1
+COOLDOWN_SHARE = 0.4
+MAX_GRADIENT_NORM = 1.0
+# A block is not believed whose solver moves the held-out mean by more than this, in nats, when
+# its steps are doubled.
+HONEST_GAP = 1e-2
+MAX_SOLVER_STEPS = 32
+MIN_GAIN = 1e-3
+MAX_DROPPED = 2
+# After a block that overfits, the next one is held back harder.
+WEIGHT_DECAY_GROWTH = 4.0
+MAX_WEIGHT_DECAY = 10.0
+CHUNK = 16_384
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What training needs to know; `JKOFlowDensity` documents each for the user."""
+
+    step_size: Callable[[int], float]
+    velocity: str = "mlp"
+    hidden_layer_sizes: tuple = (128, 128)
+    max_blocks: int = 8
+    tol: float = 1e-2
+    max_iter: int = 400
+    batch_size: int = 1000
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.3
+    solver: str = "rk4"
+    solver_steps: int = 1
+    divergence: str = "auto"
+    patience: int = 3
+
+
+class Rows(NamedTuple):
+    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
+
+    x: torch.Tensor
+    log_det: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What happened while one block was trained; all likelihoods in nats per row.
+
+    Attributes
+    ----------
+    h : float
+        Step size of equation (8); infinite for the free block.
+    potential, log_det, transport : float
+        Terms of equation (8) on the last training batch.
+    movement : float
+        E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
+    validation_nll : float
+        Mean negative log-density of the held-out rows after this block, with twice the solver
+        steps of training.
+    solver_error : float
+        Change of that mean between the solver steps of training and twice as many.
+    solver_steps : int
+    n_iter : int
+        Optimiser steps.
+    seconds : float
+    kept : bool
+        False where the block did not lower the held-out mean and was dropped.
+    overfits : bool
+        Whether the held-out rows got worse during training.
+    """
+
+    h: float
+    potential: float
+    log_det: float
+    transport: float
+    movement: float
+    validation_nll: float
+    solver_error: float
+    solver_steps: int
+    n_iter: int
+    seconds: float
+    kept: bool
+    overfits: bool
+
+
+def train_flow(x, held_out, options, generator, deadline=math.inf):
+    """Train block after block, each on rows pushed through those before it.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Scaled training rows, float32.
+    held_out : Rows
+        Rows that judge the blocks, with the scaler's log |det|. Where there are none no block
+        is trained.
+    options : TrainingOptions
+    generator : torch.Generator
+        On the rows' device.
+    deadline : float
+        Time by `time.monotonic` at which training must end.
+
+    Returns
+    -------
+    flow : JKOFlow
+    history : list of BlockRecord
+    """
+    flow, history = JKOFlow(), []
+    velocity, last = None, len(held_out.x) == 0 or options.max_blocks == 0
+    while not last:
+        k = len(history)
+        last = k == options.max_blocks - 1 or (k > 0 and has_settled(history[-1], options.tol))
+        h = math.inf if last and k > 0 else options.step_size(k)
+        block = JKOBlock(_next_velocity(velocity, x, options, generator))
+        seconds = _share_of_time(deadline, k, options.max_blocks)
+        record = train_block(block, h, x, held_out, options, generator, seconds)
+        history.append(record)
+        if record.kept:
+            velocity = block.velocity
+            flow.blocks.append(block)
+            x = push_forward(block, Rows(x, 0.0), 2 * record.solver_steps).x
+            held_out = push_forward(block, held_out, 4 * record.solver_steps)
+        last = last or _has_stalled(history) or time.monotonic() >= deadline
+        options = _adapted(options, record)
+    return flow.eval().requires_grad_(False), history
+
+
+def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
+    """Train one block on objective (8), in place, and leave it at its best honest weights.
+
+    Parameters
+    ----------
+    block : JKOBlock
+    h : float
+        Step size.
+    x : Tensor of shape (n, d)
+        Training rows, pushed through the blocks before.
+    held_out : Rows
+        The same for the held-out rows.
+    options, generator
+        As in `train_flow`.
+    seconds : float
+        Time the training may take.
+
+    Returns
+    -------
+    record : BlockRecord
+    """
+    start = time.monotonic()
+    training = _BlockTraining(block, h, StandardNormal(), held_out, options)
+    for rows in _batches(len(x), options.batch_size, generator):
+        training.step(x[rows], generator)
+        if training.n_iter % training.period == 0 or training.finished:
+            training.evaluate()
+            training.use_time(time.monotonic() - start, seconds)
+        if training.finished:
+            return training.record(time.monotonic() - start)
+
+
+def push_forward(block, rows, n_steps):
+    """Push rows through a trained block, exactly and in chunks of bounded memory."""
+    divergence = exact_divergence_for(block.velocity)
+    with torch.no_grad():
+        parts = [block(x, SOLVERS["rk4"], n_steps, divergence) for x in rows.x.split(CHUNK)]
+    x, log_det = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Rows(x, rows.log_det + log_det)
+
+
+def row_nll(base, rows):
+    """Negative log-density in nats of each row, shape (n,)."""
+    return -(base.log_prob(rows.x) + rows.log_det)
+
+
+class _BlockTraining:
+    """State of the training of one block.
+
+    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
+    the plateau, a shorter cool-down starts from the best weights.
+    """
+
+    def __init__(self, block, h, base, held_out, options):
+        self.block, self.h, self.base, self.held_out = block, h, base, held_out
+        self.options = options
+        self.divergence = divergence_for_training(options.divergence, block.velocity)
+        self.solver_steps = options.solver_steps
+        self.n_iter, self.n_bad, self.overfits = 0, 0, False
+        self.period = max(options.max_iter // EVALUATIONS_PER_BLOCK, 1)
+        self._set_end(options.max_iter)
+        self.nll_before = row_nll(base, held_out)
+        self.best_nll, self.best_gap = self.nll_before, 0.0
+        self.best_weights = copy.deepcopy(block.state_dict())
+        self._new_optimizer()
+
+    @property
+    def finished(self):
+        return self.n_iter >= self.end
+
+    @property
+    def cools_down(self):
+        return self.n_iter >= self.cooldown_start
+
+    def step(self, x, generator):
+        """Take one optimiser step on a batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        noise = _noise(self.divergence, x, generator)
+        solver = SOLVERS[self.options.solver]
+        y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
+        terms = jko_terms(self.base, x, y, log_det, self.h)
+        self.optimizer.zero_grad()
+        terms.total.backward()
+        torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self.terms = [term.detach() for term in terms]
+        self.n_iter += 1
+
+    def evaluate(self):
+        """Judge the weights on the held-out rows; keep them, or turn back."""
+        nll, gap = self._held_out_nll()
+        if not abs(gap) <= HONEST_GAP:  # also where it is not a number
+            self._turn_back()
+        elif nll.mean() < self.best_nll.mean() - 1e-4:
+            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
+            self.best_weights = copy.deepcopy(self.block.state_dict())
+        else:
+            self.n_bad += 1
+        if self.n_bad >= self.options.patience and self.n_iter > self.options.max_iter // 5:
+            self._end_plateau()
+
+    def use_time(self, elapsed, available):
+        """Move the end of training to where the time available will be over."""
+        if not self.overfits and math.isfinite(available):
+            affordable = int(self.n_iter * available / max(elapsed, 1e-9))
+            self._set_end(max(min(self.options.max_iter, affordable), self.n_iter))
+
+    def record(self, seconds):
+        """Restore the best weights and report."""
+        self.block.load_state_dict(self.best_weights)
+        gain = self.nll_before - self.best_nll
+        kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
+        with torch.no_grad():
+            y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
+        movement = (y - self.held_out.x).square().sum() / y.square().sum()
+        return BlockRecord(
+            h=self.h,
+            **dict(zip(JKOTerms._fields, map(float, self.terms), strict=True)),
+            movement=float(movement),
+            validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
+            solver_error=float(self.best_gap),
+            solver_steps=self.solver_steps,
+            n_iter=self.n_iter,
+            seconds=seconds,
+            kept=kept,
+            overfits=self.overfits,
+        )
+
+    def _learning_rate(self):
+        warmup = (self.n_iter + 1) / (WARMUP_SHARE * self.options.max_iter + 1)
+        cooldown = (self.end - self.n_iter) / max(self.end - self.cooldown_start, 1)
+        return self.options.learning_rate * min(warmup, cooldown, 1.0)
+
+    @torch.no_grad()
+    def _held_out_nll(self):
+        """Negative log-density of each row at twice the steps, and how the mean changed."""
+        coarse, fine = (self._nll(n) for n in (self.solver_steps, 2 * self.solver_steps))
+        return fine, float(fine.mean() - coarse.mean())
+
+    def _nll(self, n_steps):
+        divergence = exact_divergence_for(self.block.velocity)
+        solver = SOLVERS[self.options.solver]
+        y, log_det = self.block(self.held_out.x, solver, n_steps, divergence)
+        return row_nll(self.base, Rows(y, self.held_out.log_det + log_det))
+
+    def _turn_back(self):
+        """Go on from the last honest weights with a finer solver."""
+        self.block.load_state_dict(self.best_weights)
+        self._new_optimizer()
+        if self.solver_steps < MAX_SOLVER_STEPS:
+            self.solver_steps *= 2
+        else:
+            self.end = self.n_iter
+
+    def _end_plateau(self):
+        self.n_bad = 0
+        if self.overfits:
+            self.end = self.n_iter
+        elif not self.cools_down:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
+            self.overfits = True
+            self.cooldown_start = self.n_iter
+            self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
+
+    def _set_end(self, end):
+        self.end = end
+        self.cooldown_start = end - int(COOLDOWN_SHARE * end)
+
+    def _new_optimizer(self):
+        self.optimizer = torch.optim.AdamW(
+            self.block.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+
+
+def _next_velocity(previous, x, options, generator):
+    """A velocity that starts where the previous block's ended, or a fresh one."""
+    velocity = VELOCITIES[options.velocity](x.shape[1], options.hidden_layer_sizes, generator)
+    if previous is not None:
+        velocity.load_state_dict(previous.state_dict())
+    return velocity.to(x.device)
+
+
+def _batches(n, batch_size, generator):
+    """Endless minibatches of row numbers, every epoch in a new order."""
+    batch_size = min(batch_size, n)
+    while True:
+        order = torch.randperm(n, generator=generator, device=generator.device)
+        yield from order[: n - n % batch_size].split(batch_size)
+
+
+def _noise(divergence, x, generator):
+    """Random signs for a stochastic divergence, fixed over one solve."""
+    if divergence not in NOISY_DIVERGENCES:
+        return None
+    bits = torch.randint(2, x.shape, generator=generator, device=x.device)
+    return 2.0 * bits.to(x.dtype) - 1.0
+
+
+def _adapted(options, record):
+    """Options of the next block: gentler after overfitting, a solver no finer than needed."""
+    weight_decay = options.weight_decay
+    if record.overfits:
+        weight_decay = min(WEIGHT_DECAY_GROWTH * weight_decay, max(MAX_WEIGHT_DECAY, weight_decay))
+    return replace(
+        options, weight_decay=weight_decay, solver_steps=max(1, record.solver_steps // 2)
+    )
+
+
+def _share_of_time(deadline, n_trained, max_blocks):
+    """Seconds for the next block: the first three share the time, later ones take what is left."""
+    remaining = max(deadline - time.monotonic(), 0.0)
+    return remaining / max(min(3, max_blocks) - n_trained, 1)
+
+
+def _has_stalled(history):
+    return len(history) >= MAX_DROPPED and not any(r.kept for r in history[-MAX_DROPPED:])
+
+
+def _standard_error(values):
+    return values.std() / math.sqrt(len(values)) if len(values) > 1 else math.inf
