@@ -75,7 +75,8 @@ def test_far_rows_stay_finite(name):
     directions = np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, -1.0], [0.0, 0.0, 1.0]])
     far = [X.mean(axis=0) + size * X.std(axis=0) * directions for size in (1e3, 1e6)]
     Z, log_det = scaler.transform(np.r_[*far, 1e300 * directions, 1e-300 * directions])
-    assert np.isfinite(Z).all() and np.isfinite(log_det).all()
+    assert np.isfinite(Z).all()
+    assert np.isfinite(log_det).all()
     for size in (1e2, 1e4, 1e300):
         assert np.isfinite(scaler.inverse_transform(size * directions)).all()
 
@@ -105,7 +106,8 @@ def test_marginal_is_finite_and_ordered_where_quotients_overflow():
     X = 1e-20 * np.random.default_rng(0).normal(size=(200, 1))
     ladder = np.array([-1e300, -1e290, -1e-300, 1e-300, 1e290, 1e300])[:, None]
     Z, log_det = make_scaler("marginal").fit(X).transform(ladder)
-    assert np.isfinite(Z).all() and np.isfinite(log_det).all()
+    assert np.isfinite(Z).all()
+    assert np.isfinite(log_det).all()
     assert np.all(np.diff(Z[[0, 1, 2, 4, 5], 0]) > 0)
 
 
@@ -127,7 +129,8 @@ def test_degenerate_samples(name, X):
     scaler = make_scaler(name).fit(X)
     rows = np.r_[X, X + 0.3, np.zeros((1, X.shape[1]))]
     Z, log_det = scaler.transform(rows)
-    assert np.isfinite(Z).all() and np.isfinite(log_det).all()
+    assert np.isfinite(Z).all()
+    assert np.isfinite(log_det).all()
     np.testing.assert_allclose(scaler.inverse_transform(Z), rows, rtol=1e-8, atol=1e-7)
 
 
@@ -138,7 +141,8 @@ def test_gross_outlier_in_the_sample(name, outlier):
     X[5, 1] = outlier
     scaler = make_scaler(name).fit(X)
     Z, log_det = scaler.transform(X)
-    assert np.isfinite(Z).all() and np.isfinite(log_det).all()
+    assert np.isfinite(Z).all()
+    assert np.isfinite(log_det).all()
     assert np.isfinite(scaler.inverse_transform(Z)).all()
 
 
@@ -157,7 +161,8 @@ def test_single_column(name):
     X = skewed_rows()[:, 1:2]
     scaler = make_scaler(name).fit(X)
     Z, log_det = scaler.transform(X)
-    assert Z.shape == X.shape and log_det.shape == (len(X),)
+    assert Z.shape == X.shape
+    assert log_det.shape == (len(X),)
     np.testing.assert_allclose(scaler.inverse_transform(Z), X, rtol=1e-9)
 
 

@@ -1,5 +1,6 @@
 """Multilayer perceptron velocity fields."""
 
+import itertools
 import math
 
 import torch
@@ -32,7 +33,7 @@ class MLPVelocity(nn.Module):
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.time_weights = nn.ParameterList()
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in itertools.pairwise(widths):
             scale = 1 / math.sqrt(n_in)
             self.weights.append(_uniform((n_out, n_in), math.sqrt(3) * scale, generator))
             self.biases.append(_uniform((n_out,), scale, generator))
@@ -47,8 +48,7 @@ class MLPVelocity(nn.Module):
 
     def forward(self, t, x):
         """Velocity at time ``t`` (a float) of the rows ``x``, both of shape (n, d)."""
-        for activation in self._activations(t, x):
-            pass
+        *_, activation = self._activations(t, x)
         return torch.addmm(self.out_bias, activation, self.out_weight.T)
 
     def forward_and_trace(self, t, x):
