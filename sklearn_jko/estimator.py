@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sklearn_jko.diagnostics import calibrate_steps, inversion_error
+from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.resolution import blur, noise_widths
@@ -36,8 +36,9 @@ CHUNK = 8192
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
 MAX_ITER, MAX_ITER_TIMED = 400, 10_000
-# Weight decay by the number of rows, where it served twelve data sets of 400 to 10,000 rows.
-DECAY_ROWS, MAX_AUTO_DECAY = 2500, 3.0
+# Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
+# rows and 2 to 21 columns.
+DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 MAX_MEASURED_ROWS = 1000
 
 
@@ -81,7 +82,7 @@ class JKOFlowDensity(
     learning_rate_init : float, default=0.005
         Peak learning rate of AdamW.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay of AdamW. "auto" falls with the number of rows.
+        Decoupled weight decay of AdamW. "auto" is proportional to columns over rows.
     solver : {"rk4", "midpoint", "dopri5"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores always use "rk4".
@@ -94,7 +95,7 @@ class JKOFlowDensity(
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
         Copies of a row stay together.
-    n_iter_no_change : int, default=3
+    n_iter_no_change : int, default=5
         Evaluations without improvement, of 20 in a block, after which its training winds up.
     max_time : float or None, default=None
         Seconds that `fit` may take, approximately. Results then depend on the machine.
@@ -194,7 +195,7 @@ class JKOFlowDensity(
         divergence="auto",
         solver_tol=1e-3,
         validation_fraction=0.1,
-        n_iter_no_change=3,
+        n_iter_no_change=5,
         max_time=None,
         device="auto",
         random_state=None,
@@ -252,7 +253,8 @@ class JKOFlowDensity(
         options = self._training_options(len(train), X.shape[1])
         self.scaling_ = self.scaling
         if self.scaling == "auto":
-            self.scaling_ = choose_scaling(train, held_out, options, seed, device)
+            max_time = self.max_time or math.inf
+            self.scaling_ = choose_scaling(train, held_out, options, seed, device, max_time)
         self.scaler_ = make_scaler(self.scaling_).fit(train)
         rows, judges = (as_rows(self.scaler_, part, device) for part in (train, held_out))
         deadline = start + (self.max_time or math.inf)
@@ -386,6 +388,10 @@ class JKOFlowDensity(
         hidden = self.hidden_layer_sizes
         if hidden == "auto":
             hidden = _auto_hidden_layer_sizes(n, d)
+        if not all(isinstance(width, Integral) and width > 0 for width in hidden):
+            raise ValueError(
+                f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}."
+            )
         max_iter = self.max_iter
         if max_iter == "auto":
             max_iter = MAX_ITER if self.max_time is None else MAX_ITER_TIMED
@@ -404,7 +410,7 @@ class JKOFlowDensity(
             batch_size=512 if self.batch_size == "auto" else self.batch_size,
             learning_rate=self.learning_rate_init,
             weight_decay=(
-                min(DECAY_ROWS / n, MAX_AUTO_DECAY)
+                min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
                 if self.weight_decay == "auto"
                 else self.weight_decay
             ),
@@ -430,8 +436,7 @@ class JKOFlowDensity(
     def _measure_errors(self, held_out):
         Z, _ = self.scaler_.transform(held_out[:MAX_MEASURED_ROWS])
         x = torch.from_numpy(Z)
-        self.flow_.n_steps, self.solver_error_ = calibrate_steps(self.flow_, x, self.solver_tol)
-        self.inversion_error_ = inversion_error(self.flow_, x)
+        self.solver_error_, self.inversion_error_ = calibrate_steps(self.flow_, x, self.solver_tol)
 
 
 def _auto_hidden_layer_sizes(n, d):

@@ -41,8 +41,12 @@ def held_out_mask(X, fraction, seed):
 def _hash_rows(X, seed):
     """64-bit hash of each row's values."""
     bits = (X + 0.0).view(np.uint64)  # -0.0 becomes 0.0, its equal
-    multipliers = np.random.default_rng(seed).integers(2**63, size=X.shape[1], dtype=np.uint64)
-    total = ((bits ^ (bits >> np.uint64(32))) * (2 * multipliers + 1)).sum(axis=1, dtype=np.uint64)
+    # The last number is added, or a row of zeros would hash to zero whatever the seed.
+    *multipliers, offset = np.random.default_rng(seed).integers(
+        2**63, size=X.shape[1] + 1, dtype=np.uint64
+    )
+    odd = 2 * np.array(multipliers) + 1
+    total = ((bits ^ (bits >> np.uint64(32))) * odd).sum(axis=1, dtype=np.uint64) + offset
     total ^= total >> np.uint64(31)
     total *= np.uint64(0x9E3779B97F4A7C15)
     return total ^ (total >> np.uint64(29))

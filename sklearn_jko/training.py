@@ -35,6 +35,7 @@ EVALUATIONS_PER_BLOCK = 20
 WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
 MAX_GRADIENT_NORM = 1.0
+CLOCK_PERIOD = 5
 # A block is not believed whose solver moves the held-out mean by more than this, in nats, when
 # its steps are doubled.
 HONEST_GAP = 1e-2
@@ -45,6 +46,9 @@ MAX_DROPPED = 2
 WEIGHT_DECAY_GROWTH = 4.0
 MAX_WEIGHT_DECAY = 10.0
 CHUNK = 16_384
+# Fewer rows than this are repeated with noise, in scaled units.
+MIN_ROWS = 4000
+JITTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,13 @@ class TrainingOptions:
     max_blocks: int = 8
     tol: float = 1e-2
     max_iter: int = 400
-    batch_size: int = 1000
+    batch_size: int = 512
     learning_rate: float = 5e-3
     weight_decay: float = 0.3
     solver: str = "rk4"
     solver_steps: int = 1
     divergence: str = "auto"
-    patience: int = 3
+    patience: int = 5
 
 
 class Rows(NamedTuple):
@@ -136,6 +140,7 @@ def train_flow(x, held_out, options, generator, deadline=math.inf):
     history : list of BlockRecord
     """
     flow, history = JKOFlow(), []
+    x = _jittered(x, generator)
     velocity, last = None, len(held_out.x) == 0 or options.max_blocks == 0
     while not last:
         k = len(history)
@@ -180,9 +185,10 @@ def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
     training = _BlockTraining(block, h, StandardNormal(), held_out, options)
     for rows in _batches(len(x), options.batch_size, generator):
         training.step(x[rows], generator)
+        if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
+            training.keep_to(seconds, time.monotonic() - start)
         if training.n_iter % training.period == 0 or training.finished:
             training.evaluate()
-            training.use_time(time.monotonic() - start, seconds)
         if training.finished:
             return training.record(time.monotonic() - start)
 
@@ -214,9 +220,9 @@ class _BlockTraining:
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_bad, self.overfits = 0, 0, False
-        self.period = max(options.max_iter // EVALUATIONS_PER_BLOCK, 1)
-        self._set_end(options.max_iter)
-        self.nll_before = row_nll(base, held_out)
+        self._plan(options.max_iter)
+        self.ceiling = math.inf
+        self.nll_before = self._judged(row_nll(base, held_out))
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.best_weights = copy.deepcopy(block.state_dict())
         self._new_optimizer()
@@ -248,26 +254,28 @@ class _BlockTraining:
         """Judge the weights on the held-out rows; keep them, or turn back."""
         nll, gap = self._held_out_nll()
         if not abs(gap) <= HONEST_GAP:  # also where it is not a number
-            self._turn_back()
+            self._refine(gap)
         elif nll.mean() < self.best_nll.mean() - 1e-4:
             self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
             self.best_weights = copy.deepcopy(self.block.state_dict())
         else:
             self.n_bad += 1
-        if self.n_bad >= self.options.patience and self.n_iter > self.options.max_iter // 5:
+        if self.n_bad >= self.options.patience and self.n_iter > 2 * self.warmup:
             self._end_plateau()
 
-    def use_time(self, elapsed, available):
-        """Move the end of training to where the time available will be over."""
-        if not self.overfits and math.isfinite(available):
-            affordable = int(self.n_iter * available / max(elapsed, 1e-9))
-            self._set_end(max(min(self.options.max_iter, affordable), self.n_iter))
+    def keep_to(self, seconds, elapsed):
+        """Plan again, so that training ends when its time does."""
+        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
+        if elapsed >= seconds:
+            self.end = self.n_iter
+        elif not self.overfits:
+            self._plan(max(min(self.options.max_iter, affordable), self.n_iter + 1))
 
     def record(self, seconds):
         """Restore the best weights and report."""
         self.block.load_state_dict(self.best_weights)
         gain = self.nll_before - self.best_nll
-        kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
+        kept = bool(gain.mean() > max(MIN_GAIN, 2 * _standard_error(gain)))
         with torch.no_grad():
             y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
         movement = (y - self.held_out.x).square().sum() / y.square().sum()
@@ -285,7 +293,7 @@ class _BlockTraining:
         )
 
     def _learning_rate(self):
-        warmup = (self.n_iter + 1) / (WARMUP_SHARE * self.options.max_iter + 1)
+        warmup = (self.n_iter + 1) / (self.warmup + 1)
         cooldown = (self.end - self.n_iter) / max(self.end - self.cooldown_start, 1)
         return self.options.learning_rate * min(warmup, cooldown, 1.0)
 
@@ -299,12 +307,20 @@ class _BlockTraining:
         divergence = exact_divergence_for(self.block.velocity)
         solver = SOLVERS[self.options.solver]
         y, log_det = self.block(self.held_out.x, solver, n_steps, divergence)
-        return row_nll(self.base, Rows(y, self.held_out.log_det + log_det))
+        return self._judged(row_nll(self.base, Rows(y, self.held_out.log_det + log_det)))
 
-    def _turn_back(self):
-        """Go on from the last honest weights with a finer solver."""
-        self.block.load_state_dict(self.best_weights)
-        self._new_optimizer()
+    def _judged(self, nll):
+        """Bound the say of single rows: a gross outlier must not decide for all the others."""
+        if math.isinf(self.ceiling):
+            median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
+            self.ceiling = median + 20 * (high - median + 1)
+        return nll.clamp(max=self.ceiling)
+
+    def _refine(self, gap):
+        """Go on with a finer solver; from the last honest weights where the error was large."""
+        if not abs(gap) <= 10 * HONEST_GAP:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
         if self.solver_steps < MAX_SOLVER_STEPS:
             self.solver_steps *= 2
         else:
@@ -321,9 +337,11 @@ class _BlockTraining:
             self.cooldown_start = self.n_iter
             self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
 
-    def _set_end(self, end):
+    def _plan(self, end):
         self.end = end
+        self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)
+        self.period = max(end // EVALUATIONS_PER_BLOCK, 1)
 
     def _new_optimizer(self):
         self.optimizer = torch.optim.AdamW(
@@ -341,6 +359,15 @@ def _next_velocity(previous, x, options, generator):
     if previous is not None:
         velocity.load_state_dict(previous.state_dict())
     return velocity.to(x.device)
+
+
+def _jittered(x, generator):
+    """Copies of few rows with a little noise, which keep the first blocks from memorising them."""
+    copies = MIN_ROWS // max(len(x), 1)
+    if copies < 2:
+        return x
+    x = x.repeat(copies, 1)
+    return x + JITTER * torch.randn(x.shape, generator=generator, device=x.device)
 
 
 def _batches(n, batch_size, generator):

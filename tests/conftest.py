@@ -1,0 +1,28 @@
+"""Small data and small fitted models, shared."""
+
+import numpy as np
+import pytest
+
+from sklearn_jko import JKOFlowDensity
+
+SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 60, "max_blocks": 3, "random_state": 0}
+
+
+def two_moons(n, seed):
+    """Rows on two noisy half circles, in units far from 1."""
+    rng = np.random.default_rng(seed)
+    angle, side = rng.uniform(0, np.pi, n), rng.integers(2, size=n)
+    X = np.c_[np.cos(angle) + side, (1 - 2 * side) * (np.sin(angle) - 0.25)]
+    return (X + 0.1 * rng.normal(size=X.shape)) * [3.0, 0.02] + [1e3, -5.0]
+
+
+@pytest.fixture(scope="session")
+def moons():
+    """800 training rows and 400 test rows."""
+    return two_moons(800, 0), two_moons(400, 1)
+
+
+@pytest.fixture(scope="session")
+def fitted(moons):
+    """A small flow fitted to the moons."""
+    return JKOFlowDensity(scaling="whiten", **SMALL).fit(moons[0])

@@ -1,0 +1,266 @@
+"""The estimator as its users meet it."""
+
+import copy
+import io
+import math
+import pickle
+import time
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SMALL, two_moons
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_jko import JKOFlowDensity
+
+
+def with_n_steps(model, n_steps):
+    model = copy.deepcopy(model)
+    model.flow_.n_steps = n_steps
+    return model
+
+
+def test_flow_beats_the_mixture_of_its_size_on_moons(moons, fitted):
+    train, test = moons
+    gaussian = GaussianMixture(1).fit(train).score(test)
+    assert fitted.n_blocks_ > 0
+    assert fitted.score_samples(test).mean() > gaussian + 0.15
+
+
+def test_density_integrates_to_one_in_the_units_of_the_data(moons, fitted):
+    low, high = moons[0].min(axis=0), moons[0].max(axis=0)
+    margin = 0.4 * (high - low)
+    axes = [np.linspace(a, b, 300) for a, b in zip(low - margin, high + margin, strict=True)]
+    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    assert np.exp(fitted.score_samples(grid)).sum() * cell == pytest.approx(1, abs=0.01)
+
+
+def test_scores_stand_when_the_solver_steps_are_doubled(moons, fitted):
+    n_steps = fitted.flow_.n_steps
+    scores, *finer = (
+        with_n_steps(fitted, factor * n_steps).score_samples(moons[0]) for factor in (1, 2, 4)
+    )
+    assert fitted.solver_error_ <= fitted.solver_tol
+    for other in finer:
+        assert abs(other.mean() - scores.mean()) < 1e-4
+        np.testing.assert_allclose(other, scores, atol=20 * fitted.solver_tol)
+
+
+def test_log_density_agrees_with_a_numeric_jacobian_of_transform(moons, fitted):
+    """log p(x) = log N(transform(x)) + log |det d transform / dx|, through the public API."""
+    rows, step = moons[1][:50], 1e-5 * moons[0].std(axis=0)
+    steps = np.diag(step)
+    plus, minus = (
+        np.stack([fitted.transform(rows + sign * steps[j]) for j in range(2)], axis=2)
+        for sign in (1, -1)
+    )
+    log_det = np.linalg.slogdet((plus - minus) / (2 * step)).logabsdet
+    expected = multivariate_normal(np.zeros(2)).logpdf(fitted.transform(rows)) + log_det
+    np.testing.assert_allclose(fitted.score_samples(rows), expected, atol=1e-3)
+
+
+def test_round_trip(moons, fitted):
+    back = fitted.inverse_transform(fitted.transform(moons[1]))
+    error = np.abs(back - moons[1]) / moons[0].std(axis=0)
+    assert np.median(error) < 1e-6
+    assert error.max() < 1e-4
+
+
+def test_score_is_the_total_log_likelihood(moons, fitted):
+    assert fitted.score(moons[1]) == pytest.approx(fitted.score_samples(moons[1]).sum())
+
+
+def test_samples_look_like_the_data(moons, fitted):
+    sample = fitted.sample(4000, random_state=0)
+    scale = moons[0].std(axis=0)
+    np.testing.assert_allclose(sample.mean(0) / scale, moons[0].mean(0) / scale, atol=0.15)
+    np.testing.assert_allclose(np.corrcoef(sample.T), np.corrcoef(moons[0].T), atol=0.1)
+    np.testing.assert_array_equal(sample[:5], fitted.sample(4000, random_state=0)[:5])
+    assert fitted.sample().shape == (1, 2)
+    with pytest.raises(ValueError, match="n_samples must be a positive integer; got 0"):
+        fitted.sample(0)
+
+
+def test_row_scores_the_same_alone_and_among_others(moons, fitted):
+    together = fitted.score_samples(moons[1])
+    alone = [fitted.score_samples(row[None])[0] for row in moons[1][:20]]
+    np.testing.assert_allclose(alone, together[:20], rtol=1e-9)
+
+
+def test_same_seed_gives_the_same_fit_and_leaves_global_states_alone(moons):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (JKOFlowDensity(**SMALL).fit(moons[0]).score_samples(moons[1]) for _ in "ab")
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("dump", [pickle.dump, joblib.dump])
+def test_saved_model_scores_the_same(moons, fitted, dump):
+    file = io.BytesIO()
+    dump(fitted, file)
+    file.seek(0)
+    loaded = (pickle if dump is pickle.dump else joblib).load(file)
+    np.testing.assert_array_equal(loaded.score_samples(moons[1]), fitted.score_samples(moons[1]))
+    assert file.tell() < 2e6
+
+
+def test_grid_search_in_a_pipeline_with_two_workers(moons):
+    pipeline = make_pipeline(StandardScaler(), JKOFlowDensity(**SMALL))
+    grid = {"jkoflowdensity__max_blocks": [0, 2], "jkoflowdensity__scaling": ["standard"]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(moons[0])
+    assert search.best_params_["jkoflowdensity__max_blocks"] == 2
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_cross_val_score_and_clone(moons):
+    model = clone(JKOFlowDensity(scaling="whiten", max_blocks=0))
+    scores = cross_val_score(model, moons[0], cv=3)
+    assert np.isfinite(scores).all()
+
+
+def test_pandas_in_and_out(moons):
+    frame = pd.DataFrame(moons[0], columns=["length", "weight"])
+    model = JKOFlowDensity(scaling="whiten", max_blocks=0).fit(frame).set_output(transform="pandas")
+    latent = model.transform(frame)
+    assert list(model.feature_names_in_) == ["length", "weight"]
+    assert list(latent.columns) == list(model.get_feature_names_out())
+    assert list(latent.columns) == ["jkoflowdensity0", "jkoflowdensity1"]
+
+
+def test_zero_blocks_with_whitening_is_the_gaussian(moons):
+    train, test = moons
+    model = JKOFlowDensity(scaling="whiten", max_blocks=0).fit(train)
+    gaussian = multivariate_normal(train.mean(0), np.cov(train.T, bias=True))
+    np.testing.assert_allclose(model.score_samples(test), gaussian.logpdf(test), atol=0.05)
+
+
+def test_gaussian_rows_stay_gaussian():
+    """On rows that a Gaussian fits, the flow must not lose to it by overfitting."""
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(60, 3)), rng.normal(size=(2000, 3))
+    truth = multivariate_normal(np.zeros(3)).logpdf(test).mean()
+    score = JKOFlowDensity(random_state=0).fit(train).score_samples(test).mean()
+    assert truth - 0.35 < score < truth
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"max_blocks": 1, "step_size": math.inf},
+        {"solver": "midpoint"},
+        {"solver": "dopri5", "max_iter": 10, "max_blocks": 1},
+        {"divergence": "exact", "max_iter": 20},
+        {"divergence": "hutchinson"},
+        {"divergence": "finite_difference"},
+        {"hidden_layer_sizes": (16, 16, 16)},
+        {"hidden_layer_sizes": (32,)},
+        {"hidden_layer_sizes": ()},
+        {"scaling": "none"},
+        {"scaling": "power"},
+        {"scaling": "marginal+whiten+radial"},
+    ],
+    ids=str,
+)
+def test_every_choice_fits_and_beats_its_own_scaling(params):
+    X = two_moons(300, 0) / [3.0, 0.02] - [1e3 / 3, -250]
+    params = {"scaling": "standard", **SMALL, **params}
+    model = JKOFlowDensity(**params).fit(X)
+    plain = JKOFlowDensity(scaling=params["scaling"], max_blocks=0).fit(X)
+    assert model.score(X) >= plain.score(X) - 1e-9 or model.n_blocks_ == 0
+    assert model.solver_error_ <= 1e-3
+
+
+def test_time_budget_is_kept(moons):
+    start = time.monotonic()
+    model = JKOFlowDensity(max_time=2.0, random_state=0).fit(np.tile(moons[0], (3, 1)) + 0.0)
+    assert time.monotonic() - start < 6
+    assert np.isfinite(model.score(moons[1]))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"scaling": "median"}, "'median'"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": "large"}, "hidden_layer_sizes"),
+        ({"max_blocks": -1}, "max_blocks"),
+        ({"step_size": 0.0}, "step_size"),
+        ({"step_growth": 0.5}, "step_growth"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"learning_rate_init": -1.0}, "learning_rate_init"),
+        ({"solver": "euler"}, "solver"),
+        ({"divergence": "none"}, "divergence"),
+        ({"divergence": "analytic", "hidden_layer_sizes": (8, 8, 8)}, "analytic"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+    ids=str,
+)
+def test_bad_parameter_is_named(moons, params, message):
+    with pytest.raises(ValueError, match=message):
+        JKOFlowDensity(**params).fit(moons[0])
+
+
+def test_unfitted_and_wrong_width(fitted):
+    with pytest.raises(ValueError, match="3 features"):
+        fitted.score_samples(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="3 columns"):
+        fitted.inverse_transform(np.zeros((2, 3)))
+
+
+DEGENERATE = {
+    "constant": (lambda rng: np.c_[rng.normal(size=(90, 2)), np.full(90, 7.0)], [2]),
+    "all constant": (lambda rng: np.full((40, 2), 3.0), [0, 1]),
+    "copied column": (lambda rng: np.repeat(rng.normal(size=(90, 2)), [1, 2], axis=1), [1, 2]),
+    "sum": (lambda rng: rng.normal(size=(90, 3)) @ [[1, 0, 1], [0, 1, 1], [0, 0, 0]], [0, 1, 2]),
+    "copied rows": (lambda rng: np.repeat(rng.normal(size=(20, 2)), 5, axis=0), [0, 1]),
+    "integers": (lambda rng: rng.poisson(3, size=(90, 2)).astype(float), [0, 1]),
+    "mostly zero": (lambda rng: rng.normal(size=(90, 2)) * [1, 0] + np.eye(90, 2), [1]),
+    "scales": (lambda rng: rng.normal(size=(90, 3)) * [1e-12, 1, 1e12], []),
+    "offset": (lambda rng: rng.normal(size=(90, 2)) * 1e-3 + 1e9, []),
+    "outlier": (lambda rng: np.r_[rng.normal(size=(90, 2)), [[1e9, -1e12]]], []),
+    "heavy tails": (lambda rng: rng.standard_cauchy(size=(90, 2)), []),
+    "more columns than rows": (lambda rng: rng.normal(size=(20, 40)), []),
+    "one column": (lambda rng: rng.normal(size=(90, 1)), []),
+    "two rows": (lambda rng: np.array([[0.0, 1.0], [1.0, 3.0]]), []),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_awkward_data_fits_with_a_warning_where_noise_is_added(case):
+    make, noisy = DEGENERATE[case]
+    X = make(np.random.default_rng(0))
+    model = JKOFlowDensity(**SMALL)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X)
+    assert np.flatnonzero(model.noise_width_).tolist() == noisy
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == bool(noisy)
+    if noisy:
+        assert ", ".join(map(str, noisy)) in messages[0]
+    far = np.r_[X, X + 1e6, X * 1e30, X * 0 - 1e300]
+    assert np.isfinite(model.score_samples(far)).all()
+    assert np.isfinite(model.sample(100, random_state=0)).all()
+    assert np.isfinite(model.transform(X)).all()
+
+
+def test_far_rows_are_finite_ordered_and_harmless(moons, fitted):
+    centre, scale = moons[0].mean(0), moons[0].std(0)
+    ladder = centre + np.array([10.0, 1e3, 1e6, 1e30])[:, None] * scale
+    scores = fitted.score_samples(np.r_[moons[1], ladder])
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores[-4:]) < 0).all()
+    assert scores[-3] < scores[:-4].min() - 100
+    np.testing.assert_allclose(scores[:-4], fitted.score_samples(moons[1]), rtol=1e-9)

@@ -1,0 +1,367 @@
+"""Laws of block-wise training, on tiny data."""
+
+import functools
+import math
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from reference import affine_map, make_velocity, normal_rows
+
+from sklearn_jko import training
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import DIVERGENCES
+from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.objective import jko_terms
+from sklearn_jko.schedules import geometric_step
+from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.stopping import has_settled
+from sklearn_jko.training import (
+    Rows,
+    TrainingOptions,
+    push_forward,
+    row_nll,
+    train_block,
+    train_flow,
+)
+from sklearn_jko.velocities import MLPVelocity
+
+MEAN = np.array([1.0, -0.5])
+COVARIANCE = np.array([[1.0, 0.8], [0.8, 2.0]])
+
+
+def constant(h):
+    return functools.partial(geometric_step, first=h, growth=1.0)
+
+
+FREE = TrainingOptions(
+    step_size=constant(math.inf),
+    velocity="linear",
+    hidden_layer_sizes=(),
+    max_blocks=1,
+    max_iter=200,
+    batch_size=500,
+    learning_rate=0.02,
+    weight_decay=0.0,
+)
+SMALL = TrainingOptions(
+    step_size=constant(0.5),
+    hidden_layer_sizes=(8, 8),
+    max_blocks=2,
+    max_iter=60,
+    batch_size=100,
+    learning_rate=0.02,
+    weight_decay=0.0,
+)
+
+
+def gaussian_rows(n, seed):
+    root = torch.from_numpy(np.linalg.cholesky(COVARIANCE))
+    return (torch.from_numpy(MEAN) + normal_rows(n, 2, seed) @ root.T).float()
+
+
+def two_clusters(n, seed):
+    x = 0.15 * normal_rows(n, 2, seed)
+    x[::2] += torch.tensor([1.5, 0.0])
+    x[1::2] -= torch.tensor([1.5, 0.0])
+    return x.float()
+
+
+def judges(x):
+    return Rows(x, torch.zeros(len(x)))
+
+
+def train(x, held_out, options, seed=0, **more):
+    return train_flow(x, judges(held_out), options, torch.Generator().manual_seed(seed), **more)
+
+
+def weights(module):
+    return torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
+
+
+def true_nll(flow, x):
+    """Mean negative log-density by a fine solver in double precision."""
+    blocks = [JKOBlock(block.velocity.double(), block.t0, block.t1) for block in flow.blocks]
+    return float(-JKOFlow(blocks, n_steps=64).log_prob(x.double()).mean())
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_free_linear_block_reaches_the_likelihood_of_a_gaussian(divergence):
+    """The divergence from the true Gaussian to the flow's, in closed form, is the NLL's excess."""
+    options = replace(FREE, divergence=divergence)
+    flow, (record,) = train(gaussian_rows(2000, 0), gaussian_rows(500, 1), options)
+    assert record.kept
+    matrix, shift = affine_map(flow.blocks[0].velocity.double(), 1.0)
+    latent_mean = matrix @ MEAN + shift
+    latent_covariance = matrix @ COVARIANCE @ matrix.T
+    excess = 0.5 * (
+        latent_mean @ latent_mean
+        + np.trace(latent_covariance)
+        - 2
+        - np.linalg.slogdet(latent_covariance)[1]
+    )
+    assert excess < 0.02
+
+
+def test_smaller_steps_move_less():
+    moves = []
+    for h in (0.1, 1.0, math.inf):
+        options = replace(FREE, step_size=constant(h))
+        _, (record,) = train(gaussian_rows(1000, 0), gaussian_rows(200, 1), options)
+        assert record.h == pytest.approx(h)
+        moves.append(record.movement)
+    assert moves == sorted(moves)
+    assert moves[0] < 0.3 * moves[-1]
+
+
+def test_step_sizes_follow_the_schedule_and_end_free():
+    sizes = functools.partial(geometric_step, first=0.2, growth=2.0)
+    options = replace(SMALL, step_size=sizes, max_blocks=3, tol=0.0)
+    _, history = train(two_clusters(400, 0), two_clusters(100, 1), options)
+    assert [record.h for record in history] == pytest.approx([0.2, 0.4, math.inf])
+    settled = replace(options, tol=math.inf)
+    _, history = train(two_clusters(400, 0), two_clusters(100, 1), settled)
+    assert [record.h for record in history] == pytest.approx([0.2, math.inf])
+
+
+def test_dropped_blocks_leave_the_flow_unchanged():
+    """On standard normal rows there is nothing to gain."""
+    held_out = normal_rows(200, 2, 1).float()
+    flow, history = train(normal_rows(1000, 2).float(), held_out, replace(FREE, max_blocks=5))
+    assert [record.kept for record in history] == [False] * training.MAX_DROPPED
+    assert len(flow.blocks) == 0
+    nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
+    assert [record.validation_nll for record in history] == pytest.approx([nll] * len(history))
+
+
+def test_a_dropped_block_after_a_kept_one():
+    held_out = gaussian_rows(300, 1)
+    options = replace(FREE, max_blocks=2, tol=0.0)
+    flow, history = train(gaussian_rows(1000, 0), held_out, options)
+    assert [record.kept for record in history] == [True, False]
+    assert len(flow.blocks) == 1
+    assert history[1].validation_nll == pytest.approx(history[0].validation_nll, abs=1e-3)
+    assert true_nll(flow, held_out) == pytest.approx(history[0].validation_nll, abs=1e-2)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_reported_likelihood_is_the_true_one(solver):
+    """A solver of one step starts out too coarse for these rows."""
+    options = replace(SMALL, solver=solver, learning_rate=0.05, batch_size=50, max_iter=40)
+    x, held_out = two_clusters(400, 0), two_clusters(100, 1)
+    flow, history = train(x, held_out, options)
+    assert any(record.kept for record in history)
+    nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
+    assert history[-1].validation_nll < nll - 0.5
+    gap = true_nll(flow, held_out) - history[-1].validation_nll
+    assert abs(gap) < 2 * len(history) * training.HONEST_GAP
+    assert all(abs(record.solver_error) <= training.HONEST_GAP for record in history)
+
+
+@pytest.mark.parametrize("solver", ["midpoint", "rk4"])
+def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver, monkeypatch):
+    monkeypatch.setattr(training, "HONEST_GAP", -1.0)
+    flow, (record,) = train(
+        two_clusters(200, 0), two_clusters(50, 1), replace(SMALL, solver=solver, max_blocks=1)
+    )
+    assert record.solver_steps == training.MAX_SOLVER_STEPS
+    assert record.n_iter < SMALL.max_iter
+    assert not record.kept
+    assert len(flow.blocks) == 0
+
+
+def test_an_honest_solver_is_not_refined(monkeypatch):
+    monkeypatch.setattr(training, "HONEST_GAP", math.inf)
+    _, history = train(two_clusters(200, 0), two_clusters(50, 1), SMALL)
+    assert [record.solver_steps for record in history] == [1] * len(history)
+
+
+@pytest.mark.parametrize("divergence", ["auto", "exact", "hutchinson", "finite_difference"])
+@pytest.mark.parametrize("hidden", [(8, 8), (6, 6, 6)], ids=str)
+def test_same_seed_same_weights(divergence, hidden):
+    options = replace(SMALL, divergence=divergence, hidden_layer_sizes=hidden, max_iter=10)
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        weights(train(two_clusters(200, 0), two_clusters(50, 1), options, seed)[0])
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert len(first)
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("n_held_out", "max_blocks"), [(0, 3), (50, 0)])
+def test_nothing_to_train(n_held_out, max_blocks):
+    options = replace(SMALL, max_blocks=max_blocks)
+    flow, history = train(two_clusters(200, 0), two_clusters(n_held_out, 1), options)
+    assert len(flow.blocks) == 0
+    assert history == []
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_few_rows(n):
+    flow, history = train(two_clusters(n, 0), two_clusters(2, 1), replace(SMALL, max_iter=5))
+    assert history
+    assert torch.isfinite(weights(flow)).all()
+
+
+def test_a_deadline_ends_training():
+    options = replace(SMALL, max_iter=2000, max_blocks=100, tol=0.0)
+    start = time.monotonic()
+    _, history = train(two_clusters(200, 0), two_clusters(50, 1), options, deadline=start + 0.5)
+    assert time.monotonic() - start < 2.5
+    assert sum(record.seconds for record in history) == pytest.approx(
+        time.monotonic() - start, abs=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("solver", "value"),
+    [
+        (solver, value)
+        for solver in SOLVERS
+        for value in (1e10, 1e30, math.inf, math.nan)
+        if math.isfinite(value) or solver != "dopri5"  # torchdiffeq refuses these by an assertion
+    ],
+)
+def test_wild_rows_leave_the_weights_finite(solver, value):
+    x = two_clusters(200, 0)
+    x[:5] = value
+    flow, history = train(x, two_clusters(50, 1), replace(SMALL, solver=solver, max_iter=20))
+    assert history
+    assert torch.isfinite(weights(flow)).all()
+    assert torch.isfinite(flow.log_prob(two_clusters(50, 2))).all()
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_step_that_breaks_the_weights_is_undone(value, monkeypatch):
+    n_calls = 0
+
+    def break_one_step(*args):
+        nonlocal n_calls
+        n_calls += 1
+        terms = jko_terms(*args)
+        return terms._replace(potential=terms.potential * (value if n_calls == 20 else 1.0))
+
+    monkeypatch.setattr(training, "jko_terms", break_one_step)
+    held_out = two_clusters(100, 1)
+    flow, (record,) = train(two_clusters(400, 0), held_out, replace(SMALL, max_blocks=1))
+    assert record.n_iter == SMALL.max_iter
+    assert not record.overfits
+    assert record.kept
+    nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
+    assert true_nll(flow, held_out) < nll - 0.5
+
+
+def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
+    decays = []
+
+    def spy(block, h, x, held_out, options, *rest):
+        decays.append(options.weight_decay)
+        return train_block(block, h, x, held_out, options, *rest)
+
+    monkeypatch.setattr(training, "train_block", spy)
+    monkeypatch.setattr(training, "HONEST_GAP", math.inf)
+    options = replace(SMALL, max_iter=100, weight_decay=0.1)
+    _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
+    assert history[0].overfits
+    assert history[0].n_iter < options.max_iter
+    assert decays[1] > decays[0]
+
+
+def test_training_restores_the_weights_that_it_reports():
+    held_out, block = two_clusters(100, 1), JKOBlock(MLPVelocity(2, (8, 8)))
+    generator = torch.Generator().manual_seed(0)
+    record = train_block(
+        block, 0.5, two_clusters(400, 0), judges(held_out), SMALL, generator, math.inf
+    )
+    assert record.kept
+    nll = row_nll(StandardNormal(), push_forward(block, judges(held_out), 2 * record.solver_steps))
+    assert float(nll.mean()) == pytest.approx(record.validation_nll, abs=1e-4)
+    with torch.no_grad():
+        y, _ = block(held_out, SOLVERS["rk4"], 32)
+    movement = (y - held_out).square().sum() / y.square().sum()
+    assert float(movement) == pytest.approx(record.movement, rel=0.05)
+
+
+def test_each_block_trains_by_itself(monkeypatch):
+    """Rows come without a graph, and the blocks before keep their weights and get no gradient."""
+    before, after = [], []
+
+    def spy(block, h, x, held_out, *rest):
+        assert not x.requires_grad
+        assert not held_out.x.requires_grad
+        assert not held_out.log_det.requires_grad
+        before.append(weights(block))
+        record = train_block(block, h, x, held_out, *rest)
+        for earlier in after:
+            assert earlier.block is not block
+            assert torch.equal(weights(earlier.block), earlier.weights)
+        after.append(SimpleNamespace(block=block, weights=weights(block), kept=record.kept))
+        return record
+
+    monkeypatch.setattr(training, "train_block", spy)
+    x, held_out = two_clusters(400, 0), two_clusters(100, 1)
+    flow, history = train(x, held_out, replace(SMALL, max_blocks=3, tol=0.0))
+    assert history[0].kept
+    assert history[1].kept
+    kept = [one.weights for one in after if one.kept]
+    for block, expected in zip(flow.blocks, kept, strict=True):
+        assert torch.equal(weights(block), expected)
+    # A block starts where the one before it ended.
+    assert torch.equal(before[1], after[0].weights)
+    assert torch.equal(before[2], after[1].weights)
+    assert not any(parameter.requires_grad for parameter in flow.parameters())
+
+
+@pytest.mark.parametrize("case", [("mlp", (7, 5)), ("mlp", (7, 6, 5)), ("linear", ())], ids=str)
+def test_push_forward_is_the_block_in_chunks(case, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", 7)
+    block = JKOBlock(make_velocity(case, 2))
+    rows = Rows(normal_rows(20, 2), normal_rows(20, 1, 1)[:, 0])
+    pushed = push_forward(block, rows, 8)
+    y, log_det = JKOFlow([block], n_steps=8)(rows.x)
+    torch.testing.assert_close(pushed.x, y.detach())
+    torch.testing.assert_close(pushed.log_det, rows.log_det + log_det.detach())
+    assert not pushed.x.requires_grad
+    assert torch.equal(push_forward(block, Rows(rows.x, 0.0), 8).x, pushed.x)
+
+
+def test_row_nll_by_hand():
+    rows = Rows(torch.tensor([[3.0, 4.0]]), torch.tensor([2.0]))
+    assert float(row_nll(StandardNormal(), rows)) == pytest.approx(12.5 + math.log(2 * math.pi) - 2)
+
+
+def test_step_sizes_of_the_paper():
+    sizes = [geometric_step(k, 0.25, 1.4) for k in range(8)]
+    expected = [0.25, 0.35, 0.49, 0.69, 0.96, 1.34, 1.88, 2.64]
+    np.testing.assert_allclose(sizes, expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("k", "first", "growth", "largest", "expected"),
+    [
+        (0, 0.5, 2.0, math.inf, 0.5),
+        (3, 0.5, 2.0, math.inf, 4.0),
+        (3, 0.5, 2.0, 3.0, 3.0),
+        (2, 8.0, 0.5, math.inf, 2.0),
+        (10_000, 0.5, 2.0, math.inf, math.inf),
+        (10_000, 0.5, 2.0, 7.0, 7.0),
+        (2, math.inf, 2.0, math.inf, math.inf),
+        (2, math.inf, 2.0, 5.0, 5.0),
+    ],
+)
+def test_geometric_step(k, first, growth, largest, expected):
+    assert geometric_step(k, first, growth, largest) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("kept", "movement", "settled"),
+    [(True, 0.009, True), (True, 0.011, False), (False, 0.009, False), (True, math.nan, False)],
+)
+def test_has_settled(kept, movement, settled):
+    assert has_settled(SimpleNamespace(kept=kept, movement=movement), tol=0.01) == settled

@@ -1,0 +1,100 @@
+"""Laws of every velocity."""
+
+import pytest
+import torch
+from reference import VELOCITY_CASES, make_velocity, normal_rows, traces
+
+from sklearn_jko.velocities import VELOCITIES
+
+every_velocity = pytest.mark.parametrize("case", VELOCITY_CASES, ids=str)
+with_trace = pytest.mark.parametrize(
+    "case", [case for case in VELOCITY_CASES if make_velocity(case).has_trace], ids=str
+)
+
+
+def test_only_deep_networks_lack_a_trace():
+    without = [case for case in VELOCITY_CASES if not make_velocity(case).has_trace]
+    assert without == [("mlp", (7, 6, 5))]
+
+
+@every_velocity
+def test_untrained_velocity_is_zero(case):
+    name, hidden = case
+    velocity = VELOCITIES[name](3, hidden, torch.Generator().manual_seed(0)).double()
+    x = normal_rows(5, 3)
+    assert torch.all(velocity(0.3, x) == 0)
+    if velocity.has_trace:
+        v, trace = velocity.forward_and_trace(0.3, x)
+        assert v.shape == (5, 3)
+        assert trace.shape == (5,)
+        assert torch.all(v == 0)
+        assert torch.all(trace == 0)
+
+
+@with_trace
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("t", [0.0, 0.7])
+def test_trace_is_that_of_the_jacobian(case, d, t):
+    velocity, x = make_velocity(case, d), normal_rows(6, d)
+    v, trace = velocity.forward_and_trace(t, x)
+    torch.testing.assert_close(v, velocity(t, x))
+    torch.testing.assert_close(trace, traces(velocity, t, x))
+
+
+@with_trace
+@pytest.mark.parametrize("t", [0.0, 0.7])
+def test_gradients_of_velocity_and_trace(case, t):
+    velocity, x = make_velocity(case), normal_rows(4, 3).requires_grad_()
+    # gradcheck perturbs in place what it is given, so the module's own parameters will do.
+    assert torch.autograd.gradcheck(
+        lambda x, *_: velocity.forward_and_trace(t, x), (x, *velocity.parameters())
+    )
+
+
+@every_velocity
+def test_rows_are_independent(case):
+    velocity, x = make_velocity(case), normal_rows(5, 3)
+    alone = torch.cat([velocity(0.4, row[None]) for row in x])
+    torch.testing.assert_close(alone, velocity(0.4, x), rtol=1e-12, atol=1e-13)
+
+
+@every_velocity
+def test_state_dict_round_trip(case):
+    velocity, copy, x = make_velocity(case), make_velocity(case, seed=1), normal_rows(5, 3)
+    assert not torch.equal(copy(0.4, x), velocity(0.4, x))
+    copy.load_state_dict(velocity.state_dict())
+    assert torch.equal(copy(0.4, x), velocity(0.4, x))
+
+
+def test_linear_velocity_is_affine():
+    velocity, x = make_velocity(("linear", ())), normal_rows(5, 3)
+    expected = torch.stack([velocity.weight @ row + velocity.bias for row in x])
+    torch.testing.assert_close(velocity(0.4, x), expected)
+
+
+@pytest.mark.parametrize("hidden", [(6,), (7, 5), (7, 6, 5)], ids=str)
+def test_network_depends_on_the_time_through_every_layer(hidden):
+    velocity, x = make_velocity(("mlp", hidden)), normal_rows(5, 3)
+    for layer in range(len(hidden)):
+        fixed = make_velocity(("mlp", hidden))
+        for other, weight in enumerate(fixed.time_weights):
+            if other != layer:
+                weight.data.zero_()
+        assert not torch.allclose(fixed(0.0, x), fixed(1.0, x))
+    for weight in velocity.time_weights:
+        weight.data.zero_()
+    assert torch.equal(velocity(0.0, x), velocity(1.0, x))
+
+
+@every_velocity
+def test_weights_come_from_the_generator_alone(case):
+    name, hidden = case
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        VELOCITIES[name](3, hidden, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    same = [torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)]
+    assert all(same)
+    if name == "mlp":
+        assert not torch.equal(first.weights[0], other.weights[0])
