@@ -97,7 +97,7 @@ def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
         max_blocks=min(options.max_blocks, 3),
         max_iter=min(options.max_iter, 120),
         batch_size=256,
-        learning_rate=2 * options.learning_rate,
+        learning_rate=1e-2,
     )
     generator = torch.Generator(device).manual_seed(seed)
     _, history = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds)

@@ -26,6 +26,7 @@ __all__ = [
     "Rows",
     "TrainingOptions",
     "push_forward",
+    "push_held_out",
     "row_nll",
     "train_block",
     "train_flow",
@@ -150,12 +151,13 @@ def train_flow(x, held_out, options, generator, deadline=math.inf):
         seconds = _share_of_time(deadline, k, options.max_blocks)
         record = train_block(block, h, x, held_out, options, generator, seconds)
         history.append(record)
+        last = last or _has_stalled(history) or time.monotonic() >= deadline
         if record.kept:
             velocity = block.velocity
             flow.blocks.append(block)
-            x = push_forward(block, Rows(x, 0.0), 2 * record.solver_steps).x
-            held_out = push_forward(block, held_out, 4 * record.solver_steps)
-        last = last or _has_stalled(history) or time.monotonic() >= deadline
+        if record.kept and not last:
+            x = push_forward(block, x, record.solver_steps)
+            held_out = push_held_out(block, held_out, 4 * record.solver_steps)
         options = _adapted(options, record)
     return flow.eval().requires_grad_(False), history
 
@@ -182,7 +184,7 @@ def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
     record : BlockRecord
     """
     start = time.monotonic()
-    training = _BlockTraining(block, h, StandardNormal(), held_out, options)
+    training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x))
     for rows in _batches(len(x), options.batch_size, generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
@@ -193,13 +195,18 @@ def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
             return training.record(time.monotonic() - start)
 
 
-def push_forward(block, rows, n_steps):
-    """Push rows through a trained block, exactly and in chunks of bounded memory."""
+@torch.no_grad()
+def push_forward(block, x, n_steps):
+    """Push training rows through a trained block once, in chunks and without the divergence."""
+    return torch.cat([block(part, SOLVERS["rk4"], n_steps)[0] for part in x.split(CHUNK)])
+
+
+@torch.no_grad()
+def push_held_out(block, held_out, n_steps):
+    """Push held-out rows through a trained block, and add up their log |det| exactly."""
     divergence = exact_divergence_for(block.velocity)
-    with torch.no_grad():
-        parts = [block(x, SOLVERS["rk4"], n_steps, divergence) for x in rows.x.split(CHUNK)]
-    x, log_det = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Rows(x, rows.log_det + log_det)
+    x, log_det = block(held_out.x, SOLVERS["rk4"], n_steps, divergence)
+    return Rows(x, held_out.log_det + log_det)
 
 
 def row_nll(base, rows):
@@ -214,12 +221,13 @@ class _BlockTraining:
     the plateau, a shorter cool-down starts from the best weights.
     """
 
-    def __init__(self, block, h, base, held_out, options):
+    def __init__(self, block, h, base, held_out, options, n_rows):
         self.block, self.h, self.base, self.held_out = block, h, base, held_out
         self.options = options
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_bad, self.overfits = 0, 0, False
+        self.epoch = n_rows / min(options.batch_size, n_rows)
         self._plan(options.max_iter)
         self.ceiling = math.inf
         self.nll_before = self._judged(row_nll(base, held_out))
@@ -260,7 +268,9 @@ class _BlockTraining:
             self.best_weights = copy.deepcopy(self.block.state_dict())
         else:
             self.n_bad += 1
-        if self.n_bad >= self.options.patience and self.n_iter > 2 * self.warmup:
+        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
+        has_seen_enough = self.n_iter > max(2 * self.warmup, 2 * self.epoch)
+        if self.n_bad >= self.options.patience and has_seen_enough:
             self._end_plateau()
 
     def keep_to(self, seconds, elapsed):

@@ -23,6 +23,7 @@ from sklearn_jko.training import (
     Rows,
     TrainingOptions,
     push_forward,
+    push_held_out,
     row_nll,
     train_block,
     train_flow,
@@ -266,7 +267,7 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
 
     monkeypatch.setattr(training, "train_block", spy)
     monkeypatch.setattr(training, "HONEST_GAP", math.inf)
-    options = replace(SMALL, max_iter=100, weight_decay=0.1)
+    options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1)
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits
     assert history[0].n_iter < options.max_iter
@@ -280,7 +281,7 @@ def test_training_restores_the_weights_that_it_reports():
         block, 0.5, two_clusters(400, 0), judges(held_out), SMALL, generator, math.inf
     )
     assert record.kept
-    nll = row_nll(StandardNormal(), push_forward(block, judges(held_out), 2 * record.solver_steps))
+    nll = row_nll(StandardNormal(), push_held_out(block, judges(held_out), 2 * record.solver_steps))
     assert float(nll.mean()) == pytest.approx(record.validation_nll, abs=1e-4)
     with torch.no_grad():
         y, _ = block(held_out, SOLVERS["rk4"], 32)
@@ -323,12 +324,12 @@ def test_push_forward_is_the_block_in_chunks(case, monkeypatch):
     monkeypatch.setattr(training, "CHUNK", 7)
     block = JKOBlock(make_velocity(case, 2))
     rows = Rows(normal_rows(20, 2), normal_rows(20, 1, 1)[:, 0])
-    pushed = push_forward(block, rows, 8)
+    pushed = push_held_out(block, rows, 8)
     y, log_det = JKOFlow([block], n_steps=8)(rows.x)
     torch.testing.assert_close(pushed.x, y.detach())
     torch.testing.assert_close(pushed.log_det, rows.log_det + log_det.detach())
     assert not pushed.x.requires_grad
-    assert torch.equal(push_forward(block, Rows(rows.x, 0.0), 8).x, pushed.x)
+    assert torch.equal(push_forward(block, rows.x, 8), pushed.x)
 
 
 def test_row_nll_by_hand():
