@@ -54,9 +54,10 @@ class JKOBlock(nn.Module):
         return solver(self._field(None, None), y, self.t1, self.t0, n_steps)[0]
 
     def _field(self, divergence, noise):
+        parameters = tuple(self.velocity.parameters())
         if divergence is None:
-            return Field(self.velocity, lambda t, x: (self.velocity(t, x), 0.0))
-        return Field(self.velocity, lambda t, x: divergence(self.velocity, t, x, noise))
+            return Field(self.velocity, lambda t, x: (self.velocity(t, x), 0.0), parameters)
+        return Field(self.velocity, lambda t, x: divergence(self.velocity, t, x, noise), parameters)
 
 
 class JKOFlow(nn.Module):
@@ -82,30 +83,33 @@ class JKOFlow(nn.Module):
         self.solver = solver
         self.n_steps = n_steps
 
-    def forward(self, x):
-        """Map rows (n, d) to latent rows (n, d), with log |det| (n,), exactly."""
+    def forward(self, x, n_steps=None):
+        """Map rows (n, d) to latent rows (n, d), with log |det| (n,), exactly.
+
+        ``n_steps`` here and below stands in for the flow's own.
+        """
         log_det = x.new_zeros(len(x))
         for block in self.blocks:
             divergence = exact_divergence_for(block.velocity)
-            x, block_log_det = block(x, SOLVERS[self.solver], self.n_steps, divergence)
+            x, block_log_det = block(x, *self._solver(n_steps), divergence)
             log_det = log_det + block_log_det
         return x, log_det
 
-    def transform(self, x):
+    def transform(self, x, n_steps=None):
         """Map rows (n, d) to latent rows without the log-determinant."""
         for block in self.blocks:
-            x, _ = block(x, SOLVERS[self.solver], self.n_steps)
+            x, _ = block(x, *self._solver(n_steps))
         return x
 
-    def inverse(self, z):
+    def inverse(self, z, n_steps=None):
         """Map latent rows (n, d) back to data rows."""
         for block in reversed(self.blocks):
-            z = block.inverse(z, SOLVERS[self.solver], self.n_steps)
+            z = block.inverse(z, *self._solver(n_steps))
         return z
 
-    def log_prob(self, x):
+    def log_prob(self, x, n_steps=None):
         """Log-density in nats of each row, shape (n,)."""
-        z, log_det = self(x)
+        z, log_det = self(x, n_steps)
         return self.base.log_prob(z) + log_det
 
     @torch.no_grad()
@@ -114,3 +118,6 @@ class JKOFlow(nn.Module):
         parameter = next(self.parameters(), torch.empty(0, dtype=torch.float64))
         z = self.base.sample(shape, generator, dtype=parameter.dtype)
         return self.inverse(z.to(parameter.device))
+
+    def _solver(self, n_steps):
+        return SOLVERS[self.solver], n_steps or self.n_steps

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.training import Rows, row_nll, train_flow
+from sklearn_jko.training import Rows, outlier_ceiling, row_nll, train_flow
 
 __all__ = ["CANDIDATES", "as_rows", "choose_scaling"]
 
@@ -23,7 +24,8 @@ CANDIDATES = (
     "marginal+whiten+radial",
 )
 MAX_ROWS = 20_000
-LARGEST = 1e15  # whose square is well within single precision
+CHUNK = 65_536
+LARGEST = 1e15  # its square is well within single precision
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
 # The marginal scaling alone leaves the correlations to the flow: last before training, it is
@@ -34,10 +36,10 @@ FEW_ROWS = 2000
 
 
 def as_rows(scaler, X, device):
-    """Scale rows, bounded, and put them on the device in single precision."""
-    Z, log_det = scaler.transform(X)
-    Z = Z.clip(-LARGEST, LARGEST)
-    return Rows(*(torch.as_tensor(a, dtype=torch.float32, device=device) for a in (Z, log_det)))
+    """Scale rows, bounded and by chunks, and put them on the device in single precision."""
+    parts = [scaler.transform(X[chunk]) for chunk in gen_batches(max(len(X), 1), CHUNK)]
+    Z = torch.cat([_single(Z.clip(-LARGEST, LARGEST)) for Z, _ in parts])
+    return Rows(Z.to(device), torch.cat([_single(log_det) for _, log_det in parts]).to(device))
 
 
 def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
@@ -63,32 +65,37 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
     if len(X) < 2:
         return "standard"
     X = X[:: math.ceil(len(X) / MAX_ROWS)]
-    zero_block = {name: _cross_validated_nll(name, X) for name in CANDIDATES}
-    finalists = sorted(CANDIDATES, key=zero_block.get)[:N_FINALISTS]
-    if options.max_blocks > 0 and SLOW_STARTER not in finalists:
-        finalists.append(SLOW_STARTER)
+    finalists = _best_first({name: _cross_validated_nll(name, X) for name in CANDIDATES})
     if options.max_blocks == 0 or len(X_held_out) == 0:
         return finalists[0]
+    finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], SLOW_STARTER]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
         name: _pilot_nll(name, X, X_held_out, options, seed, device, seconds) for name in finalists
     }
-    return min(finalists, key=pilots.get)
+    return _best_first(pilots)[0]
+
+
+def _best_first(nll):
+    """Names by the mean of their rows' negative log-densities, which share one ceiling."""
+    nll = {name: rows.double().nan_to_num(nan=math.inf) for name, rows in nll.items()}
+    ceiling = outlier_ceiling(min(nll.values(), key=torch.median))
+    return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
 
 
 def _cross_validated_nll(name, X):
-    """Mean held-out negative log-likelihood of a scaling without any block, in nats."""
+    """Held-out negative log-density of each row without any block, in nats."""
     n_folds = min(N_FOLDS, len(X)) if len(X) < FEW_ROWS else 2
     folds = np.arange(len(X)) % n_folds
-    nll = []
-    for fold in range(n_folds):
-        rows = as_rows(make_scaler(name).fit(X[folds != fold]), X[folds == fold], "cpu")
-        nll.append(row_nll(StandardNormal(), rows))
-    return float(torch.cat(nll).double().mean())
+    parts = [
+        as_rows(make_scaler(name).fit(X[folds != fold]), X[folds == fold], "cpu")
+        for fold in range(n_folds)
+    ]
+    return torch.cat([row_nll(StandardNormal(), rows) for rows in parts])
 
 
 def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
-    """Held-out negative log-likelihood after a short training, in nats."""
+    """Negative log-density of each held-out row after a short training, in nats."""
     scaler = make_scaler(name).fit(X)
     rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
     options = replace(
@@ -100,5 +107,11 @@ def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
         learning_rate=1e-2,
     )
     generator = torch.Generator(device).manual_seed(seed)
-    _, history = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds)
-    return history[-1].validation_nll
+    flow, _ = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds)
+    with torch.no_grad():
+        z, log_det = flow(held_out.x)
+    return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()
+
+
+def _single(array):
+    return torch.from_numpy(array.astype(np.float32))

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import torch
 import torchdiffeq
 
-__all__ = ["SOLVERS", "Field", "dopri5", "midpoint", "rk4"]
+__all__ = ["FIXED_STEP_SOLVERS", "SOLVERS", "Field", "dopri5", "dopri5_adjoint", "midpoint", "rk4"]
 
 
 class Field(NamedTuple):
-    """Right-hand side of the equation, with and without the divergence."""
+    """Right-hand side of the equation, with and without the divergence, and its parameters."""
 
     velocity: Callable
     velocity_and_divergence: Callable
+    parameters: tuple = ()
 
 
 def midpoint(field, x, t0, t1, n_steps):
@@ -56,6 +57,12 @@ def dopri5(field, x, t0, t1, n_steps):
     return _dopri5(torchdiffeq.odeint, field, x, t0, t1)
 
 
+def dopri5_adjoint(field, x, t0, t1, n_steps):
+    """The same, with gradients by the adjoint equation: memory does not grow with the steps."""
+    parameters = tuple(field.parameters)
+    return _dopri5(torchdiffeq.odeint_adjoint, field, x, t0, t1, adjoint_params=parameters)
+
+
 def _dopri5(odeint, field, x, t0, t1, **options):
     def rhs(t, state):
         v, div = field.velocity_and_divergence(t, state[0])
@@ -69,4 +76,5 @@ def _dopri5(odeint, field, x, t0, t1, **options):
     return states[0][-1], states[1][-1]
 
 
-SOLVERS = {"midpoint": midpoint, "rk4": rk4, "dopri5": dopri5}
+SOLVERS = {"midpoint": midpoint, "rk4": rk4, "dopri5": dopri5, "dopri5_adjoint": dopri5_adjoint}
+FIXED_STEP_SOLVERS = ("midpoint", "rk4")

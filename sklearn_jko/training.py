@@ -17,7 +17,7 @@ from sklearn_jko.divergence import (
 )
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.objective import JKOTerms, jko_terms
-from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.solvers import FIXED_STEP_SOLVERS, SOLVERS
 from sklearn_jko.stopping import has_settled
 from sklearn_jko.velocities import VELOCITIES
 
@@ -25,6 +25,7 @@ __all__ = [
     "BlockRecord",
     "Rows",
     "TrainingOptions",
+    "outlier_ceiling",
     "push_forward",
     "push_held_out",
     "row_nll",
@@ -92,7 +93,7 @@ class BlockRecord:
         E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
     validation_nll : float
         Mean negative log-density of the held-out rows after this block, with twice the solver
-        steps of training.
+        steps of training. The say of gross outliers among them is bounded.
     solver_error : float
         Change of that mean between the solver steps of training and twice as many.
     solver_steps : int
@@ -100,7 +101,8 @@ class BlockRecord:
         Optimiser steps.
     seconds : float
     kept : bool
-        False where the block did not lower the held-out mean and was dropped.
+        False where the block did not lower the held-out mean by two standard errors and was
+        dropped.
     overfits : bool
         Whether the held-out rows got worse during training.
     """
@@ -162,6 +164,7 @@ def train_flow(x, held_out, options, generator, deadline=math.inf):
     return flow.eval().requires_grad_(False), history
 
 
+@torch.enable_grad()
 def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
     """Train one block on objective (8), in place, and leave it at its best honest weights.
 
@@ -214,6 +217,12 @@ def row_nll(base, rows):
     return -(base.log_prob(rows.x) + rows.log_det)
 
 
+def outlier_ceiling(nll):
+    """Largest negative log-density, in nats, at which a row still counts for itself."""
+    median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
+    return median + 20 * (high - median + 1)
+
+
 class _BlockTraining:
     """State of the training of one block.
 
@@ -225,6 +234,10 @@ class _BlockTraining:
         self.block, self.h, self.base, self.held_out = block, h, base, held_out
         self.options = options
         self.divergence = divergence_for_training(options.divergence, block.velocity)
+        # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
+        # judged in its place.
+        adaptive = options.solver not in FIXED_STEP_SOLVERS
+        self.judge = SOLVERS["rk4" if adaptive else options.solver]
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_bad, self.overfits = 0, 0, False
         self.epoch = n_rows / min(options.batch_size, n_rows)
@@ -247,15 +260,17 @@ class _BlockTraining:
         """Take one optimiser step on a batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        noise = _noise(self.divergence, x, generator)
-        solver = SOLVERS[self.options.solver]
-        y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
-        terms = jko_terms(self.base, x, y, log_det, self.h)
         self.optimizer.zero_grad()
-        terms.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
-        self.optimizer.step()
-        self.terms = [term.detach() for term in terms]
+        try:
+            terms = self._terms(x, generator)
+            terms.total.backward()
+        except AssertionError:
+            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
+            terms = JKOTerms(*torch.full((3,), math.nan))
+        norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
+        if torch.isfinite(norm) and torch.isfinite(terms.total):
+            self.optimizer.step()
+        self.last_terms = [float(term.detach()) for term in terms]
         self.n_iter += 1
 
     def evaluate(self):
@@ -291,7 +306,7 @@ class _BlockTraining:
         movement = (y - self.held_out.x).square().sum() / y.square().sum()
         return BlockRecord(
             h=self.h,
-            **dict(zip(JKOTerms._fields, map(float, self.terms), strict=True)),
+            **dict(zip(JKOTerms._fields, self.last_terms, strict=True)),
             movement=float(movement),
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             solver_error=float(self.best_gap),
@@ -301,6 +316,12 @@ class _BlockTraining:
             kept=kept,
             overfits=self.overfits,
         )
+
+    def _terms(self, x, generator):
+        noise = _noise(self.divergence, x, generator)
+        solver = SOLVERS[self.options.solver]
+        y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
+        return jko_terms(self.base, x, y, log_det, self.h)
 
     def _learning_rate(self):
         warmup = (self.n_iter + 1) / (self.warmup + 1)
@@ -315,15 +336,13 @@ class _BlockTraining:
 
     def _nll(self, n_steps):
         divergence = exact_divergence_for(self.block.velocity)
-        solver = SOLVERS[self.options.solver]
-        y, log_det = self.block(self.held_out.x, solver, n_steps, divergence)
+        y, log_det = self.block(self.held_out.x, self.judge, n_steps, divergence)
         return self._judged(row_nll(self.base, Rows(y, self.held_out.log_det + log_det)))
 
     def _judged(self, nll):
         """Bound the say of single rows: a gross outlier must not decide for all the others."""
         if math.isinf(self.ceiling):
-            median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
-            self.ceiling = median + 20 * (high - median + 1)
+            self.ceiling = outlier_ceiling(nll)
         return nll.clamp(max=self.ceiling)
 
     def _refine(self, gap):
@@ -368,7 +387,7 @@ def _next_velocity(previous, x, options, generator):
     velocity = VELOCITIES[options.velocity](x.shape[1], options.hidden_layer_sizes, generator)
     if previous is not None:
         velocity.load_state_dict(previous.state_dict())
-    return velocity.to(x.device)
+    return velocity.to(x)
 
 
 def _jittered(x, generator):
@@ -377,7 +396,7 @@ def _jittered(x, generator):
     if copies < 2:
         return x
     x = x.repeat(copies, 1)
-    return x + JITTER * torch.randn(x.shape, generator=generator, device=x.device)
+    return x + JITTER * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 def _batches(n, batch_size, generator):

@@ -15,6 +15,7 @@ import torch
 from conftest import SMALL, two_moons
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -264,3 +265,36 @@ def test_far_rows_are_finite_ordered_and_harmless(moons, fitted):
     assert (np.diff(scores[-4:]) < 0).all()
     assert scores[-3] < scores[:-4].min() - 100
     np.testing.assert_allclose(scores[:-4], fitted.score_samples(moons[1]), rtol=1e-9)
+
+
+def test_every_value_of_an_integer_column_gets_its_density():
+    X = np.random.default_rng(0).integers(0, 10, size=(3000, 1)).astype(float)
+    with pytest.warns(UserWarning, match="repeated values"):
+        model = JKOFlowDensity(scaling="marginal", **SMALL).fit(X)
+    np.testing.assert_allclose(model.score_samples(np.arange(10.0)[:, None]), -np.log(10), atol=0.5)
+
+
+def test_default_dtype_and_grad_mode_of_the_user_do_not_matter(moons):
+    settings = {"scaling": "whiten", **SMALL, "max_iter": 20}
+    expected = JKOFlowDensity(**settings).fit(moons[0]).score_samples(moons[1])
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            model = JKOFlowDensity(**settings).fit(moons[0])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(model.score_samples(moons[1]).mean(), expected.mean(), atol=0.2)
+
+
+def test_failed_fit_is_not_taken_for_a_fitted_one(moons):
+    model = JKOFlowDensity(scaling="nope")
+    with pytest.raises(ValueError, match="'nope'"):
+        model.fit(moons[0])
+    with pytest.raises(NotFittedError):
+        model.score_samples(moons[0])
+
+
+def test_gross_outlier_does_not_cost_solver_steps():
+    X = np.r_[two_moons(400, 0), [[1e12, -1e12]]]
+    model = JKOFlowDensity(scaling="whiten+radial", **SMALL).fit(X)
+    assert model.flow_.n_steps <= 32

@@ -83,7 +83,7 @@ def test_a_divergence_of_zero_may_be_a_number(name):
 @every_solver
 def test_gradients_reach_the_rows_and_the_parameters(name):
     velocity = make_velocity(("mlp", (3,)), 2)
-    field = Field(velocity, lambda t, x: analytic(velocity, t, x))
+    field = Field(velocity, lambda t, x: analytic(velocity, t, x), tuple(velocity.parameters()))
     x = normal_rows(2, 2).requires_grad_()
     n_steps = 2
     assert torch.autograd.gradcheck(

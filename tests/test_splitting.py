@@ -7,7 +7,7 @@ from sklearn_jko.splitting import MAX_HELD_OUT, MIN_HELD_OUT, held_out_mask
 
 SAMPLES = {
     "normal": np.random.default_rng(0).normal(size=(1000, 3)),
-    "integer": np.random.default_rng(1).integers(0, 6, size=(1000, 2)).astype(float),
+    "integer": np.random.default_rng(1).integers(0, 12, size=(1000, 2)).astype(float),
     "one column": np.random.default_rng(2).normal(size=(1000, 1)),
     "copies": np.repeat(np.random.default_rng(3).normal(size=(200, 2)), 5, axis=0),
 }
@@ -101,3 +101,15 @@ def test_rows_are_left_alone():
     X = SAMPLES["integer"].copy()
     held_out_mask(X, 0.1, seed=0)
     np.testing.assert_array_equal(X, SAMPLES["integer"])
+
+
+def test_very_common_rows_stand_on_both_sides():
+    """Held out as one, they would leave whole values out of training."""
+    X = np.random.default_rng(0).integers(0, 10, size=(3000, 1)).astype(float)
+    mask = held_out_mask(X, 0.1, 0)
+    assert abs(mask.sum() - 300) < 20
+    for value in range(10):
+        assert 0 < mask[X[:, 0] == value].mean() < 0.3
+    shuffled = np.random.default_rng(1).permutation(len(X))
+    held_out = held_out_mask(X[shuffled], 0.1, 0)
+    np.testing.assert_array_equal(np.sort(X[shuffled][held_out, 0]), np.sort(X[mask, 0]))

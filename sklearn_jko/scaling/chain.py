@@ -17,8 +17,9 @@ class Chain:
         self.scalers = scalers
 
     def fit(self, X):
-        for scaler in self.scalers:
+        for scaler in self.scalers[:-1]:
             X, _ = scaler.fit(X).transform(X)
+        self.scalers[-1].fit(X)
         return self
 
     def transform(self, X):

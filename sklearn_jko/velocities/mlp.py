@@ -77,7 +77,8 @@ class MLPVelocity(nn.Module):
 
 
 def _uniform(shape, bound, generator):
-    return nn.Parameter((2 * torch.rand(shape, generator=generator) - 1) * bound)
+    device = None if generator is None else generator.device
+    return nn.Parameter((2 * torch.rand(shape, generator=generator, device=device) - 1) * bound)
 
 
 class _TwoLayerTrace(torch.autograd.Function):
