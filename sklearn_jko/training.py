@@ -101,7 +101,7 @@ class BlockRecord:
         Optimiser steps.
     seconds : float
     kept : bool
-        False where the block did not lower the held-out mean by two standard errors and was
+        False where the block did not lower the held-out mean by a standard error and was
         dropped.
     overfits : bool
         Whether the held-out rows got worse during training.
@@ -300,7 +300,7 @@ class _BlockTraining:
         """Restore the best weights and report."""
         self.block.load_state_dict(self.best_weights)
         gain = self.nll_before - self.best_nll
-        kept = bool(gain.mean() > max(MIN_GAIN, 2 * _standard_error(gain)))
+        kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
         with torch.no_grad():
             y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
         movement = (y - self.held_out.x).square().sum() / y.square().sum()
