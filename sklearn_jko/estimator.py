@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import os
 import time
 import warnings
 from numbers import Integral, Real
@@ -17,19 +18,23 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sklearn_jko.block_training import TrainingOptions
+from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
+from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.resolution import blur, noise_widths
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.schedules import geometric_step
-from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.solvers import FIXED_STEP_SOLVERS, SOLVERS
 from sklearn_jko.splitting import held_out_mask
-from sklearn_jko.training import TrainingOptions, train_flow
+from sklearn_jko.training import Ending, train_flow
 
 __all__ = ["JKOFlowDensity"]
 
@@ -45,6 +50,9 @@ TRAINING_SHARE = 0.93
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # A higher rate makes wide networks stiff: solver steps then cost more than it gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
+STEP_GROWTH = 2.0
+# Nats per row: what a block gains beyond this is worth telling when it was the last.
+NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
 MAX_MEASURED_ROWS = 1000
 
@@ -72,14 +80,12 @@ class JKOFlowDensity(
         by the size of the data. ``()`` makes the velocity linear.
     max_blocks : int, default=6
         Largest number of blocks tried, the free block included; 0 leaves the scaling alone.
-    step_size : float, default=0.5
-        Step size h_0 of the first block. ``math.inf`` leaves out the transport cost:
-        with ``max_blocks=1`` that is the usual continuous normalizing flow (FFJORD).
-    step_growth : float, default=2.0
-        Ratio of successive step sizes: h_k = min(step_size * step_growth^k, max_step_size).
-    max_step_size : float, default=math.inf
-        Largest step size. The last of `max_blocks`, or the one after the rows have settled
-        (`tol`), is free (h = inf) all the same.
+    step_size : float or callable, default=0.5
+        Step size h_0 of the first block, doubled for each one after; or a function of the
+        block's number k = 0, 1, ... that returns h_k. The last of `max_blocks`, or the one
+        after the rows have settled (`tol`), is free (h = inf) all the same. ``math.inf``
+        leaves out the transport cost: with ``max_blocks=1`` that is the usual continuous
+        normalizing flow (FFJORD).
     tol : float, default=0.01
         The free block follows a block that moves the rows by less than this, as the mean
         squared movement over the mean squared norm.
@@ -92,9 +98,10 @@ class JKOFlowDensity(
         Peak learning rate of AdamW. "auto" is 0.64 over the network's width, at most 0.01.
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay of AdamW. "auto" is proportional to columns over rows.
-    solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
+    solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint", "dopri5_by_row"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training
-        exploits its error. Scores always use "rk4".
+        exploits its error. Scores use "rk4", or "dopri5_by_row" after an adaptive solver: steps
+        that each row chooses for itself, so that no row feels the others.
     divergence : {"auto", "analytic", "exact", "hutchinson", "finite_difference"}, default="auto"
         Divergence in training. "auto" is the analytic one for up to two hidden layers,
         Hutchinson's estimate beyond. Scores always use an exact one.
@@ -108,6 +115,14 @@ class JKOFlowDensity(
         Evaluations without improvement, of 20 in a block, after which its training winds up.
     max_time : float or None, default=None
         Seconds that `fit` may take, approximately. Results then depend on the machine.
+    checkpoint : str, path-like or None, default=None
+        File that is replaced, in one step, before the first block and after each. `fit` with
+        the same data and parameters goes on after the last block in it, and ends with the model
+        of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
+        end. A file of other data, parameters or versions, or a damaged one, is an error.
+    on_interrupt : {"raise", "keep"}, default="raise"
+        What KeyboardInterrupt does in training: "raise" passes it on and leaves the estimator as
+        it was, "keep" ends `fit` with the blocks finished so far.
     device : str, default="auto"
         Where to compute, as torch names it; "auto" is "cuda" where there is one, else "cpu".
     random_state : int, RandomState instance or None, default=None
@@ -135,8 +150,8 @@ class JKOFlowDensity(
         Largest change of a held-out row's log-density, in nats, when the solver's steps are
         doubled; above `solver_tol` where 256 steps were not enough.
     inversion_error_ : float
-        Largest distance, in scaled units, of a held-out row from its round trip through
-        the flow.
+        Largest change of a held-out value by `transform` and `inverse_transform`, as a share of
+        its column's spread, or of its distance from the median where that is larger.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -146,6 +161,11 @@ class JKOFlowDensity(
     -----
     UserWarning
         Naming the columns with repeated values or linear relations, to which noise was added.
+    ConvergenceWarning
+        If `max_blocks`, `max_time` or an interrupt ended the training while blocks still
+        gained more than 0.05 nats per row.
+    RuntimeWarning
+        If the checkpoint could not be written; training goes on.
 
     References
     ----------
@@ -168,9 +188,7 @@ class JKOFlowDensity(
         "scaling": [str],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "max_blocks": [Interval(Integral, 0, None, closed="left")],
-        "step_size": [Interval(Real, 0, None, closed="right")],
-        "step_growth": [Interval(Real, 1, None, closed="left")],
-        "max_step_size": [Interval(Real, 0, None, closed="right")],
+        "step_size": [callable, Interval(Real, 0, None, closed="right")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -182,6 +200,8 @@ class JKOFlowDensity(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
+        "checkpoint": [str, os.PathLike, None],
+        "on_interrupt": [StrOptions({"raise", "keep"})],
         "device": [str],
         "random_state": ["random_state"],
     }
@@ -193,8 +213,6 @@ class JKOFlowDensity(
         hidden_layer_sizes="auto",
         max_blocks=6,
         step_size=0.5,
-        step_growth=2.0,
-        max_step_size=math.inf,
         tol=0.01,
         max_iter="auto",
         batch_size="auto",
@@ -206,6 +224,8 @@ class JKOFlowDensity(
         validation_fraction=0.1,
         n_iter_no_change=5,
         max_time=None,
+        checkpoint=None,
+        on_interrupt="raise",
         device="auto",
         random_state=None,
     ):
@@ -213,8 +233,6 @@ class JKOFlowDensity(
         self.hidden_layer_sizes = hidden_layer_sizes
         self.max_blocks = max_blocks
         self.step_size = step_size
-        self.step_growth = step_growth
-        self.max_step_size = max_step_size
         self.tol = tol
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -226,6 +244,8 @@ class JKOFlowDensity(
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.max_time = max_time
+        self.checkpoint = checkpoint
+        self.on_interrupt = on_interrupt
         self.device = device
         self.random_state = random_state
 
@@ -251,34 +271,51 @@ class JKOFlowDensity(
         """
         start = time.monotonic()
         X = validate_data(self, X, dtype=np.float64, order="C", ensure_min_samples=2)
-        device, random_state = _device(self.device), check_random_state(self.random_state)
-        max_time = self.max_time or math.inf
-        seed = random_state.randint(2**31 - 1)
-        held_out = held_out_mask(X, self.validation_fraction, seed)
-        options = self._training_options(len(X) - held_out.sum(), X.shape[1])
+        device = _device(self.device)
         if self.scaling != "auto":
             make_scaler(self.scaling)  # a wrong name must fail before the work begins
+        checkpoint = self._open_checkpoint(X, device)
+        saved = checkpoint.load() if checkpoint else None
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        if saved is not None:
+            seed, start = saved.seed, start - saved.seconds
+
+        held_out = held_out_mask(X, self.validation_fraction, seed)
+        options = self._training_options(len(X) - held_out.sum(), X.shape[1])
         noise_width = noise_widths(X)
         self._warn_of_noise(noise_width)
-        X = blur(X, noise_width, random_state)
+        X = blur(X, noise_width, np.random.default_rng(seed))
         train, held_out = X[~held_out], X[held_out]
 
-        scaling = self.scaling
+        max_time = self.max_time or math.inf
+        scaling = self.scaling if saved is None else saved.scaling
         if scaling == "auto":
             scaling = choose_scaling(train, held_out, options, seed, device, max_time)
-        scaler = make_scaler(scaling).fit(train[:: math.ceil(len(train) / MAX_SCALER_ROWS)])
+        scaler = make_scaler(scaling).fit(_some(train))
         rows, judges = (as_rows(scaler, part, device) for part in (train, held_out))
-        generator = torch.Generator(device).manual_seed(seed)
-        flow, history = train_flow(
-            rows.x, judges, options, generator, start + TRAINING_SHARE * max_time
+
+        def save(progress):
+            checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
+
+        flow, history, ending = train_flow(
+            rows.x,
+            judges,
+            options,
+            torch.Generator(device).manual_seed(seed),
+            start + TRAINING_SHARE * max_time,
+            resume=saved and saved.progress,
+            save=checkpoint and save,
+            keep_interrupted=self.on_interrupt == "keep",
         )
+        self._warn_of_convergence(history, ending)
+        flow.solver = "rk4" if self.solver in FIXED_STEP_SOLVERS else "dopri5_by_row"
         if len(flow.blocks) == 0:
-            scaler = make_scaler(scaling).fit(X[:: math.ceil(len(X) / MAX_SCALER_ROWS)])
+            scaler = make_scaler(scaling).fit(_some(X))
         self.noise_width_, self.scaling_, self.scaler_ = noise_width, scaling, scaler
         self.history_, self.flow_ = history, flow.double().cpu()
         self.n_blocks_ = len(flow.blocks)
         self.n_iter_ = sum(record.n_iter for record in history)
-        self._calibrate(held_out)
+        self._calibrate(held_out[:MAX_MEASURED_ROWS] if len(held_out) else X[:MAX_MEASURED_ROWS])
         return self
 
     def score_samples(self, X):
@@ -363,9 +400,10 @@ class JKOFlowDensity(
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer; got {n_samples!r}.")
-        random_state = check_random_state(random_state)
-        Z = random_state.standard_normal((n_samples, self.n_features_in_))
-        return self._by_chunks(Z, self._original)
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        shape = (n_samples, self.n_features_in_)
+        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed))
+        return self._by_chunks(Z.numpy(), self._original)
 
     @property
     def _n_features_out(self):
@@ -416,12 +454,7 @@ class JKOFlowDensity(
         if max_iter == "auto":
             max_iter = MAX_ITER if self.max_time is None else MAX_ITER_TIMED
         return TrainingOptions(
-            step_size=functools.partial(
-                geometric_step,
-                first=self.step_size,
-                growth=self.step_growth,
-                largest=self.max_step_size,
-            ),
+            step_size=self._step_sizes(),
             velocity="mlp" if hidden else "linear",
             hidden_layer_sizes=hidden,
             max_blocks=self.max_blocks,
@@ -443,6 +476,46 @@ class JKOFlowDensity(
             patience=self.n_iter_no_change,
         )
 
+    def _step_sizes(self):
+        if callable(self.step_size):
+            return self.step_size
+        return functools.partial(geometric_step, first=self.step_size, growth=STEP_GROWTH)
+
+    def _open_checkpoint(self, X, device):
+        """The checkpoint, bound to all that the training depends on; None where none is wanted."""
+        if self.checkpoint is None:
+            return None
+        job = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in ("checkpoint", "on_interrupt", "solver_tol")
+        }
+        job["step_size"] = [self._step_sizes()(k) for k in range(self.max_blocks)]
+        job["device"] = device.type
+        if not isinstance(self.random_state, Integral):
+            job["random_state"] = None  # the seed drawn then stands in the file
+        return Checkpoint(self.checkpoint, {"X": (*X.shape, data_digest(X)), **job})
+
+    def _warn_of_convergence(self, history, ending):
+        n_kept = sum(record.kept for record in history)
+        last = history[-1] if history else None
+        gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
+        if ending is Ending.INTERRUPTED:
+            reason = "KeyboardInterrupt ended training"
+        elif ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
+            reason = f"max_time={self.max_time} ended training"
+        elif len(history) == self.max_blocks and gains:
+            reason = f"max_blocks={self.max_blocks} and max_iter={self.max_iter} ended training"
+        else:
+            return
+        gain = f", the last of which gained {last.gain:.2f} nats per row" if gains else ""
+        warnings.warn(
+            f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
+            "density.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
     def _warn_of_noise(self, noise_width):
         noisy = np.flatnonzero(noise_width)
         if len(noisy):
@@ -457,15 +530,24 @@ class JKOFlowDensity(
                 stacklevel=4,
             )
 
-    def _calibrate(self, held_out):
+    def _calibrate(self, rows):
         """Choose the solver's steps for scores, and record the errors that remain."""
-        Z, _ = self.scaler_.transform(held_out[:MAX_MEASURED_ROWS])
-        self.flow_.n_steps, self.solver_error_, self.inversion_error_ = calibrate_steps(
+        Z, _ = self.scaler_.transform(rows)
+        self.flow_.n_steps, self.solver_error_ = calibrate_steps(
             self.flow_, torch.tensor(Z), self.solver_tol
         )
+        centre, spread = median_and_spread(rows)
+        back = self._original(self.flow_, self._latent(self.flow_, rows))
+        error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
+        self.inversion_error_ = float(error.max(initial=0.0))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "solver_error_")
+
+
+def _some(X):
+    """So many of the rows, evenly spread, as a scaler needs at most."""
+    return X[:: math.ceil(len(X) / MAX_SCALER_ROWS)]
 
 
 def _auto_hidden_layer_sizes(n, d):

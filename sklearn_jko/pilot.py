@@ -9,8 +9,9 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko.bases import StandardNormal
+from sklearn_jko.block_training import Rows, outlier_ceiling, row_nll
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.training import Rows, outlier_ceiling, row_nll, train_flow
+from sklearn_jko.training import train_flow
 
 __all__ = ["CANDIDATES", "as_rows", "choose_scaling"]
 
@@ -107,7 +108,7 @@ def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
         learning_rate=1e-2,
     )
     generator = torch.Generator(device).manual_seed(seed)
-    flow, _ = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds)
+    flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():
         z, log_det = flow(held_out.x)
     return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()

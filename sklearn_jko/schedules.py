@@ -7,5 +7,7 @@ __all__ = ["geometric_step"]
 
 def geometric_step(k, first, growth, largest=math.inf):
     """Step size h_k = min(first * growth^k, largest) of block k = 0, 1, ..."""
-    exponent = math.log(first) + k * math.log(growth) if math.isfinite(first) else math.inf
-    return min(math.exp(exponent), largest) if exponent < 700 else largest
+    try:
+        return min(first * float(growth) ** k, largest)
+    except OverflowError:
+        return largest

@@ -12,6 +12,7 @@ import sklearn_jko
 ROOT = Path(sklearn_jko.__file__).parent
 # A module imports from lower layers only.
 LAYERS = {
+    "sklearn_jko._version": 0,
     "sklearn_jko.bases": 0,
     "sklearn_jko.column_statistics": 0,
     "sklearn_jko.divergence": 0,
@@ -25,10 +26,12 @@ LAYERS = {
     "sklearn_jko.scaling": 1,
     "sklearn_jko.diagnostics": 2,
     "sklearn_jko.objective": 2,
-    "sklearn_jko.training": 3,
-    "sklearn_jko.pilot": 4,
-    "sklearn_jko.estimator": 5,
-    "sklearn_jko": 6,
+    "sklearn_jko.block_training": 3,
+    "sklearn_jko.training": 4,
+    "sklearn_jko.checkpoint": 5,
+    "sklearn_jko.pilot": 5,
+    "sklearn_jko.estimator": 6,
+    "sklearn_jko": 7,
 }
 FOLDERS = ("sklearn_jko.scaling", "sklearn_jko.velocities")
 

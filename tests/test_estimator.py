@@ -15,7 +15,7 @@ import torch
 from conftest import SMALL, two_moons
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -190,6 +190,45 @@ def test_time_budget_is_kept(moons):
 
 
 @pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"max_iter": 20, "max_blocks": 2}, "max_blocks=2 and max_iter=20 ended training with 2"),
+        ({"max_time": 1e-3}, "max_time=0.001 ended training with 0 of 0"),
+    ],
+    ids=str,
+)
+def test_training_cut_short_is_told(moons, params, reason):
+    model = JKOFlowDensity(scaling="standard", hidden_layer_sizes=(16, 16), **params)
+    with pytest.warns(ConvergenceWarning, match=reason):
+        model.fit(moons[0])
+
+
+def test_training_that_is_done_is_not_complained_of(moons):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        JKOFlowDensity(scaling="whiten", max_blocks=0).fit(moons[0])
+        JKOFlowDensity(scaling="whiten", random_state=0).fit(
+            np.random.default_rng(0).normal(size=(99, 2))
+        )
+
+
+def test_adaptive_steps_score_each_row_by_itself(moons, fitted):
+    adaptive = copy.deepcopy(fitted)
+    adaptive.flow_.solver, adaptive.flow_.n_steps = "dopri5_by_row", 16
+    far = moons[0].mean(0) + np.array([[1e3], [1e30]]) * moons[0].std(0)
+    scores = adaptive.score_samples(np.r_[moons[1], far])
+    np.testing.assert_allclose(scores[:-2], fitted.score_samples(moons[1]), atol=2e-3)
+    alone = adaptive.score_samples(moons[1][:5])
+    np.testing.assert_allclose(scores[:5], alone, rtol=1e-9)
+    assert np.isfinite(scores).all()
+    model = JKOFlowDensity(scaling="whiten", solver="dopri5", **SMALL).set_params(
+        max_iter=10, max_blocks=1
+    )
+    assert model.fit(moons[0]).flow_.solver == "dopri5_by_row"
+    assert model.solver_error_ <= model.solver_tol
+
+
+@pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"scaling": "median"}, "'median'"),
@@ -197,7 +236,8 @@ def test_time_budget_is_kept(moons):
         ({"hidden_layer_sizes": "large"}, "hidden_layer_sizes"),
         ({"max_blocks": -1}, "max_blocks"),
         ({"step_size": 0.0}, "step_size"),
-        ({"step_growth": 0.5}, "step_growth"),
+        ({"on_interrupt": "stop"}, "on_interrupt"),
+        ({"checkpoint": "no/such/folder/fit"}, "no/such/folder/fit.* must name a file"),
         ({"max_iter": 0}, "max_iter"),
         ({"learning_rate_init": -1.0}, "learning_rate_init"),
         ({"solver": "euler"}, "solver"),
@@ -247,7 +287,7 @@ def test_awkward_data_fits_with_a_warning_where_noise_is_added(case):
         warnings.simplefilter("always")
         model.fit(X)
     assert np.flatnonzero(model.noise_width_).tolist() == noisy
-    messages = [str(w.message) for w in caught]
+    messages = [str(w.message) for w in caught if w.category is not ConvergenceWarning]
     assert len(messages) == bool(noisy)
     if noisy:
         assert ", ".join(map(str, noisy)) in messages[0]

@@ -11,23 +11,16 @@ import pytest
 import torch
 from reference import affine_map, make_velocity, normal_rows
 
-from sklearn_jko import training
+from sklearn_jko import block_training, training
 from sklearn_jko.bases import StandardNormal
+from sklearn_jko.block_training import Rows, TrainingOptions, row_nll, train_block
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.objective import jko_terms
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
-from sklearn_jko.training import (
-    Rows,
-    TrainingOptions,
-    push_forward,
-    push_held_out,
-    row_nll,
-    train_block,
-    train_flow,
-)
+from sklearn_jko.training import push_forward, push_held_out, train_flow
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -76,7 +69,9 @@ def judges(x):
 
 
 def train(x, held_out, options, seed=0, **more):
-    return train_flow(x, judges(held_out), options, torch.Generator().manual_seed(seed), **more)
+    generator = torch.Generator().manual_seed(seed)
+    flow, history, _ = train_flow(x, judges(held_out), options, generator, **more)
+    return flow, history
 
 
 def weights(module):
@@ -159,24 +154,24 @@ def test_reported_likelihood_is_the_true_one(solver):
     nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
     assert history[-1].validation_nll < nll - 0.5
     gap = true_nll(flow, held_out) - history[-1].validation_nll
-    assert abs(gap) < 2 * len(history) * training.HONEST_GAP
-    assert all(abs(record.solver_error) <= training.HONEST_GAP for record in history)
+    assert abs(gap) < 2 * len(history) * block_training.HONEST_GAP
+    assert all(abs(record.solver_error) <= block_training.HONEST_GAP for record in history)
 
 
 @pytest.mark.parametrize("solver", ["midpoint", "rk4"])
 def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver, monkeypatch):
-    monkeypatch.setattr(training, "HONEST_GAP", -1.0)
+    monkeypatch.setattr(block_training, "HONEST_GAP", -1.0)
     flow, (record,) = train(
         two_clusters(200, 0), two_clusters(50, 1), replace(SMALL, solver=solver, max_blocks=1)
     )
-    assert record.solver_steps == training.MAX_SOLVER_STEPS
+    assert record.solver_steps == block_training.MAX_SOLVER_STEPS
     assert record.n_iter < SMALL.max_iter
     assert not record.kept
     assert len(flow.blocks) == 0
 
 
 def test_an_honest_solver_is_not_refined(monkeypatch):
-    monkeypatch.setattr(training, "HONEST_GAP", math.inf)
+    monkeypatch.setattr(block_training, "HONEST_GAP", math.inf)
     _, history = train(two_clusters(200, 0), two_clusters(50, 1), SMALL)
     assert [record.solver_steps for record in history] == [1] * len(history)
 
@@ -249,7 +244,7 @@ def test_a_step_that_breaks_the_weights_is_undone(value, monkeypatch):
         terms = jko_terms(*args)
         return terms._replace(potential=terms.potential * (value if n_calls == 20 else 1.0))
 
-    monkeypatch.setattr(training, "jko_terms", break_one_step)
+    monkeypatch.setattr(block_training, "jko_terms", break_one_step)
     held_out = two_clusters(100, 1)
     flow, (record,) = train(two_clusters(400, 0), held_out, replace(SMALL, max_blocks=1))
     assert record.n_iter == SMALL.max_iter
@@ -267,7 +262,7 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
         return train_block(block, h, x, held_out, options, *rest)
 
     monkeypatch.setattr(training, "train_block", spy)
-    monkeypatch.setattr(training, "HONEST_GAP", math.inf)
+    monkeypatch.setattr(block_training, "HONEST_GAP", math.inf)
     options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1)
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits

@@ -42,7 +42,18 @@ def test_trace_is_that_of_the_jacobian(case, d, t):
 
 
 @with_trace
-@pytest.mark.parametrize("t", [0.0, 0.7])
+def test_each_row_may_have_a_time_of_its_own(case):
+    velocity, x, times = make_velocity(case), normal_rows(3, 3), [0.0, 0.3, 0.7]
+    together = velocity.forward_and_trace(torch.tensor(times).double().unsqueeze(1), x)
+    alone = [velocity.forward_and_trace(t, x[k : k + 1]) for k, t in enumerate(times)]
+    for part, parts in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(part, torch.cat(parts))
+
+
+@with_trace
+@pytest.mark.parametrize(
+    "t", [0.0, 0.7, torch.linspace(0, 1, 4).double().unsqueeze(1)], ids=["0", "0.7", "rows"]
+)
 def test_gradients_of_velocity_and_trace(case, t):
     velocity, x = make_velocity(case), normal_rows(4, 3).requires_grad_()
     # gradcheck perturbs in place what it is given, so the module's own parameters will do.

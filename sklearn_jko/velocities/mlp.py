@@ -47,7 +47,7 @@ class MLPVelocity(nn.Module):
         return len(self.weights) <= 2
 
     def forward(self, t, x):
-        """Velocity at time ``t`` (a float) of the rows ``x``, both of shape (n, d)."""
+        """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""
         *_, activation = self._activations(t, x)
         return torch.addmm(self.out_bias, activation, self.out_weight.T)
 
@@ -94,6 +94,7 @@ class _TwoLayerTrace(torch.autograd.Function):
         a2 = torch.addmm(shift2, a1, w2.T).tanh_()
         s1, s2 = (1 - a1 * a1), (1 - a2 * a2)
         u = s1 @ trace_matrix.T
+        ctx.shift_shapes = shift1.shape, shift2.shape
         ctx.save_for_backward(x, w1, w2, w3, trace_matrix, a1, a2, s1, s2, u)
         return torch.addmm(b3, a2, w3.T), torch.linalg.vecdot(u, s2)
 
@@ -109,8 +110,8 @@ class _TwoLayerTrace(torch.autograd.Function):
             grad_z1 @ w1,
             grad_z1.T @ x,
             grad_z2.T @ a1,
-            grad_z1.sum(0),
-            grad_z2.sum(0),
+            grad_z1.sum_to_size(ctx.shift_shapes[0]),
+            grad_z2.sum_to_size(ctx.shift_shapes[1]),
             grad_v.T @ a2,
             grad_v.sum(0),
             grad_u.T @ s1,

@@ -1,0 +1,335 @@
+"""Training of one block."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import (
+    NOISY_DIVERGENCES,
+    divergence_for_training,
+    exact_divergence_for,
+)
+from sklearn_jko.objective import JKOTerms, jko_terms
+from sklearn_jko.solvers import FIXED_STEP_SOLVERS, SOLVERS
+
+__all__ = [
+    "BlockRecord",
+    "Rows",
+    "TrainingOptions",
+    "outlier_ceiling",
+    "row_nll",
+    "train_block",
+]
+
+EVALUATIONS_PER_BLOCK = 20
+WARMUP_SHARE = 0.1
+COOLDOWN_SHARE = 0.4
+MAX_GRADIENT_NORM = 1.0
+CLOCK_PERIOD = 5
+# A block is not believed whose solver moves the held-out mean by more than this, in nats, when
+# its steps are doubled.
+HONEST_GAP = 1e-2
+MAX_SOLVER_STEPS = 32
+MIN_GAIN = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What training needs to know; `JKOFlowDensity` documents each for the user."""
+
+    step_size: Callable[[int], float]
+    velocity: str = "mlp"
+    hidden_layer_sizes: tuple = (128, 128)
+    max_blocks: int = 8
+    tol: float = 1e-2
+    max_iter: int = 400
+    batch_size: int = 512
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.3
+    solver: str = "rk4"
+    solver_steps: int = 1
+    divergence: str = "auto"
+    patience: int = 5
+
+
+class Rows(NamedTuple):
+    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
+
+    x: torch.Tensor
+    log_det: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What happened while one block was trained; all likelihoods in nats per row.
+
+    Attributes
+    ----------
+    h : float
+        Step size of equation (8); infinite for the free block.
+    potential, log_det, transport : float
+        Terms of equation (8) on the last training batch.
+    movement : float
+        E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
+    validation_nll : float
+        Mean negative log-density of the held-out rows after this block, with twice the solver
+        steps of training. The say of gross outliers among them is bounded.
+    gain : float
+        How much the block lowered that mean; 0 where it was dropped.
+    solver_error : float
+        Change of that mean between the solver steps of training and twice as many.
+    solver_steps : int
+    n_iter : int
+        Optimiser steps.
+    seconds : float
+    kept : bool
+        False where the block did not lower the held-out mean by a standard error and was
+        dropped.
+    overfits : bool
+        Whether the held-out rows got worse during training.
+    """
+
+    h: float
+    potential: float
+    log_det: float
+    transport: float
+    movement: float
+    validation_nll: float
+    gain: float
+    solver_error: float
+    solver_steps: int
+    n_iter: int
+    seconds: float
+    kept: bool
+    overfits: bool
+
+
+@torch.enable_grad()
+def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
+    """Train one block on objective (8), in place, and leave it at its best honest weights.
+
+    Parameters
+    ----------
+    block : JKOBlock
+    h : float
+        Step size.
+    x : Tensor of shape (n, d)
+        Training rows, pushed through the blocks before.
+    held_out : Rows
+        The same for the held-out rows.
+    options, generator
+        As in `train_flow`.
+    seconds : float
+        Time the training may take.
+
+    Returns
+    -------
+    record : BlockRecord
+    """
+    start = time.monotonic()
+    training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x))
+    for rows in _batches(len(x), options.batch_size, generator):
+        training.step(x[rows], generator)
+        if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
+            training.keep_to(seconds, time.monotonic() - start)
+        if training.n_iter % training.period == 0 or training.finished:
+            training.evaluate()
+        if training.finished:
+            return training.record(time.monotonic() - start)
+
+
+def row_nll(base, rows):
+    """Negative log-density in nats of each row, shape (n,)."""
+    return -(base.log_prob(rows.x) + rows.log_det)
+
+
+def outlier_ceiling(nll):
+    """Largest negative log-density, in nats, at which a row still counts for itself."""
+    median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
+    return median + 20 * (high - median + 1)
+
+
+class _BlockTraining:
+    """State of the training of one block.
+
+    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
+    the plateau, a shorter cool-down starts from the best weights.
+    """
+
+    def __init__(self, block, h, base, held_out, options, n_rows):
+        self.block, self.h, self.base, self.held_out = block, h, base, held_out
+        self.options = options
+        self.divergence = divergence_for_training(options.divergence, block.velocity)
+        # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
+        # judged in its place.
+        adaptive = options.solver not in FIXED_STEP_SOLVERS
+        self.judge = SOLVERS["rk4" if adaptive else options.solver]
+        self.solver_steps = options.solver_steps
+        self.n_iter, self.n_bad, self.overfits = 0, 0, False
+        self.epoch = n_rows / min(options.batch_size, n_rows)
+        self._plan(options.max_iter)
+        self.ceiling = math.inf
+        self.nll_before = self._judged(row_nll(base, held_out))
+        self.best_nll, self.best_gap = self.nll_before, 0.0
+        self.best_weights = copy.deepcopy(block.state_dict())
+        self._new_optimizer()
+
+    @property
+    def finished(self):
+        return self.n_iter >= self.end
+
+    @property
+    def cools_down(self):
+        return self.n_iter >= self.cooldown_start
+
+    def step(self, x, generator):
+        """Take one optimiser step on a batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad()
+        try:
+            terms = self._terms(x, generator)
+            terms.total.backward()
+        except AssertionError:
+            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
+            terms = JKOTerms(*torch.full((3,), math.nan))
+        norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
+        if torch.isfinite(norm) and torch.isfinite(terms.total):
+            self.optimizer.step()
+        self.last_terms = [float(term.detach()) for term in terms]
+        self.n_iter += 1
+
+    def evaluate(self):
+        """Judge the weights on the held-out rows; keep them, or turn back."""
+        nll, gap = self._held_out_nll()
+        if not abs(gap) <= HONEST_GAP:  # also where it is not a number
+            self._refine(gap)
+        elif nll.mean() < self.best_nll.mean() - 1e-4:
+            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
+            self.best_weights = copy.deepcopy(self.block.state_dict())
+        else:
+            self.n_bad += 1
+        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
+        has_seen_enough = self.n_iter > max(2 * self.warmup, 2 * self.epoch)
+        if self.n_bad >= self.options.patience and has_seen_enough:
+            self._end_plateau()
+
+    def keep_to(self, seconds, elapsed):
+        """Plan again, so that training ends when its time does."""
+        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
+        if elapsed >= seconds:
+            self.end = self.n_iter
+        elif not self.overfits:
+            self._plan(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+
+    def record(self, seconds):
+        """Restore the best weights and report."""
+        self.block.load_state_dict(self.best_weights)
+        gain = self.nll_before - self.best_nll
+        kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
+        with torch.no_grad():
+            y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
+        movement = (y - self.held_out.x).square().sum() / y.square().sum()
+        return BlockRecord(
+            h=self.h,
+            **dict(zip(JKOTerms._fields, self.last_terms, strict=True)),
+            movement=float(movement),
+            validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
+            gain=float(gain.mean()) if kept else 0.0,
+            solver_error=float(self.best_gap),
+            solver_steps=self.solver_steps,
+            n_iter=self.n_iter,
+            seconds=seconds,
+            kept=kept,
+            overfits=self.overfits,
+        )
+
+    def _terms(self, x, generator):
+        noise = _noise(self.divergence, x, generator)
+        solver = SOLVERS[self.options.solver]
+        y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
+        return jko_terms(self.base, x, y, log_det, self.h)
+
+    def _learning_rate(self):
+        warmup = (self.n_iter + 1) / (self.warmup + 1)
+        cooldown = (self.end - self.n_iter) / max(self.end - self.cooldown_start, 1)
+        return self.options.learning_rate * min(warmup, cooldown, 1.0)
+
+    @torch.no_grad()
+    def _held_out_nll(self):
+        """Negative log-density of each row at twice the steps, and how the mean changed."""
+        coarse, fine = (self._nll(n) for n in (self.solver_steps, 2 * self.solver_steps))
+        return fine, float(fine.mean() - coarse.mean())
+
+    def _nll(self, n_steps):
+        divergence = exact_divergence_for(self.block.velocity)
+        y, log_det = self.block(self.held_out.x, self.judge, n_steps, divergence)
+        return self._judged(row_nll(self.base, Rows(y, self.held_out.log_det + log_det)))
+
+    def _judged(self, nll):
+        """Bound the say of single rows: a gross outlier must not decide for all the others."""
+        if math.isinf(self.ceiling):
+            self.ceiling = outlier_ceiling(nll)
+        return nll.clamp(max=self.ceiling)
+
+    def _refine(self, gap):
+        """Go on with a finer solver; from the last honest weights where the error was large."""
+        if not abs(gap) <= 10 * HONEST_GAP:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
+        if self.solver_steps < MAX_SOLVER_STEPS:
+            self.solver_steps *= 2
+        else:
+            self.end = self.n_iter
+
+    def _end_plateau(self):
+        self.n_bad = 0
+        if self.overfits:
+            self.end = self.n_iter
+        elif not self.cools_down:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
+            self.overfits = True
+            self.cooldown_start = self.n_iter
+            self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
+
+    def _plan(self, end):
+        self.end = end
+        self.warmup = int(WARMUP_SHARE * end)
+        self.cooldown_start = end - int(COOLDOWN_SHARE * end)
+        self.period = max(end // EVALUATIONS_PER_BLOCK, 1)
+
+    def _new_optimizer(self):
+        self.optimizer = torch.optim.AdamW(
+            self.block.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+
+
+def _batches(n, batch_size, generator):
+    """Endless minibatches of row numbers, every epoch in a new order."""
+    batch_size = min(batch_size, n)
+    while True:
+        order = torch.randperm(n, generator=generator, device=generator.device)
+        yield from order[: n - n % batch_size].split(batch_size)
+
+
+def _noise(divergence, x, generator):
+    """Random signs for a stochastic divergence, fixed over one solve."""
+    if divergence not in NOISY_DIVERGENCES:
+        return None
+    bits = torch.randint(2, x.shape, generator=generator, device=x.device)
+    return 2.0 * bits.to(x.dtype) - 1.0
+
+
+def _standard_error(values):
+    return values.std() / math.sqrt(len(values)) if len(values) > 1 else math.inf

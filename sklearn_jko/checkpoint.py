@@ -1,0 +1,155 @@
+"""File from which an interrupted fit goes on.
+
+It is a safetensors file, which holds numbers and text only: reading it executes nothing.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.torch
+
+from sklearn_jko._version import __version__
+from sklearn_jko.block_training import BlockRecord
+from sklearn_jko.training import Progress
+
+__all__ = ["Checkpoint", "SavedFit", "data_digest"]
+
+GENERATOR = "generator"
+
+
+class SavedFit(NamedTuple):
+    """What has been decided and trained so far."""
+
+    seed: int
+    scaling: str
+    seconds: float
+    progress: Progress
+
+
+class Checkpoint:
+    """The file of one fit.
+
+    Parameters
+    ----------
+    path : str or path-like
+    job : dict
+        What the fit depends on, by name, as JSON can hold it. A file of another job, or of
+        another version of this package, is refused.
+
+    Raises
+    ------
+    ValueError
+        If no file can be written there.
+    """
+
+    def __init__(self, path, job):
+        self.path = Path(path)
+        self.job = json.loads(json.dumps({"sklearn_jko": __version__, **job}, default=_plain))
+        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
+            raise ValueError(
+                f"checkpoint={str(path)!r} must name a file in an existing, writable folder."
+            )
+
+    def load(self):
+        """Return what the file holds, None where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or belongs to other data, parameters or versions.
+        """
+        if not self.path.exists():
+            return None
+        job, saved = self._read()
+        differing = [name for name in self.job if job.get(name) != self.job[name]]
+        if differing:
+            made = ", ".join(f"{name}={job.get(name)!r}" for name in differing)
+            now = ", ".join(f"{name}={self.job[name]!r}" for name in differing)
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} belongs to another fit: it was made with {made}, "
+                f"but this fit has {now}. Fit with what it was made with to go on, or name "
+                "another file, or delete this one to start anew."
+            )
+        return saved
+
+    def save(self, saved):
+        """Replace the file in one step: at no moment is there a partial one under its name."""
+        history = [asdict(record) for record in saved.progress.history]
+        fields = {**saved._asdict(), "job": self.job, "progress": history}
+        tensors = {GENERATOR: saved.progress.generator_state.cpu()}
+        for k, weights in enumerate(saved.progress.weights):
+            tensors |= {f"{k}.{name}": tensor.cpu() for name, tensor in weights.items()}
+        text = json.dumps(fields)
+        metadata = {"fit": text, "digest": _digest(text, tensors)}
+        try:
+            _write_atomically(self.path, safetensors.torch.save(tensors, metadata))
+        except OSError as error:
+            # A full disk must not cost the training.
+            warnings.warn(
+                f"checkpoint={str(self.path)!r} could not be written ({error}); training goes "
+                "on without.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _read(self):
+        try:
+            with safetensors.safe_open(self.path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = metadata["fit"]
+            if metadata["digest"] != _digest(text, tensors):
+                raise ValueError("its check sum is wrong")
+            return _parsed(json.loads(text), tensors)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({error}). Delete it "
+                "to start anew, or name another file."
+            ) from error
+
+
+def data_digest(X):
+    """Short digest of the values of an array."""
+    return hashlib.blake2b(np.ascontiguousarray(X).data, digest_size=16).hexdigest()
+
+
+def _parsed(fields, tensors):
+    """The job and the `SavedFit` of a file's text and tensors."""
+    job, history = fields.pop("job"), fields.pop("progress")
+    generator_state = tensors.pop(GENERATOR)
+    history = tuple(BlockRecord(**record) for record in history)
+    weights = tuple({} for record in history if record.kept)
+    for name, tensor in tensors.items():
+        k, name_in_block = name.split(".", 1)
+        weights[int(k)][name_in_block] = tensor
+    return job, SavedFit(**fields, progress=Progress(history, weights, generator_state))
+
+
+def _digest(text, tensors):
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _write_atomically(path, content):
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _plain(value):
+    """A NumPy number as Python's, anything else by its name."""
+    return value.item() if isinstance(value, np.generic) else repr(value)

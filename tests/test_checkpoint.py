@@ -1,0 +1,246 @@
+"""Interrupted fits go on, and end as if nothing had happened."""
+
+import json
+import multiprocessing
+import random
+import time
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+from conftest import SMALL, two_moons
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from sklearn_jko import JKOFlowDensity, estimator, training
+
+SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4, "tol": 0.0}
+N_KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return two_moons(300, 0)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(rows):
+    return JKOFlowDensity(**SETTINGS).fit(rows)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "fit.safetensors"
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """Make training raise KeyboardInterrupt in the block of this number; count the blocks."""
+    trained = []
+    train_block = training.train_block
+
+    def install(stop):
+        def counted(*args):
+            if len(trained) == stop:
+                raise KeyboardInterrupt
+            trained.append(args)
+            return train_block(*args)
+
+        trained.clear()
+        monkeypatch.setattr(training, "train_block", counted)
+        return trained
+
+    return install
+
+
+def interrupted_fit(rows, path, interrupted_at, stop, **params):
+    interrupted_at(stop)
+    with pytest.raises(KeyboardInterrupt):
+        JKOFlowDensity(**{**SETTINGS, **params}, checkpoint=path).fit(rows)
+    return interrupted_at(None)
+
+
+def assert_same_model(model, other, rows):
+    assert model.n_blocks_ == other.n_blocks_
+    for one, another in zip(model.flow_.parameters(), other.flow_.parameters(), strict=True):
+        assert torch.equal(one, another)
+    np.testing.assert_array_equal(model.score_samples(rows), other.score_samples(rows))
+    assert [r.validation_nll for r in model.history_] == [r.validation_nll for r in other.history_]
+
+
+@pytest.mark.parametrize("n_whole", [0, 1, 3])
+def test_interrupted_fit_goes_on_after_the_last_whole_block(
+    rows, path, uninterrupted, interrupted_at, n_whole
+):
+    trained = interrupted_fit(rows, path, interrupted_at, n_whole)
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    assert len(trained) == len(uninterrupted.history_) - n_whole
+    assert_same_model(model, uninterrupted, rows)
+    again = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    assert len(trained) == len(uninterrupted.history_) - n_whole
+    assert_same_model(again, uninterrupted, rows)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_checkpoint_changes_nothing(rows, path, uninterrupted):
+    model = JKOFlowDensity(**SETTINGS, checkpoint=str(path)).fit(rows)
+    assert_same_model(model, uninterrupted, rows)
+
+
+def test_choice_of_the_scaling_is_remembered(rows, path, interrupted_at, monkeypatch):
+    expected = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}).fit(rows)
+    monkeypatch.setattr(estimator, "choose_scaling", lambda *args: expected.scaling_)
+    interrupted_fit(rows, path, interrupted_at, 0, scaling="auto")
+    monkeypatch.setattr(estimator, "choose_scaling", lambda *args: pytest.fail("chosen again"))
+    model = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}, checkpoint=path).fit(rows)
+    assert_same_model(model, expected, rows)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_without_a_seed_that_of_the_file_is_used(rows, path, interrupted_at, random_state):
+    interrupted_fit(rows, path, interrupted_at, 1, random_state=random_state)
+    saved = json.loads(safetensors.safe_open(path, "pt").metadata()["fit"])
+    JKOFlowDensity(**{**SETTINGS, "random_state": random_state}, checkpoint=path).fit(rows)
+    assert json.loads(safetensors.safe_open(path, "pt").metadata()["fit"])["seed"] == saved["seed"]
+
+
+def test_what_does_not_touch_training_may_change(rows, path, uninterrupted):
+    JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path, solver_tol=1e-6, on_interrupt="keep")
+    assert model.fit(rows).solver_error_ <= 1e-6
+    np.testing.assert_allclose(
+        model.score_samples(rows), uninterrupted.score_samples(rows), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"max_iter": 31}, "made with max_iter=30, but this fit has max_iter=31"),
+        ({"scaling": "standard"}, "scaling='whiten'"),
+        ({"random_state": 1}, "random_state=0"),
+        ({"step_size": lambda k: 1.0 + k}, r"step_size=\[0.5, 1.0, 2.0, 4.0\], .*\[1.0, 2.0, 3.0"),
+    ],
+    ids=["max_iter", "scaling", "random_state", "step_size"],
+)
+def test_other_parameters_are_refused_by_name(rows, path, params, message):
+    JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    content = path.read_bytes()
+    model = JKOFlowDensity(**{**SETTINGS, **params}, checkpoint=path)
+    with pytest.raises(ValueError, match=message):
+        model.fit(rows)
+    with pytest.raises(NotFittedError):
+        model.score_samples(rows)
+    assert path.read_bytes() == content
+
+
+def test_other_data_and_other_versions_are_refused(rows, path, monkeypatch):
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    for other in (rows[:-1], rows[::-1], np.nextafter(rows, np.inf)):
+        with pytest.raises(ValueError, match=r"made with X=\[300, 2, "):
+            model.fit(other)
+    monkeypatch.setattr("sklearn_jko.checkpoint.__version__", "9.9")
+    with pytest.raises(ValueError, match=r"this fit has sklearn_jko='9\.9'"):
+        model.fit(rows)
+
+
+def test_damaged_file_is_refused(rows, path):
+    settings = {**SETTINGS, "scaling": "marginal", "max_blocks": 2, "max_iter": 5}
+    model = JKOFlowDensity(**settings, checkpoint=path).fit(rows)
+    content = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(100):
+        k = rng.randrange(len(content))
+        flipped = content[:k] + bytes([content[k] ^ 1 << rng.randrange(8)]) + content[k + 1 :]
+        for damaged in (content[:k], flipped, content[k:], content + content[:k]):
+            path.write_bytes(damaged)
+            if damaged != content:
+                with pytest.raises(ValueError, match="is damaged or no checkpoint"):
+                    model.fit(rows)
+
+
+def test_half_written_file_is_never_read(rows, path, uninterrupted):
+    path.with_name(path.name + ".partial").write_bytes(b"half")
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    assert_same_model(model, uninterrupted, rows)
+
+
+def test_full_disk_does_not_cost_the_training(rows, path, uninterrupted, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.warns(RuntimeWarning, match=r"could not be written .*No space left"):
+        model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    assert_same_model(model, uninterrupted, rows)
+
+
+def test_a_folder_is_no_checkpoint(rows, tmp_path):
+    with pytest.raises(ValueError, match="must name a file in an existing, writable folder"):
+        JKOFlowDensity(**SETTINGS, checkpoint=tmp_path).fit(rows)
+
+
+def test_interrupt_keeps_whole_blocks_where_wanted(rows, interrupted_at):
+    interrupted_at(2)
+    model = JKOFlowDensity(**SETTINGS, on_interrupt="keep")
+    with pytest.warns(ConvergenceWarning, match="KeyboardInterrupt ended training with 2 of 2"):
+        model.fit(rows)
+    assert model.n_blocks_ == 2
+    assert np.isfinite(model.score_samples(rows)).all()
+
+
+def test_interrupt_leaves_the_estimator_as_it_was(rows, interrupted_at, uninterrupted):
+    model = JKOFlowDensity(**SETTINGS).fit(rows)
+    interrupted_at(1)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows)
+    assert_same_model(model, uninterrupted, rows)
+
+
+def fit_in_one_thread(path, rows):
+    torch.set_num_threads(1)
+    JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+
+
+def saved_model(path):
+    """Weights and records of a checkpoint, but for the time that they took."""
+    with safetensors.safe_open(path, "np") as file:
+        tensors = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+        fields = json.loads(file.metadata()["fit"])
+    records = [{**record, "seconds": None} for record in fields["progress"]]
+    return tensors, records
+
+
+def test_killed_fits_end_with_the_uninterrupted_model(rows, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    # What torch imports late, it would import anew in every process.
+    context.set_forkserver_preload(["sklearn_jko", "torch._dynamo"])
+
+    def start(path):
+        process = context.Process(target=fit_in_one_thread, args=(path, rows))
+        process.start()
+        return process
+
+    start(tmp_path / "first").join()  # the server is up from here on
+    begin = time.monotonic()
+    start(tmp_path / "whole").join()
+    seconds = time.monotonic() - begin
+    expected = saved_model(tmp_path / "whole")
+    rng, path, n_kills, n_resumed = random.Random(0), tmp_path / "killed", 0, 0
+    while n_kills < N_KILLS:
+        n_resumed += path.exists()
+        process = start(path)
+        process.join(rng.uniform(0, seconds))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            n_kills += 1
+        else:
+            assert process.exitcode == 0
+            assert saved_model(path) == expected
+            path.unlink()
+    process = start(path)
+    process.join()
+    assert process.exitcode == 0
+    assert saved_model(path) == expected
+    assert n_resumed > N_KILLS / 4
