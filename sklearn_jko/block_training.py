@@ -32,16 +32,18 @@ WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
 MAX_GRADIENT_NORM = 1.0
 CLOCK_PERIOD = 5
-# A block is not believed whose solver moves the held-out mean by more than this, in nats, when
-# its steps are doubled.
-HONEST_GAP = 1e-2
 MAX_SOLVER_STEPS = 32
 MIN_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What training needs to know; `JKOFlowDensity` documents each for the user."""
+    """What training needs to know; `JKOFlowDensity` documents most of them for the user.
+
+    Beside those, a block is not believed whose solver moves the held-out mean by more than
+    ``honest_gap`` nats when its steps are doubled; and ``penalty(block, x, y, log_det,
+    generator)``, where given, is added to the objective of a batch.
+    """
 
     step_size: Callable[[int], float]
     velocity: str = "mlp"
@@ -56,6 +58,8 @@ class TrainingOptions:
     solver_steps: int = 1
     divergence: str = "auto"
     patience: int = 5
+    honest_gap: float = 1e-2
+    penalty: Callable | None = None
 
 
 class Rows(NamedTuple):
@@ -194,8 +198,8 @@ class _BlockTraining:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
         try:
-            terms = self._terms(x, generator)
-            terms.total.backward()
+            terms, penalty = self._loss(x, generator)
+            (terms.total + penalty).backward()
         except AssertionError:
             # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
             terms = JKOTerms(*torch.full((3,), math.nan))
@@ -208,7 +212,7 @@ class _BlockTraining:
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back."""
         nll, gap = self._held_out_nll()
-        if not abs(gap) <= HONEST_GAP:  # also where it is not a number
+        if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
             self._refine(gap)
         elif nll.mean() < self.best_nll.mean() - 1e-4:
             self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
@@ -250,11 +254,12 @@ class _BlockTraining:
             overfits=self.overfits,
         )
 
-    def _terms(self, x, generator):
+    def _loss(self, x, generator):
         noise = _noise(self.divergence, x, generator)
-        solver = SOLVERS[self.options.solver]
+        solver, penalty = SOLVERS[self.options.solver], self.options.penalty
         y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
-        return jko_terms(self.base, x, y, log_det, self.h)
+        terms = jko_terms(self.base, x, y, log_det, self.h)
+        return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
     def _learning_rate(self):
         warmup = (self.n_iter + 1) / (self.warmup + 1)
@@ -280,7 +285,7 @@ class _BlockTraining:
 
     def _refine(self, gap):
         """Go on with a finer solver; from the last honest weights where the error was large."""
-        if not abs(gap) <= 10 * HONEST_GAP:
+        if not abs(gap) <= 10 * self.options.honest_gap:
             self.block.load_state_dict(self.best_weights)
             self._new_optimizer()
         if self.solver_steps < MAX_SOLVER_STEPS:

@@ -167,6 +167,16 @@ class JKOFlowDensity(
     RuntimeWarning
         If the checkpoint could not be written; training goes on.
 
+    Notes
+    -----
+    Where values repeat, or columns depend linearly on each other, the likelihood of a density
+    has no upper bound: it grows as the model narrows. Such columns get uniform noise of the
+    width `noise_width_` for training: the gap between neighbouring values of a discrete column,
+    a thousandth of the spread otherwise. The density is then that of X plus this noise: finite,
+    comparable between models of the same noise, and for a discrete column, times the width, about
+    the probability of the value. Other relations between columns get no noise; how narrow the
+    density may become around them is limited by the solver, whose error is watched.
+
     References
     ----------
     Xu, Cheng and Xie (2023), Normalizing flow neural networks by JKO scheme, NeurIPS,

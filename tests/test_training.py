@@ -154,26 +154,37 @@ def test_reported_likelihood_is_the_true_one(solver):
     nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
     assert history[-1].validation_nll < nll - 0.5
     gap = true_nll(flow, held_out) - history[-1].validation_nll
-    assert abs(gap) < 2 * len(history) * block_training.HONEST_GAP
-    assert all(abs(record.solver_error) <= block_training.HONEST_GAP for record in history)
+    assert abs(gap) < 2 * len(history) * options.honest_gap
+    assert all(abs(record.solver_error) <= options.honest_gap for record in history)
 
 
 @pytest.mark.parametrize("solver", ["midpoint", "rk4"])
-def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver, monkeypatch):
-    monkeypatch.setattr(block_training, "HONEST_GAP", -1.0)
-    flow, (record,) = train(
-        two_clusters(200, 0), two_clusters(50, 1), replace(SMALL, solver=solver, max_blocks=1)
-    )
+def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver):
+    options = replace(SMALL, solver=solver, max_blocks=1, honest_gap=-1.0)
+    flow, (record,) = train(two_clusters(200, 0), two_clusters(50, 1), options)
     assert record.solver_steps == block_training.MAX_SOLVER_STEPS
     assert record.n_iter < SMALL.max_iter
     assert not record.kept
     assert len(flow.blocks) == 0
 
 
-def test_an_honest_solver_is_not_refined(monkeypatch):
-    monkeypatch.setattr(block_training, "HONEST_GAP", math.inf)
-    _, history = train(two_clusters(200, 0), two_clusters(50, 1), SMALL)
+def test_an_honest_solver_is_not_refined():
+    options = replace(SMALL, honest_gap=math.inf)
+    _, history = train(two_clusters(200, 0), two_clusters(50, 1), options)
     assert [record.solver_steps for record in history] == [1] * len(history)
+
+
+def test_a_penalty_is_part_of_the_objective():
+    """One on the distance moved, heavy enough to forbid it."""
+
+    def movement(block, x, y, log_det, generator):
+        return 1e3 * (y - x).square().mean()
+
+    moved = [
+        train(two_clusters(400, 0), two_clusters(100, 1), replace(SMALL, penalty=penalty))[1][0]
+        for penalty in (None, movement)
+    ]
+    assert moved[1].movement < 0.1 * moved[0].movement
 
 
 @pytest.mark.parametrize("divergence", ["auto", "exact", "hutchinson", "finite_difference"])
@@ -262,8 +273,9 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
         return train_block(block, h, x, held_out, options, *rest)
 
     monkeypatch.setattr(training, "train_block", spy)
-    monkeypatch.setattr(block_training, "HONEST_GAP", math.inf)
-    options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1)
+    options = replace(
+        SMALL, max_iter=100, batch_size=500, weight_decay=0.1, honest_gap=math.inf
+    )
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits
     assert history[0].n_iter < options.max_iter
