@@ -7,7 +7,7 @@ data's own resolution, added for training only, gives it a finite answer.
 
 import numpy as np
 
-from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.column_statistics import bounded, median_and_spread
 
 __all__ = ["blur", "noise_widths"]
 
@@ -33,8 +33,8 @@ def noise_widths(X):
     widths : ndarray of shape (d,)
         For a column with repeated values, the median gap between distinct values (and at least
         a thousandth of its spread where single values hold many rows); 1 for a constant
-        column; for columns in a nearly exact linear relation, noise of a
-        thousandth of the spread in deviation.
+        column, or a few rounding errors of its value where these are more; for columns in a
+        nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
     _, spread = median_and_spread(X)
     widths = np.array([_tie_width(column, unit) for column, unit in zip(X.T, spread, strict=True)])
@@ -55,22 +55,24 @@ def blur(X, widths, random_state):
 
 def _tie_width(column, spread):
     values, counts = np.unique(column, return_counts=True)
+    rounding = 4 * np.spacing(np.abs(values).max())
     if len(values) == 1:
-        return 1.0
+        return max(1.0, rounding)
     n = len(column)
     repeated = counts[counts > 1].sum() / n
     atoms = counts[counts >= max(ATOM_SHARE * n, 3)].sum() / n
     if repeated <= TIED_SHARE and not atoms:
         return 0.0
     # Values that differ by rounding alone are the same value.
-    gap = max(np.median(np.diff(values)), 4 * np.spacing(np.abs(values).max()))
+    gap = max(np.median(np.diff(values)), rounding)
     return max(gap, FLOOR * spread) if atoms else gap
 
 
 def _linearly_related(X, spread):
     """Columns that take part in a nearly exact linear relation of ordinary rows."""
     n, d = X.shape
-    standard = (X - np.median(X, axis=0)) / spread
+    with np.errstate(over="ignore"):
+        standard = bounded((X - np.median(X, axis=0)) / spread)
     ordinary = standard[np.abs(standard).max(axis=1) < 20]
     if d == 1 or len(ordinary) < max(2 * d, n / 2):
         return np.zeros(d, dtype=bool)

@@ -17,6 +17,7 @@ from scipy.integrate import RK45
 __all__ = [
     "FIXED_STEP_SOLVERS",
     "SOLVERS",
+    "TRAINING_SOLVERS",
     "Field",
     "dopri5",
     "dopri5_adjoint",
@@ -156,3 +157,5 @@ SOLVERS = {
     "dopri5_by_row": dopri5_by_row,
 }
 FIXED_STEP_SOLVERS = ("midpoint", "rk4")
+# All that evaluate every row at every stage: the fixed noise of a stochastic divergence needs that.
+TRAINING_SOLVERS = tuple(name for name in SOLVERS if name != "dopri5_by_row")

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sklearn_jko import JKOFlowDensity
+
+# `pytest --hypothesis-profile=long` looks further, at other tables each time.
+COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", COMMON, max_examples=100, derandomize=True)
+settings.register_profile("long", COMMON, max_examples=1000, print_blob=True)
+settings.load_profile("ci")
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 60, "max_blocks": 3, "random_state": 0}
 

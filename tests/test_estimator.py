@@ -57,6 +57,35 @@ def test_scores_stand_when_the_solver_steps_are_doubled(moons, fitted):
         np.testing.assert_allclose(other, scores, atol=20 * fitted.solver_tol)
 
 
+def test_solver_error_above_the_tolerance_is_told(moons):
+    model = JKOFlowDensity(scaling="whiten", solver_tol=1e-30, **SMALL)
+    with pytest.warns(ConvergenceWarning, match="more than solver_tol=1e-30.*larger weight_decay"):
+        model.fit(moons[0][:100])
+    assert model.solver_error_ > model.solver_tol
+
+
+RELATIONS = {
+    "product": lambda x: np.c_[x, x[:, 0] * x[:, 1]],
+    "square": lambda x: np.c_[x, x[:, 0] ** 2],
+    "circle": lambda x: np.c_[np.cos(x[:, 0]), np.sin(x[:, 0])],
+    "roll": lambda x: np.c_[np.abs(x) * np.cos(9 * x[:, :1]), x[:, :1] * np.sin(9 * x[:, :1])],
+}
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_exact_relation_that_is_not_linear_does_not_run_away(name):
+    """Its density is unbounded, and no noise is added; the solver's honesty is the bound."""
+    X, test = (
+        RELATIONS[name](np.random.default_rng(seed).normal(size=(500, 2))) for seed in (0, 1)
+    )
+    model = JKOFlowDensity(scaling="standard", **{**SMALL, "max_iter": 200}).fit(X)
+    assert model.n_blocks_ > 0
+    assert model.solver_error_ <= model.solver_tol
+    scores = model.score_samples(test)
+    finer = with_n_steps(model, 4 * model.flow_.n_steps).score_samples(test)
+    assert finer.mean() == pytest.approx(scores.mean(), abs=1e-3)
+
+
 def test_log_density_agrees_with_a_numeric_jacobian_of_transform(moons, fitted):
     """log p(x) = log N(transform(x)) + log |det d transform / dx|, through the public API."""
     rows, step = moons[1][:50], 1e-5 * moons[0].std(axis=0)

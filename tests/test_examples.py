@@ -167,15 +167,15 @@ def test_flow_training_keeps_the_best_weights(monkeypatch):
     assert log_density(validation).mean() >= before - 1e-4
 
 
-def write_adbench_like(folder, n=300):
+def write_adbench_like(folder, name, n=300):
     rng = np.random.default_rng(0)
     X = np.c_[rng.normal(size=(n, 1)), rng.integers(0, 50, size=n) / 10]
     (folder / "adbench").mkdir()
-    np.savez(folder / "adbench" / "38_thyroid.npz", X=X, y=(rng.random(n) < 0.05).astype(int))
+    np.savez(folder / "adbench" / name, X=X, y=(rng.random(n) < 0.05).astype(int))
 
 
 def test_compare_density_writes_what_it_prints(tmp_path):
-    write_adbench_like(tmp_path)
+    write_adbench_like(tmp_path, "38_thyroid.npz")
     methods = ["JKOFlowDensity", "KernelDensity", "GaussianMixture"]
     done = run_script(
         "benchmarks/compare_density.py",
@@ -195,3 +195,25 @@ def test_compare_density_writes_what_it_prints(tmp_path):
     for method in methods:
         assert re.search(rf"^\| {method} \| {NUMBER} ± {NUMBER} ", table, re.MULTILINE)
         assert method in done.stdout
+
+
+def test_compare_cures_writes_what_it_prints(tmp_path):
+    write_adbench_like(tmp_path, "22_magic.gamma.npz")
+    done = run_script(
+        "benchmarks/compare_cures.py",
+        *("--datasets", "magic.gamma", "--seconds", 0.2, "--threads", 1),
+        *("--output", tmp_path / "cures"),
+        SKLEARN_JKO_DATA=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.glob("cures-*.json")
+    results = json.loads(record.read_text(encoding="utf-8"))["results"]
+    for result in results:
+        assert np.isfinite([result["told_nll"], result["true_nll"]]).all()
+        if not result["cure"].startswith("none"):
+            assert result["told_nll"] == pytest.approx(result["true_nll"], abs=0.15)
+    table = record.with_suffix(".md").read_text(encoding="utf-8")
+    for result in results:
+        shown = f"{result['true_nll']:.2f} (told {result['told_nll']:.2f})"
+        assert f"| {result['cure']} | {shown}" in table
+        assert f"| {result['cure']} | {shown}" in done.stdout

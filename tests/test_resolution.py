@@ -37,6 +37,22 @@ def test_constant_column_gets_noise_of_width_one(value):
     np.testing.assert_array_equal(noise_widths(np.full((5, 1), value)), 1)
 
 
+@pytest.mark.parametrize("value", [1e17, -1e60])
+def test_noise_of_a_constant_column_is_not_lost_to_rounding(value):
+    X = np.full((50, 1), value)
+    blurred = blur(X, noise_widths(X), np.random.default_rng(0))
+    assert len(np.unique(blurred)) > 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e-294, 5e-324])
+def test_column_of_hardly_any_spread_does_not_overflow(unit):
+    column = np.r_[unit * np.arange(8), np.full(2, -1e17)]
+    widths = noise_widths(np.c_[column, np.zeros(10), np.ones(10)])
+    np.testing.assert_array_equal(widths[1:], 1)
+    assert np.isfinite(widths).all()
+
+
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
 def test_zero_inflated_column_gets_noise_of_its_resolution(share):
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from sklearn_jko.scaling import SCALERS, make_scaler
+from sklearn_jko.scaling._spline import evaluate, invert, spline_through
 
 CHAINS = ["marginal+whiten+radial", "whiten+radial"]
 every_scaler = pytest.mark.parametrize("name", [*SCALERS, *CHAINS])
@@ -79,6 +80,17 @@ def test_far_rows_stay_finite(name):
     assert np.isfinite(log_det).all()
     for size in (1e2, 1e4, 1e300):
         assert np.isfinite(scaler.inverse_transform(size * directions)).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1.0, 1e-60])
+@every_scaler
+def test_largest_numbers_stay_finite_without_a_warning(name, unit):
+    scaler = make_scaler(name).fit(unit * skewed_rows())
+    for sign in (-1, 1):
+        row = np.full((1, 3), sign * np.finfo(np.float64).max)
+        assert all(np.isfinite(part).all() for part in scaler.transform(row))
+        assert np.isfinite(scaler.inverse_transform(row)).all()
 
 
 @every_scaler
@@ -327,3 +339,16 @@ def test_unknown_names_are_refused(name):
     with pytest.raises(ValueError, match=r"scaler .*use one of \"none\", \"standard\"") as error:
         make_scaler(name)
     assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_spline_is_inverted_to_rounding_however_uneven_its_pieces(seed):
+    rng = np.random.default_rng(seed)
+    x, y = (np.cumsum(10.0 ** rng.uniform(low, 1, 6)) for low in (-7, -5))
+    spline = spline_through(x, y) * [[1], [1], [10.0 ** rng.uniform(-3, 3)]]
+    near = np.logspace(-14, -1, 100)
+    values = np.r_[np.linspace(y[0], y[-1], 300), y[0] + near, y[-1] - near]
+    points = invert(spline, values)
+    again, log_slope = evaluate(spline, points)
+    rounding = np.spacing(y[-1]) + np.exp(log_slope) * np.spacing(np.abs(points))
+    assert (np.abs(again - values) < 20 * rounding).all()

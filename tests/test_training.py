@@ -18,7 +18,7 @@ from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.objective import jko_terms
 from sklearn_jko.schedules import geometric_step
-from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.stopping import has_settled
 from sklearn_jko.training import push_forward, push_held_out, train_flow
 from sklearn_jko.velocities import MLPVelocity
@@ -144,7 +144,7 @@ def test_a_dropped_block_after_a_kept_one():
     assert true_nll(flow, held_out) == pytest.approx(history[0].validation_nll, abs=1e-2)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", TRAINING_SOLVERS)
 def test_reported_likelihood_is_the_true_one(solver):
     """A solver of one step starts out too coarse for these rows."""
     options = replace(SMALL, solver=solver, learning_rate=0.05, batch_size=50, max_iter=40)
@@ -231,7 +231,7 @@ def test_a_deadline_ends_training():
     ("solver", "value"),
     [
         (solver, value)
-        for solver in SOLVERS
+        for solver in TRAINING_SOLVERS
         for value in (1e10, 1e30, math.inf, math.nan)
         if math.isfinite(value) or solver != "dopri5"  # torchdiffeq refuses these by an assertion
     ],
@@ -273,9 +273,7 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
         return train_block(block, h, x, held_out, options, *rest)
 
     monkeypatch.setattr(training, "train_block", spy)
-    options = replace(
-        SMALL, max_iter=100, batch_size=500, weight_decay=0.1, honest_gap=math.inf
-    )
+    options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1, honest_gap=math.inf)
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits
     assert history[0].n_iter < options.max_iter

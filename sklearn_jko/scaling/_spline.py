@@ -53,14 +53,20 @@ def invert(spline, y):
     start, slope = spline[1, 0], spline[2]
     inside = np.clip(y, start, spline[1, -1])
     x0, width, y0, height, secant, d0, d1 = _pieces(spline, spline[1], inside)
-    rise = (inside - y0) / height
-    bend = rise * (d0 + d1 - 2 * secant)
-    a = secant - d0 + bend
-    b = d0 - bend
-    c = -secant * rise
-    t = -2 * c / (b + np.sqrt(np.maximum(b * b - 4 * a * c, 0)))
+    rise, fall = (inside - y0) / height, (height - (inside - y0)) / height
+    # The quadratic equation of the share of the piece on the left, or on the right: of these two,
+    # the one in whose solution nothing cancels.
+    left = d0 * fall + (2 * secant - d1) * rise
+    right = d1 * rise + (2 * secant - d0) * fall
+    b, c = np.maximum(left, right), secant * np.where(left > right, rise, fall)
+    root = np.hypot(b - 2 * c, 2 * secant * np.sqrt(rise * fall))
+    share = 2 * c / (b + root)
     outside = y - inside
-    return x0 + width * t + outside / np.where(outside < 0, slope[0], slope[-1])
+    return (
+        x0
+        + width * np.where(left > right, share, 1 - share)
+        + outside / np.where(outside < 0, slope[0], slope[-1])
+    )
 
 
 def _pieces(spline, edges, points):

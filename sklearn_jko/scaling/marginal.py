@@ -40,7 +40,7 @@ class Marginal:
     def transform(self, X):
         Z, log_det = np.empty(X.shape), np.zeros(len(X))
         for j in range(X.shape[1]):
-            column = np.ascontiguousarray(X[:, j])
+            column = bounded(np.ascontiguousarray(X[:, j]))
             Z[:, j], log_slope = evaluate(self._spline(j), self._inner(column, j))
             log_det += log_slope - np.log(np.hypot(column - self.centre_[j], self.spread_[j]))
         return Z, log_det
@@ -48,8 +48,8 @@ class Marginal:
     def inverse_transform(self, Z):
         X = np.empty(Z.shape)
         for j in range(Z.shape[1]):
-            inner = invert(self._spline(j), np.ascontiguousarray(Z[:, j]))
             with np.errstate(over="ignore"):
+                inner = invert(self._spline(j), np.ascontiguousarray(Z[:, j]))
                 outer = self.spread_[j] * np.sinh(np.clip(inner, -709.0, 709.0))
                 X[:, j] = bounded(self.centre_[j] + outer)
         return X

@@ -49,16 +49,21 @@ class Radial:
         # lowest knot.
         u = np.log(np.maximum(_radius(X), np.exp(self.spline_[0, 0])))
         v, log_slope = evaluate(self.spline_, u)
-        return X * np.exp(v - u)[:, None], log_slope + X.shape[1] * (v - u)
+        return _stretched(X, v - u), log_slope + X.shape[1] * (v - u)
 
     def inverse_transform(self, Z):
         v = np.log(np.maximum(_radius(Z), np.exp(self.spline_[1, 0])))
         u = invert(self.spline_, v)
-        with np.errstate(over="ignore"):
-            return bounded(Z * np.exp(np.minimum(u - v, 709.0))[:, None])
+        return _stretched(Z, u - v)
+
+
+def _stretched(X, log_factor):
+    with np.errstate(over="ignore"):
+        return bounded(X * np.exp(np.minimum(log_factor, 709.0))[:, None])
 
 
 def _radius(X):
+    X = bounded(X)
     largest = np.abs(X).max(axis=1)
     unit = np.where(largest > 0, largest, 1.0)
     return unit * np.linalg.norm(X / unit[:, None], axis=1)
