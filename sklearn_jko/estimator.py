@@ -340,7 +340,8 @@ class JKOFlowDensity(
         log_density : ndarray of shape (n_samples,)
             Natural logarithm, in the units of X; always finite.
         """
-        return self._by_chunks(self._validated(X), self._log_density)
+        X = self._validated(X)
+        return self._by_chunks(X, self._log_density, np.empty(len(X)))
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -367,7 +368,8 @@ class JKOFlowDensity(
         -------
         Z : ndarray of shape (n_samples, n_features)
         """
-        return self._by_chunks(self._validated(X), self._latent)
+        X = self._validated(X)
+        return self._by_chunks(X, self._latent, np.empty(X.shape))
 
     def inverse_transform(self, X):
         """Map latent coordinates back to rows.
@@ -382,13 +384,13 @@ class JKOFlowDensity(
         X_original : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        Z = check_array(X, dtype=np.float64, order="C")
+        Z = check_array(X)
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
                 f"{self.n_features_in_} latent coordinates."
             )
-        return self._by_chunks(Z, self._original)
+        return self._by_chunks(Z, self._original, np.empty(Z.shape))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from the fitted density.
@@ -412,8 +414,8 @@ class JKOFlowDensity(
             raise ValueError(f"n_samples must be a positive integer; got {n_samples!r}.")
         seed = check_random_state(random_state).randint(2**31 - 1)
         shape = (n_samples, self.n_features_in_)
-        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed))
-        return self._by_chunks(Z.numpy(), self._original)
+        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
+        return self._by_chunks(Z, self._original, out=Z)
 
     @property
     def _n_features_out(self):
@@ -421,13 +423,14 @@ class JKOFlowDensity(
 
     def _validated(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, order="C", reset=False)
+        return validate_data(self, X, reset=False)
 
-    def _by_chunks(self, rows, function):
-        """Apply ``function(flow, rows)`` to chunks of bounded memory, on the device."""
+    def _by_chunks(self, rows, function, out):
+        """Fill ``out`` with ``function(flow, rows)``, by chunks: their memory does not add up."""
         flow = copy.deepcopy(self.flow_).to(_device(self.device))
-        parts = [function(flow, rows[chunk]) for chunk in gen_batches(len(rows), CHUNK)]
-        return np.concatenate(parts)
+        for chunk in gen_batches(len(rows), CHUNK):
+            out[chunk] = function(flow, np.ascontiguousarray(rows[chunk], dtype=np.float64))
+        return out
 
     @torch.no_grad()
     def _log_density(self, flow, X):
