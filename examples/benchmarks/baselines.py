@@ -11,11 +11,16 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
+from torch import nn
 
+from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.scaling import make_scaler
+from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [
     "BASELINES",
+    "fit_cnf",
+    "fit_flow_matching",
     "fit_gaussian_mixture",
     "fit_kernel_density",
     "fit_maf",
@@ -28,6 +33,8 @@ BATCH_SIZE = 512
 LEARNING_RATE = 1e-3
 PATIENCE, MAX_STALLS = 15, 3
 CHUNK = 8192
+# Flow matching is scored with steps that move the validation mean by less when doubled.
+STEPS_TOL, MAX_STEPS = 1e-3, 512
 
 
 def fit_kernel_density(train, validation, seconds, seed, bandwidths=BANDWIDTHS):
@@ -91,29 +98,86 @@ def fit_scaled_nsf(train, validation, seconds, seed):
     return log_density
 
 
+def fit_cnf(train, validation, seconds, seed):
+    """Free-form continuous flow (FFJORD, Grathwohl et al. 2019) of zuko.
+
+    Hutchinson's estimate of the divergence in training, the exact one for every judgement.
+    """
+    import zuko
+
+    class CNF(zuko.flows.CNF):
+        def train(self, mode=True):
+            self.transform.exact = not mode
+            return super().train(mode)
+
+    torch.manual_seed(seed)
+    flow = CNF(train.shape[1], hidden_features=(128, 128))
+    return train_flow(flow, train, validation, seconds)
+
+
+def fit_flow_matching(train, validation, seconds, seed):
+    """Flow matching (Lipman et al. 2023) on straight paths from the rows to noise."""
+    torch.manual_seed(seed)
+    flow = FlowMatching(train.shape[1], seed)
+    log_density = train_flow(flow, train, validation, seconds, flow.matching_loss)
+    before = log_density(validation).mean()
+    while flow.n_steps < MAX_STEPS:
+        flow.n_steps *= 2
+        after = log_density(validation).mean()
+        if abs(after - before) < STEPS_TOL:
+            break
+        before = after
+    return log_density
+
+
+class FlowMatching(nn.Module):
+    """A velocity from the rows at time 0 to the standard normal at time 1; RK4, exact trace."""
+
+    def __init__(self, n_features, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.velocity = VELOCITIES["mlp"](n_features, (256, 256), generator)
+        self.n_steps = 4
+
+    def matching_loss(self, rows):
+        """Mean squared error of the velocity of the paths, at a random time of each."""
+        noise, t = torch.randn_like(rows), torch.rand(len(rows), 1)
+        velocity = self.velocity(t, (1 - t) * rows + t * noise)
+        return (velocity - (noise - rows)).square().sum(1).mean()
+
+    def forward(self):
+        """The flow, as zuko's flows give theirs."""
+        return JKOFlow([JKOBlock(self.velocity)], n_steps=self.n_steps)
+
+
 BASELINES = {
     "KernelDensity": fit_kernel_density,
     "GaussianMixture": fit_gaussian_mixture,
     "MAF": fit_maf,
     "NSF": fit_nsf,
     "NSF + our scaling": fit_scaled_nsf,
+    "CNF": fit_cnf,
+    "flow matching": fit_flow_matching,
 }
 
 
-def train_flow(flow, train, validation, seconds):
+def train_flow(flow, train, validation, seconds, loss=None):
     """Adam with early stopping; the weights kept are the best on the validation rows.
+
+    The loss of a batch is its negative log-likelihood where no other is given.
 
     After `PATIENCE` epochs without improvement the training returns to the best weights with a
     quarter of the learning rate, and ends the fourth time. Over the second half of the wall
     time the learning rate falls to zero.
     """
     start = time.monotonic()
+    loss = loss or (lambda rows: -flow().log_prob(rows).mean())
     train, validation = (torch.as_tensor(a, dtype=torch.float32) for a in (train, validation))
     optimizer = torch.optim.Adam(flow.parameters(), lr=LEARNING_RATE)
     best, best_weights = -mean_log_density(flow, validation), copy.deepcopy(flow.state_dict())
     waited, stalls = 0, 0
     while stalls <= MAX_STALLS and time.monotonic() < start + seconds:
-        train_epoch(flow, optimizer, train, 0.25**stalls, start, seconds)
+        train_epoch(flow, loss, optimizer, train, 0.25**stalls, start, seconds)
         nll = -mean_log_density(flow, validation)
         waited += 1
         if nll < best:
@@ -126,15 +190,15 @@ def train_flow(flow, train, validation, seconds):
     return lambda X: log_density_by_chunks(flow, torch.as_tensor(X))
 
 
-def train_epoch(flow, optimizer, rows, factor, start, seconds):
+def train_epoch(flow, loss, optimizer, rows, factor, start, seconds):
+    flow.train()
     for batch in torch.randperm(len(rows)).split(BATCH_SIZE):
         left = 1 - (time.monotonic() - start) / seconds
         if left <= 0:
             break
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * factor * min(1.0, 2 * left)
-        loss = -flow().log_prob(rows[batch]).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss(rows[batch]).backward()
         norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
         if torch.isfinite(norm):
             optimizer.step()
@@ -146,4 +210,5 @@ def mean_log_density(flow, rows):
 
 @torch.no_grad()
 def log_density_by_chunks(flow, rows):
+    flow.eval()
     return torch.cat([flow().log_prob(chunk) for chunk in rows.split(CHUNK)]).numpy()

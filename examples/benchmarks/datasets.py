@@ -33,8 +33,9 @@ def data_folder():
 
     It holds ``adbench/`` with npz files of ADBench (github.com/Minqi824/ADBench, the folder
     ``adbench/datasets/Classical``), ``uci/winequality-white.csv`` (no header, commas, the
-    quality last) and, for BSDS300, ``bsds300/bsds300_patches.py`` whose function
-    ``make(n_train, n_val, n_test, seed, dtype)`` draws the arrays "train", "val" and "test".
+    quality last), ``uci/california_housing.npz`` (X, and the target y) and, for BSDS300,
+    ``bsds300/bsds300_patches.py`` whose function ``make(n_train, n_val, n_test, seed, dtype)``
+    draws the arrays "train", "val" and "test".
     """
     folder = os.environ.get("SKLEARN_JKO_DATA")
     if not folder or not Path(folder).is_dir():
@@ -54,6 +55,12 @@ def white_wine(folder):
     return np.loadtxt(folder / "uci" / "winequality-white.csv", delimiter=",")[:, :-1]
 
 
+def california_housing(folder):
+    """All columns, with the target as one more."""
+    with np.load(folder / "uci" / "california_housing.npz") as data:
+        return np.c_[data["X"], data["y"]].astype(np.float64)
+
+
 # Each a function of the data folder that gives the rows, of shape (n, d).
 DATASETS = {
     "magic.gamma": functools.partial(adbench_inliers, "22_magic.gamma.npz"),
@@ -61,6 +68,7 @@ DATASETS = {
     "thyroid": functools.partial(adbench_inliers, "38_thyroid.npz"),
     "pendigits": functools.partial(adbench_inliers, "28_pendigits.npz"),
     "white wine": white_wine,
+    "california housing": california_housing,
 }
 
 

@@ -1,39 +1,34 @@
 """Cures for a flow that learns to exploit its solver, all given the same wall time.
 
 The objective is unbounded below for a solver whose error the network can steer. For each cure
-this prints the negative log-likelihood of test rows (nats per row; less is better) as the solver
-of the training tells it and as it is (RK4 of 32 steps a block, in double precision):
+this gives the negative log-likelihood of test rows (nats per row; less is better) as the solver
+of the training tells it and as it is (RK4 of 32 steps a block, in double precision).
 
-    export SKLEARN_JKO_DATA=...            # see data_folder in datasets.py
-    python compare_cures.py --output results/cures
-
-Rows are dequantised, cut 80/10/10 and standardised as in compare_density.py; BSDS300 patches are
-left in their usual units. Every run trains up to four blocks of two hidden layers of 128 (BSDS300:
-256) until its time is over. The validation rows decide which weights of a block are best.
+Rows are dequantised, cut 80/10/10 and standardised as in the suite "likelihood"; BSDS300 patches
+are left in their usual units. Every run trains up to four blocks of two hidden layers of 128
+(BSDS300: 256) until its time is over. The validation rows decide which weights of a block are best.
 """
 
-import argparse
 import functools
-import json
 import math
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
-from compare_density import describe_run
 from datasets import adbench_inliers, bsds300_patches, data_folder, make_splits
-from threadpoolctl import threadpool_limits
+from flows import training_options
+from reporting import Option, markdown, printed, ratio
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.block_training import TrainingOptions, row_nll
+from sklearn_jko.block_training import row_nll
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOFlow
 from sklearn_jko.pilot import as_rows
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.training import train_flow
+
+__all__ = ["OPTIONS", "ratios", "run", "table"]
 
 BSDS = "BSDS300"
 DATASETS = {
@@ -100,10 +95,11 @@ def weighted(penalty, weight):
     return lambda *arguments: weight * penalty(*arguments)
 
 
+PLAINEST = "none: RK4 x 1"
 UNWATCHED = {"honest_gap": math.inf}
 CURES = (
     Cure("none: midpoint x 2", {"solver": "midpoint", "solver_steps": 2, **UNWATCHED}),
-    Cure("none: RK4 x 1", UNWATCHED),
+    Cure(PLAINEST, UNWATCHED),
     Cure("none: RK4 x 4", {"solver_steps": 4, **UNWATCHED}),
     Cure("control, midpoint", {"solver": "midpoint"}),
     Cure("control, RK4"),
@@ -121,48 +117,39 @@ CURES = (
 )
 
 
-def main(argv=None):
-    arguments = parse(argv)
+EVERY = (*DATASETS, BSDS)
+OPTIONS = (
+    Option("datasets", EVERY, ("magic.gamma",), "data sets", EVERY),
+    Option("cures", len(CURES), len(CURES), "only so many of the first"),
+    Option("seconds", 30.0, 0.2, "wall time of each training"),
+    Option("bsds-seconds", 45.0, 0.2, "the same for patches"),
+    Option("bsds", 100_000, 400, "training patches"),
+)
+
+
+def run(arguments):
     folder = data_folder()
-    torch.set_num_threads(arguments.threads)
-    with threadpool_limits(arguments.threads):
-        report = {**describe_run(arguments), "results": run_all(arguments, folder)}
-    table = markdown_table(report["results"])
-    print(f"\n{table}")
-    if arguments.output:
-        write(report, table, arguments.output)
-
-
-def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    every = (*DATASETS, BSDS)
-    parser.add_argument("--datasets", nargs="*", default=every, choices=every)
-    parser.add_argument("--cures", type=int, default=len(CURES), help="only so many of the first")
-    parser.add_argument("--seconds", type=float, default=30.0, help="wall time of each training")
-    parser.add_argument("--bsds-seconds", type=float, default=45.0, help="the same for patches")
-    parser.add_argument("--bsds", type=int, default=100_000, help="training patches")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", metavar="PREFIX", help="write PREFIX-<date>.json and .md")
-    return parser.parse_args(argv)
-
-
-def run_all(arguments, folder):
-    results = []
+    records = []
     for dataset in arguments.datasets:
         parts = load(dataset, arguments, folder)
-        print(f"{dataset}: {[part.shape for part in parts]}", flush=True)
-        nll_of_scaling = {}
-        for cure in CURES[: arguments.cures]:
-            scaling = cure.scaling or PLAIN.get(dataset, "standard")
-            if scaling == BEST:
-                scaling = min(nll_of_scaling, key=nll_of_scaling.get)
-            seconds = arguments.bsds_seconds if dataset == BSDS else arguments.seconds
-            result = run(cure, scaling, parts, seconds, arguments.seed)
-            if not cure.options:
-                nll_of_scaling[scaling] = result["validation_nll"]
-            results.append({"dataset": dataset, **result})
-    return results
+        print(f"{dataset}: training, validation, test {[part.shape for part in parts]}", flush=True)
+        seconds = arguments.bsds_seconds if dataset == BSDS else arguments.seconds
+        for record in run_cures(CURES[: arguments.cures], dataset, parts, seconds, arguments.seed):
+            records.append(printed({"dataset": dataset, **record}))
+    return records
+
+
+def run_cures(cures, dataset, parts, seconds, seed):
+    """A record for each cure in turn."""
+    nll_of_scaling = {}
+    for cure in cures:
+        scaling = cure.scaling or PLAIN.get(dataset, "standard")
+        if scaling == BEST:
+            scaling = min(nll_of_scaling, key=nll_of_scaling.get)
+        record = run_cure(cure, scaling, parts, seconds, seed)
+        if not cure.options:
+            nll_of_scaling[scaling] = record["validation_nll"]
+        yield record
 
 
 def load(dataset, arguments, folder):
@@ -173,16 +160,16 @@ def load(dataset, arguments, folder):
     return train, validation, test[:MAX_TEST]
 
 
-def run(cure, scaling, parts, seconds, seed):
-    """Train under the cure for the time given; print and return the record."""
+def run_cure(cure, scaling, parts, seconds, seed):
+    """Train under the cure for the time given; the record."""
     scaler = make_scaler(scaling).fit(parts[0])
     rows, validation, test = (as_rows(scaler, part, "cpu") for part in parts)
-    options = training_options(cure, rows.x.shape)
+    options = options_of(cure, rows.x.shape)
     generator = torch.Generator().manual_seed(seed)
     start = time.monotonic()
     trained = train_flow(rows.x, validation, options, generator, start + seconds)
     seconds = time.monotonic() - start
-    result = {
+    return {
         "cure": cure.name,
         "scaling": scaling,
         "told_nll": told_nll(trained, options, test),
@@ -192,26 +179,16 @@ def run(cure, scaling, parts, seconds, seed):
         "n_iter": sum(record.n_iter for record in trained.history),
         "validation_nll": trained.history[-1].validation_nll,
     }
-    print(f"  {' '.join(f'{k}={brief(v)}' for k, v in result.items())}", flush=True)
-    return result
 
 
-def training_options(cure, shape):
+def options_of(cure, shape):
     """The defaults of `JKOFlowDensity`, as far as the cure leaves them."""
     n, d = shape
     width = 256 if d >= 32 else 128
     changes = dict(cure.options)
-    rate = min(0.64 / width, 1e-2) * changes.pop("rate", 1.0)
-    return replace(
-        TrainingOptions(
-            step_size=functools.partial(geometric_step, first=0.5, growth=2.0),
-            hidden_layer_sizes=(width, width),
-            max_blocks=4,
-            max_iter=10_000,
-            learning_rate=rate,
-            weight_decay=min(200 * d / n, 3.0),
-        ),
-        **changes,
+    rate = changes.pop("rate", 1.0) * training_options(n, d, width).learning_rate
+    return training_options(
+        n, d, width, max_blocks=4, max_iter=10_000, learning_rate=rate, **changes
     )
 
 
@@ -233,31 +210,25 @@ def true_nll(flow, rows):
     return float(-(fine.log_prob(rows.x.double()) + rows.log_det).mean())
 
 
-def brief(value):
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def markdown_table(results):
+def table(records):
     """One row a cure; for each data set the true figure, the told one, and seconds."""
-    datasets = list(dict.fromkeys(result["dataset"] for result in results))
-    lines = [["cure", *datasets], ["---"] * (len(datasets) + 1)]
-    for cure in dict.fromkeys(result["cure"] for result in results):
+    datasets = list(dict.fromkeys(r["dataset"] for r in records))
+    rows = []
+    for cure in dict.fromkeys(r["cure"] for r in records):
         cells = {
             r["dataset"]: f"{r['true_nll']:.2f} (told {r['told_nll']:.2f}) {r['seconds']:.0f} s"
-            for r in results
+            for r in records
             if r["cure"] == cure
         }
-        lines.append([cure, *(cells.get(dataset, "") for dataset in datasets)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([cure, *(cells.get(dataset, "") for dataset in datasets)])
+    return markdown(["cure", *datasets], rows)
 
 
-def write(report, table, prefix):
-    stem = f"{prefix}-{report['date'][:10]}"
-    Path(f"{stem}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
-    text = f"{__doc__}\n{table}\n\n{report['date']}; {versions}; threads: {report['threads']}.\n"
-    Path(f"{stem}.md").write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def ratios(records):
+    """Seconds of an optimiser step under each cure over those without any."""
+    seconds = {(r["dataset"], r["cure"]): r["seconds"] / r["n_iter"] for r in records}
+    return [
+        ratio(f"seconds a step, {cure} over {PLAINEST}; {dataset}", value, plain)
+        for (dataset, cure), value in seconds.items()
+        if cure != PLAINEST and (plain := seconds.get((dataset, PLAINEST)))
+    ]

@@ -1,0 +1,22 @@
+"""Suites of the benchmark, by name.
+
+A suite is a module with a docstring that explains its figures, the first line by itself;
+``OPTIONS``, a tuple of `reporting.Option`; ``run(arguments)``, which returns a list of records
+(dicts of plain values); ``table(records)``, markdown; and ``ratios(records)``, a list of what
+`reporting.ratio` returns. To add one, write such a module and name it in `SUITES`.
+"""
+
+from suites import cost, cures, likelihood, memory, patches, peak, scoring, step
+
+__all__ = ["SUITES"]
+
+SUITES = {
+    "step": step,
+    "likelihood": likelihood,
+    "patches": patches,
+    "scoring": scoring,
+    "memory": memory,
+    "cost": cost,
+    "peak": peak,
+    "cures": cures,
+}

@@ -1,0 +1,152 @@
+"""Peak memory of fit against blocks and rows, and of scoring, mapping and sampling against rows.
+
+Each figure is of a process of its own: how far a call raises the resident memory at its worst
+moment (Linux's VmHWM), less the rows that it reads, which are a file mapped to memory, and the
+rows that it returns. The blocks of the first part are forced: rows too wide for small steps, so
+that every block is kept. The fits take few optimiser steps, on which memory does not depend, and
+the estimator that is called has one block, so that millions of rows take minutes.
+"""
+
+import functools
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from flows import FORCED_BLOCKS, curved_rows, forced_rows, warm_up
+from measuring import in_new_process, peak_memory_of
+from reporting import Option, markdown, printed, ratio
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_jko import JKOFlowDensity
+
+__all__ = ["OPTIONS", "ratios", "run", "table"]
+
+FIT_BLOCKS, FIT_ROWS = "fit, blocks", "fit, rows"
+CALLS = ("score_samples", "transform", "sample")
+CHUNK = 100_000
+MIB = 2**20
+OPTIONS = (
+    Option("blocks", (2, 4, 8, 16, 32), (1, 2), "blocks of a fit"),
+    Option("block-rows", 20_000, 1000, "rows of the fits against blocks"),
+    Option("calls", CALLS, CALLS[:1], "calls against rows", CALLS),
+    Option("scaling", "standard", "standard", "scaling of the estimator that is called"),
+    Option("rows", (100_000, 1_000_000, 10_000_000), (1000, 20_000), "rows of the calls"),
+    Option("fit-rows", (10_000, 100_000, 1_000_000), (500,), "rows of the fits"),
+    Option("columns", 10, 2, "columns of all rows"),
+    Option("width", 128, 16, "width of the hidden layers"),
+    Option("max-iter", 40, 20, "optimiser steps of a block"),
+)
+
+
+def run(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        parts = (runs_of_blocks, runs_of_fits, runs_of_calls)
+        return [printed(record) for part in parts for record in part(arguments, path)]
+
+
+def runs_of_blocks(arguments, path):
+    save_rows(path, arguments.block_rows, arguments, forced_rows)
+    for n_blocks in arguments.blocks:
+        settings = {**settings_of(arguments), **FORCED_BLOCKS, "max_blocks": n_blocks}
+        peak, n_kept = in_new_process(arguments.threads, fit_in_process, settings, path)
+        if n_kept != n_blocks:
+            raise SystemExit(f"{n_kept} of {n_blocks} blocks were kept: raise --max-iter.")
+        sizes = {"rows": arguments.block_rows, "blocks": n_blocks}
+        yield record_of(FIT_BLOCKS, sizes, peak, path.stat().st_size, 0)
+
+
+def runs_of_fits(arguments, path):
+    for n in arguments.fit_rows:
+        save_rows(path, n, arguments, curved_rows)
+        settings = settings_of(arguments)
+        peak, n_kept = in_new_process(arguments.threads, fit_in_process, settings, path)
+        yield record_of(FIT_ROWS, {"rows": n, "blocks": n_kept}, peak, path.stat().st_size, 0)
+
+
+def runs_of_calls(arguments, path):
+    rows = curved_rows(min(arguments.fit_rows), arguments.columns, arguments.seed)
+    settings = {**settings_of(arguments), "max_blocks": 1, "scaling": arguments.scaling}
+    estimator = quiet_fit(settings, rows)
+    for n in arguments.rows:
+        save_rows(path, n, arguments, curved_rows)
+        for call in arguments.calls:
+            peak = in_new_process(arguments.threads, call_in_process, estimator, call, n, path)
+            read = 0 if call == "sample" else path.stat().st_size
+            returned = 8 * n * (1 if call == "score_samples" else arguments.columns)
+            sizes = {"rows": n, "blocks": estimator.n_blocks_}
+            yield record_of(call, sizes, peak, read, returned)
+
+
+def settings_of(arguments):
+    width = arguments.width
+    return {
+        "hidden_layer_sizes": (width, width),
+        "max_iter": arguments.max_iter,
+        "random_state": arguments.seed,
+        "device": "cpu",
+    }
+
+
+def save_rows(path, n, arguments, made_up):
+    """Write rows to a file by chunks; no process needs to hold them all."""
+    shape = (n, arguments.columns)
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=shape)
+    for start in range(0, n, CHUNK):
+        size = min(CHUNK, n - start)
+        rows[start : start + size] = made_up(size, arguments.columns, arguments.seed + start)
+    rows.flush()
+
+
+def fit_in_process(settings, path):
+    """Peak memory of a fit, and the blocks it kept."""
+    warm_up()
+    X, fitted = np.load(path, mmap_mode="r"), []
+    peak = peak_memory_of(lambda: fitted.append(quiet_fit(settings, X)))
+    return peak, fitted[0].n_blocks_
+
+
+def call_in_process(estimator, call, n, path):
+    """Peak memory of a method of the fitted estimator."""
+    argument = n if call == "sample" else np.load(path, mmap_mode="r")
+    return peak_memory_of(functools.partial(getattr(estimator, call), argument))
+
+
+def quiet_fit(settings, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so few steps are the point
+        return JKOFlowDensity(**settings).fit(X)
+
+
+def record_of(what, sizes, peak, read, returned):
+    return {
+        "what": what,
+        **sizes,
+        "peak_bytes": peak,
+        "read_bytes": read,
+        "returned_bytes": returned,
+        "own_bytes": max(peak - read - returned, 1),
+    }
+
+
+def table(records):
+    header = ["call", "rows", "blocks", "peak (MiB)", "read", "returned", "its own"]
+    sizes = ("peak_bytes", "read_bytes", "returned_bytes", "own_bytes")
+    rows = [
+        [r["what"], r["rows"], r["blocks"], *(f"{r[name] / MIB:.1f}" for name in sizes)]
+        for r in records
+    ]
+    return markdown(header, rows)
+
+
+def ratios(records):
+    """Memory of its own at the most blocks or rows over that at the fewest."""
+    found = []
+    for what in dict.fromkeys(r["what"] for r in records):
+        size = "blocks" if what == FIT_BLOCKS else "rows"
+        some = sorted((r for r in records if r["what"] == what), key=lambda r: r[size])
+        few, many = some[0], some[-1]
+        of = f"own bytes of {what}, {many[size]} over {few[size]} {size}"
+        found.append(ratio(of, many["own_bytes"], few["own_bytes"]))
+    return found
