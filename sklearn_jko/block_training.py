@@ -11,12 +11,14 @@ import torch
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import (
+    DIVERGENCES,
     NOISY_DIVERGENCES,
     divergence_for_training,
     exact_divergence_for,
 )
 from sklearn_jko.objective import JKOTerms, jko_terms
-from sklearn_jko.solvers import FIXED_STEP_SOLVERS, SOLVERS
+from sklearn_jko.solvers import SOLVERS, TABLEAUS
+from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
     "BlockRecord",
@@ -27,7 +29,6 @@ __all__ = [
     "train_block",
 ]
 
-EVALUATIONS_PER_BLOCK = 20
 WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
 MAX_GRADIENT_NORM = 1.0
@@ -40,9 +41,9 @@ MIN_GAIN = 1e-3
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those, a block is not believed whose solver moves the held-out mean by more than
-    ``honest_gap`` nats when its steps are doubled; and ``penalty(block, x, y, log_det,
-    generator)``, where given, is added to the objective of a batch.
+    Beside those, a block's weights are judged ``n_evaluations`` times, and not believed where the
+    solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; and
+    ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
     """
 
     step_size: Callable[[int], float]
@@ -50,13 +51,14 @@ class TrainingOptions:
     hidden_layer_sizes: tuple = (128, 128)
     max_blocks: int = 8
     tol: float = 1e-2
-    max_iter: int = 400
-    batch_size: int = 512
+    max_iter: int = 1000
+    batch_size: int = 256
     learning_rate: float = 5e-3
     weight_decay: float = 0.3
     solver: str = "rk4"
     solver_steps: int = 1
     divergence: str = "auto"
+    n_evaluations: int = 20
     patience: int = 5
     honest_gap: float = 1e-2
     penalty: Callable | None = None
@@ -172,8 +174,8 @@ class _BlockTraining:
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
-        adaptive = options.solver not in FIXED_STEP_SOLVERS
-        self.judge = SOLVERS["rk4" if adaptive else options.solver]
+        self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
+        self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_bad, self.overfits = 0, 0, False
         self.epoch = n_rows / min(options.batch_size, n_rows)
@@ -255,10 +257,8 @@ class _BlockTraining:
         )
 
     def _loss(self, x, generator):
-        noise = _noise(self.divergence, x, generator)
-        solver, penalty = SOLVERS[self.options.solver], self.options.penalty
-        y, log_det = self.block(x, solver, self.solver_steps, self.divergence, noise)
-        terms = jko_terms(self.base, x, y, log_det, self.h)
+        y, log_det = self.solve(x, self.solver_steps, generator)
+        terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
         return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
     def _learning_rate(self):
@@ -308,7 +308,7 @@ class _BlockTraining:
         self.end = end
         self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)
-        self.period = max(end // EVALUATIONS_PER_BLOCK, 1)
+        self.period = max(end // self.options.n_evaluations, 1)
 
     def _new_optimizer(self):
         self.optimizer = torch.optim.AdamW(
@@ -318,6 +318,23 @@ class _BlockTraining:
             betas=(0.9, 0.99),
             fused=True,
         )
+
+
+def _training_solve(block, solver, divergence):
+    """Function of rows, solver steps and generator that gives rows and log |det| after the block.
+
+    It is the one with its gradient written out, where there is one.
+    """
+    if (
+        divergence is DIVERGENCES["analytic"]
+        and solver in TABLEAUS
+        and is_two_layer(block.velocity)
+    ):
+        solve = TwoLayerSolve(block.velocity, TABLEAUS[solver], block.t0, block.t1)
+        return lambda x, n_steps, generator: solve(x, n_steps)
+    return lambda x, n_steps, generator: block(
+        x, SOLVERS[solver], n_steps, divergence, _noise(divergence, x, generator)
+    )
 
 
 def _batches(n, batch_size, generator):

@@ -37,21 +37,37 @@ FEW_ROWS = 2000
 
 
 def as_rows(scaler, X, device):
-    """Scale rows, bounded and by chunks, and put them on the device in single precision."""
-    parts = [scaler.transform(X[chunk]) for chunk in gen_batches(max(len(X), 1), CHUNK)]
-    Z = torch.cat([_single(Z.clip(-LARGEST, LARGEST)) for Z, _ in parts])
-    return Rows(Z.to(device), torch.cat([_single(log_det) for _, log_det in parts]).to(device))
+    """Scale rows, bounded and by chunks, and put them on the device in single precision.
+
+    Parameters
+    ----------
+    scaler : object
+    X : ndarray of shape (n, d) or BlurredRows, n >= 1
+    device : torch.device
+
+    Returns
+    -------
+    rows : Rows
+    """
+    d = X[:1].shape[1]
+    rows = Rows(torch.empty((len(X), d), device=device), torch.empty(len(X), device=device))
+    for chunk in gen_batches(len(X), CHUNK):
+        Z, log_det = scaler.transform(X[chunk])
+        rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
+        rows.log_det[chunk] = _single(log_det).to(device)
+    return rows
 
 
 def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
     """Name the candidate whose short flow gives the held-out rows the most likelihood.
 
     The likelihood of a scaling by itself only says roughly what training will make of it, so it
-    picks finalists; each of these trains three small blocks.
+    picks finalists; each of these trains two small blocks.
 
     Parameters
     ----------
-    X, X_held_out : ndarray of shape (n, d)
+    X : ndarray of shape (n, d) or BlurredRows
+    X_held_out : ndarray of shape (m, d)
     options : TrainingOptions
         Of the flow to come.
     seed : int
@@ -102,10 +118,11 @@ def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
     options = replace(
         options,
         hidden_layer_sizes=options.hidden_layer_sizes and (64, 64),
-        max_blocks=min(options.max_blocks, 3),
+        max_blocks=min(options.max_blocks, 2),
         max_iter=min(options.max_iter, 120),
         batch_size=256,
         learning_rate=1e-2,
+        n_evaluations=4,
     )
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow

@@ -4,26 +4,28 @@ A solver maps ``(field, x, t0, t1, n_steps)`` to the final state (n, d) and the
 integral of the divergence (n,). ``field`` is a pair of functions: ``velocity(t, x)``
 returns (n, d); ``velocity_and_divergence(t, x)`` returns that and a divergence, which
 may be the number 0.0 where none is wanted. The time t is a number, or a column (n, 1)
-of each row's own. To add a solver, write such a function and name it in `SOLVERS`.
+of each row's own. To add a solver, write such a function and name it in `SOLVERS`, or a rule of
+equal steps in `TABLEAUS`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torchdiffeq
-from scipy.integrate import RK45
+from scipy.integrate import DOP853, RK45
 
 __all__ = [
-    "FIXED_STEP_SOLVERS",
     "SOLVERS",
+    "TABLEAUS",
     "TRAINING_SOLVERS",
     "Field",
+    "Tableau",
     "dopri5",
     "dopri5_adjoint",
     "dopri5_by_row",
-    "midpoint",
-    "rk4",
+    "fixed_step",
 ]
 
 # Coefficients of the Dormand-Prince rule; the error's weights have a seventh stage.
@@ -42,32 +44,55 @@ class Field(NamedTuple):
     parameters: tuple = ()
 
 
-def midpoint(field, x, t0, t1, n_steps):
-    """Explicit midpoint rule, order 2; the divergence is needed at midpoints only."""
+class Tableau(NamedTuple):
+    """Explicit Runge-Kutta rule: stage i is at time c_i and moves by sum_j a_ij k_j, the step by
+    sum_i b_i k_i. The divergence is not needed at stages of weight 0.
+    """
+
+    a: tuple
+    b: tuple
+    c: tuple
+
+
+MIDPOINT = Tableau(a=((), (0.5,)), b=(0.0, 1.0), c=(0.0, 0.5))
+# Of Kutta's rules of order 4 with four stages, one that needs the divergence at three of them.
+RK4 = Tableau(
+    a=((), (0.25,), (0.0, 0.5), (1.0, -2.0, 2.0)),
+    b=(1 / 6, 0.0, 2 / 3, 1 / 6),
+    c=(0.0, 0.25, 0.5, 1.0),
+)
+
+# Of order 8, for scores: two or three of its steps do what takes sixteen of order 4.
+DORMAND_PRINCE_8 = Tableau(
+    a=tuple(tuple(DOP853.A[i, :i].tolist()) for i in range(DOP853.n_stages)),
+    b=tuple(DOP853.B.tolist()),
+    c=tuple(DOP853.C.tolist()),
+)
+
+
+def fixed_step(tableau, field, x, t0, t1, n_steps):
+    """Solve with ``n_steps`` equal steps of a rule."""
     dt = (t1 - t0) / n_steps
     integral = 0.0
     for k in range(n_steps):
-        t = t0 + k * dt
-        half = x + 0.5 * dt * field.velocity(t, x)
-        v, div = field.velocity_and_divergence(t + 0.5 * dt, half)
-        x = x + dt * v
-        integral = integral + dt * div
+        slopes = []
+        for a, b, c in zip(*tableau, strict=True):
+            t, stage = t0 + (k + c) * dt, _moved(x, dt, a, slopes)
+            if b:
+                v, div = field.velocity_and_divergence(t, stage)
+                integral = integral + b * dt * div
+            else:
+                v = field.velocity(t, stage)
+            slopes.append(v)
+        x = _moved(x, dt, tableau.b, slopes)
     return x, integral
 
 
-def rk4(field, x, t0, t1, n_steps):
-    """Classical Runge-Kutta rule, order 4."""
-    dt = (t1 - t0) / n_steps
-    integral = 0.0
-    for k in range(n_steps):
-        t = t0 + k * dt
-        v1, div1 = field.velocity_and_divergence(t, x)
-        v2, div2 = field.velocity_and_divergence(t + 0.5 * dt, x + 0.5 * dt * v1)
-        v3, div3 = field.velocity_and_divergence(t + 0.5 * dt, x + 0.5 * dt * v2)
-        v4, div4 = field.velocity_and_divergence(t + dt, x + dt * v3)
-        x = x + dt / 6 * (v1 + 2 * (v2 + v3) + v4)
-        integral = integral + dt / 6 * (div1 + 2 * (div2 + div3) + div4)
-    return x, integral
+def _moved(x, dt, weights, slopes):
+    for weight, v in zip(weights, slopes, strict=True):
+        if weight:
+            x = torch.add(x, v, alpha=weight * dt)
+    return x
 
 
 def dopri5(field, x, t0, t1, n_steps):
@@ -149,13 +174,12 @@ def _as_column(divergence, v):
     return torch.as_tensor(divergence, dtype=v.dtype, device=v.device).expand(len(v)).unsqueeze(1)
 
 
+TABLEAUS = {"midpoint": MIDPOINT, "rk4": RK4, "dop853": DORMAND_PRINCE_8}
 SOLVERS = {
-    "midpoint": midpoint,
-    "rk4": rk4,
+    **{name: functools.partial(fixed_step, tableau) for name, tableau in TABLEAUS.items()},
     "dopri5": dopri5,
     "dopri5_adjoint": dopri5_adjoint,
     "dopri5_by_row": dopri5_by_row,
 }
-FIXED_STEP_SOLVERS = ("midpoint", "rk4")
 # All that evaluate every row at every stage: the fixed noise of a stochastic divergence needs that.
-TRAINING_SOLVERS = tuple(name for name in SOLVERS if name != "dopri5_by_row")
+TRAINING_SOLVERS = ("rk4", "midpoint", "dopri5", "dopri5_adjoint")

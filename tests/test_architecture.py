@@ -24,6 +24,7 @@ LAYERS = {
     "sklearn_jko.flow": 1,
     "sklearn_jko.resolution": 1,
     "sklearn_jko.scaling": 1,
+    "sklearn_jko.two_layer_solve": 1,
     "sklearn_jko.diagnostics": 2,
     "sklearn_jko.objective": 2,
     "sklearn_jko.block_training": 3,

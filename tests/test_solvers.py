@@ -8,10 +8,11 @@ import torch
 from reference import affine_map, make_velocity, normal_rows
 
 from sklearn_jko.divergence import analytic
-from sklearn_jko.solvers import SOLVERS, Field
+from sklearn_jko.solvers import SOLVERS, TABLEAUS, Field
 
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 MANY_STEPS = 400
+ORDERS = {"midpoint": 2, "rk4": 4, "dop853": 8}
 
 
 def logistic(t, x):
@@ -53,15 +54,19 @@ def test_solution_of_a_linear_equation(name, t0, t1):
     torch.testing.assert_close(integral, expected, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "order"), [("midpoint", 2), ("rk4", 4)])
+def test_every_rule_of_equal_steps_has_its_order_tested():
+    assert set(ORDERS) == set(TABLEAUS)
+
+
+@pytest.mark.parametrize(("name", "order"), ORDERS.items())
 def test_order(name, order):
-    n_steps = np.array([8, 16, 32, 64])
+    n_steps = np.array([3, 4, 6, 8]) if order > 4 else np.array([8, 16, 32, 64])
     exact = logistic_solution(rows(), 0.0, 1.0)
     solutions = [SOLVERS[name](LOGISTIC, rows(), 0.0, 1.0, n) for n in n_steps.tolist()]
     for part in (0, 1):
         errors = [float((solution[part] - exact[part]).norm()) for solution in solutions]
         slope = -np.polyfit(np.log(n_steps), np.log(errors), 1)[0]
-        assert abs(slope - order) < 0.15
+        assert abs(slope - order) < (0.15 if order <= 4 else 0.7)
 
 
 @every_solver

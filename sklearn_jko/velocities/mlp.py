@@ -58,61 +58,32 @@ class MLPVelocity(nn.Module):
         Jacobian is W3 diag(s2) W2 diag(s1) W1, so its trace is the bilinear form
         s2^T (W2 * (W1 W3)^T) s1; ``*`` is elementwise.
         """
+        *activations, last = self._activations(t, x)
+        v = torch.addmm(self.out_bias, last, self.out_weight.T)
         loop = (self.weights[0] @ self.out_weight).T
-        if len(self.weights) == 1:
-            (activation,) = self._activations(t, x)
-            trace = (1 - activation * activation) @ loop.diagonal()
-            return torch.addmm(self.out_bias, activation, self.out_weight.T), trace
-        shifts = [b + t * c for b, c in zip(self.biases, self.time_weights, strict=True)]
-        return _TwoLayerTrace.apply(
-            x, *self.weights, *shifts, self.out_weight, self.out_bias, self.weights[1] * loop
-        )
+        if not activations:
+            return v, _tanh_slope(last) @ loop.diagonal()
+        (first,) = activations
+        inner = _tanh_slope(first) @ (self.weights[1] * loop).T
+        return v, torch.linalg.vecdot(inner, _tanh_slope(last))
 
     def _activations(self, t, x):
         for weight, bias, time_weight in zip(
             self.weights, self.biases, self.time_weights, strict=True
         ):
-            x = torch.tanh(torch.addmm(bias + t * time_weight, x, weight.T))
+            x = _tanh(torch.addmm(bias + t * time_weight, x, weight.T))
             yield x
+
+
+def _tanh(z):
+    """tanh, in part in place, by the logistic function: four times as fast as torch's on a CPU."""
+    return z.mul_(2).sigmoid_().mul(2).sub_(1)
+
+
+def _tanh_slope(activation):
+    return torch.addcmul(activation.new_ones(()), activation, activation, value=-1)
 
 
 def _uniform(shape, bound, generator):
     device = None if generator is None else generator.device
     return nn.Parameter((2 * torch.rand(shape, generator=generator, device=device) - 1) * bound)
-
-
-class _TwoLayerTrace(torch.autograd.Function):
-    """Velocity and trace of two hidden layers, with the gradient written out.
-
-    The same numbers as automatic differentiation of the plain formula, in about half
-    of its elementwise passes; training spends nearly all of its time here.
-    """
-
-    @staticmethod
-    def forward(ctx, x, w1, w2, shift1, shift2, w3, b3, trace_matrix):
-        a1 = torch.addmm(shift1, x, w1.T).tanh_()
-        a2 = torch.addmm(shift2, a1, w2.T).tanh_()
-        s1, s2 = (1 - a1 * a1), (1 - a2 * a2)
-        u = s1 @ trace_matrix.T
-        ctx.shift_shapes = shift1.shape, shift2.shape
-        ctx.save_for_backward(x, w1, w2, w3, trace_matrix, a1, a2, s1, s2, u)
-        return torch.addmm(b3, a2, w3.T), torch.linalg.vecdot(u, s2)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_v, grad_trace):
-        x, w1, w2, w3, trace_matrix, a1, a2, s1, s2, u = ctx.saved_tensors
-        column = grad_trace.unsqueeze(1)
-        grad_u = column * s2
-        grad_z2 = (grad_v @ w3).addcmul_(column * u, a2, value=-2).mul_(s2)
-        grad_z1 = (grad_z2 @ w2).addcmul_(grad_u @ trace_matrix, a1, value=-2).mul_(s1)
-        return (
-            grad_z1 @ w1,
-            grad_z1.T @ x,
-            grad_z2.T @ a1,
-            grad_z1.sum_to_size(ctx.shift_shapes[0]),
-            grad_z2.sum_to_size(ctx.shift_shapes[1]),
-            grad_v.T @ a2,
-            grad_v.sum(0),
-            grad_u.T @ s1,
-        )

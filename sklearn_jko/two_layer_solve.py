@@ -1,0 +1,253 @@
+"""Fixed-step solve of a network with two hidden layers, with its gradient written out.
+
+Training spends nearly all of its time here. The numbers are those of automatic differentiation
+through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, for half the time: what the path
+does not wait for (traces, and their and the weights' gradients) is computed for all stages at
+once, into memory that is kept from one call to the next.
+
+With a1, a2 the activations, s = 1 - a^2, and T = W2 * (W1 W3)^T, one evaluation is
+
+    v = W3 a2 + b3,   trace = s2^T T s1.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from sklearn_jko.solvers import Tableau
+from sklearn_jko.velocities import MLPVelocity
+
+__all__ = ["TwoLayerSolve", "is_two_layer"]
+
+
+class TwoLayerSolve:
+    """Push rows through a block and integrate its divergence.
+
+    Parameters
+    ----------
+    velocity : MLPVelocity
+        With two hidden layers.
+    tableau : Tableau
+        Rule of the solver.
+    t0, t1 : float
+    """
+
+    def __init__(self, velocity, tableau, t0=0.0, t1=1.0):
+        self.velocity, self.tableau, self.t0, self.t1 = velocity, tableau, t0, t1
+        self.memory = None
+
+    def __call__(self, x, n_steps):
+        """Rows of shape (n, d) after the block, and log |det| (n,), differentiable once.
+
+        The gradient must be taken before the next call, which overwrites what it needs.
+        """
+        velocity = self.velocity
+        plan = _plan(self.tableau, self.t0, self.t1, n_steps)
+        widths = [len(bias) for bias in velocity.biases]
+        if self.memory is None or self.memory.sizes != _sizes(x, widths, plan):
+            self.memory = None  # frees the old one first
+            self.memory = _Memory(x, widths, plan)
+        return _Solve.apply(
+            plan,
+            self.memory,
+            x,
+            *velocity.weights,
+            velocity.out_weight,
+            *velocity.biases,
+            *velocity.time_weights,
+            velocity.out_bias,
+        )
+
+
+def is_two_layer(velocity):
+    """Whether a velocity is such a network."""
+    return isinstance(velocity, MLPVelocity) and len(velocity.weights) == 2
+
+
+class _Plan(NamedTuple):
+    """Where the evaluations of a solve stand in memory: first those whose trace is needed."""
+
+    tableau: Tableau
+    dt: float
+    slots: list  # for each step, those of its stages
+    times: list  # for each slot
+    trace_weights: list  # for each slot whose trace is needed
+
+    @property
+    def n_traced(self):
+        return len(self.trace_weights)
+
+
+def _plan(tableau, t0, t1, n_steps):
+    dt = (t1 - t0) / n_steps
+    stages = [(k, i) for k in range(n_steps) for i in range(len(tableau.b))]
+    order = sorted(stages, key=lambda stage: tableau.b[stage[1]] == 0)
+    slots = [[order.index((k, i)) for i in range(len(tableau.b))] for k in range(n_steps)]
+    return _Plan(
+        tableau,
+        dt,
+        slots,
+        times=[t0 + (k + tableau.c[i]) * dt for k, i in order],
+        trace_weights=[tableau.b[i] * dt for _, i in order if tableau.b[i]],
+    )
+
+
+class _Memory:
+    """Tensors of shape (slots, n, width), reused by every call of the same sizes."""
+
+    def __init__(self, x, widths, plan):
+        (n, d), (m1, m2), n_slots, n_traced = x.shape, widths, len(plan.times), plan.n_traced
+        self.sizes = _sizes(x, widths, plan)
+        self.x, self.v, self.grad_v = x.new_empty((3, n_slots, n, d)).unbind()
+        self.a1, self.s1 = x.new_empty((2, n_slots, n, m1)).unbind()
+        self.a2, self.s2 = x.new_empty((2, n_slots, n, m2)).unbind()
+        self.grad_z1, self.grad_z2 = self.s1, self.s2  # take the place of what they need
+        self.u, self.grad_u = x.new_empty((2, n_traced, n, m2)).unbind()
+        self.to_z1 = x.new_empty((n_traced, n, m1))
+        self.scratch1, self.scratch2 = x.new_empty((n, m1)), x.new_empty((n, m2))
+        # Taken apart once: an index into a tensor costs as much as a small product.
+        self.of_slot = [
+            _Evaluation(*(None if k >= len(tensor) else tensor[k] for tensor in self._of_slots()))
+            for k in range(n_slots)
+        ]
+
+    def _of_slots(self):
+        return (
+            *(self.x, self.v, self.grad_v, self.a1, self.a2),
+            *(self.grad_z1, self.grad_z2, self.to_z1, self.u),
+        )
+
+
+class _Evaluation(NamedTuple):
+    """The part of memory that belongs to one evaluation; the last two only where it is traced."""
+
+    x: torch.Tensor
+    v: torch.Tensor
+    grad_v: torch.Tensor
+    a1: torch.Tensor
+    a2: torch.Tensor
+    grad_z1: torch.Tensor
+    grad_z2: torch.Tensor
+    to_z1: torch.Tensor | None
+    to_z2: torch.Tensor | None
+
+
+def _sizes(x, widths, plan):
+    return x.shape, x.dtype, x.device, widths, len(plan.times), plan.n_traced
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, plan, memory, x, w1, w2, w3, b1, b2, c1, c2, b3):
+        times = x.new_tensor(plan.times)
+        trace_matrix = w2 * (w1 @ w3).T
+        shifts = [torch.addcmul(b, times[:, None], c) for b, c in ((b1, c1), (b2, c2))]
+        y = _follow_path(plan, memory, x, (w1, w2, w3), shifts, b3)
+        log_det = _integrate_traces(plan, memory, trace_matrix)
+        ctx.plan, ctx.memory = plan, memory
+        ctx.save_for_backward(w1, w2, w3, trace_matrix, times)
+        return y, log_det
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_y, grad_log_det):
+        *weights, trace_matrix, times = ctx.saved_tensors
+        plan, m = ctx.plan, ctx.memory
+        grad_trace_matrix = _back_through_traces(plan, m, grad_log_det, trace_matrix)
+        grad_x = _back_along_path(plan, m, grad_y, weights)
+        grad_weights = _weight_gradients(m, weights, grad_trace_matrix)
+        sums1, sums2 = m.grad_z1.sum(1), m.grad_z2.sum(1)
+        grad_b3 = m.grad_v.sum((0, 1))
+        grad_shifts = sums1.sum(0), sums2.sum(0), times @ sums1, times @ sums2
+        return None, None, grad_x, *grad_weights, *grad_shifts, grad_b3
+
+
+def _follow_path(plan, memory, x, weights, shifts, b3):
+    """Evaluate the velocity stage by stage; return the rows at the end."""
+    (w1, w2, w3), (shifts1, shifts2) = weights, shifts
+    for slots in plan.slots:
+        stages = [memory.of_slot[slot] for slot in slots]
+        for a, slot, stage in zip(plan.tableau.a, slots, stages, strict=True):
+            _move(x, plan.dt, a, stages, out=stage.x)
+            _tanh_layer(stage.x, w1, shifts1[slot], out=stage.a1)
+            _tanh_layer(stage.a1, w2, shifts2[slot], out=stage.a2)
+            torch.addmm(b3, stage.a2, w3.T, out=stage.v)
+        x = _move(x, plan.dt, plan.tableau.b, stages, out=torch.empty_like(x))
+    return x
+
+
+def _tanh_layer(x, weight, shift, out):
+    """tanh(z) = 2 sigmoid(2 z) - 1, see `mlp._tanh`."""
+    torch.addmm(shift, x, weight.T, beta=2, alpha=2, out=out)
+    out.sigmoid_().mul_(2).sub_(1)
+
+
+def _move(x, dt, weights, stages, out):
+    """Fill ``out`` with x + dt sum_j weights_j v_j."""
+    out.copy_(x)
+    for weight, stage in zip(weights, stages, strict=False):
+        if weight:
+            out.add_(stage.v, alpha=weight * dt)
+    return out
+
+
+def _integrate_traces(plan, m, trace_matrix):
+    one = trace_matrix.new_ones(())
+    torch.addcmul(one, m.a1, m.a1, value=-1, out=m.s1)
+    torch.addcmul(one, m.a2, m.a2, value=-1, out=m.s2)
+    torch.mm(_rows(m.s1[: plan.n_traced]), trace_matrix.T, out=_rows(m.u))
+    traces = torch.linalg.vecdot(m.u, m.s2[: plan.n_traced])
+    return traces.new_tensor(plan.trace_weights) @ traces
+
+
+def _back_through_traces(plan, m, grad_log_det, trace_matrix):
+    """Gradient of T, and, in `m.u` and `m.to_z1`, what traces add to those of pre-activations."""
+    a1, a2, s1, s2 = (tensor[: plan.n_traced] for tensor in (m.a1, m.a2, m.s1, m.s2))
+    weights = s1.new_tensor(plan.trace_weights)[:, None] * grad_log_det
+    # The factor is that of ds = -2 a s dz.
+    torch.mul(s2, -2 * weights[:, :, None], out=m.grad_u)
+    m.u.mul_(a2).mul_(m.grad_u)
+    torch.mm(_rows(m.grad_u), trace_matrix, out=_rows(m.to_z1))
+    m.to_z1.mul_(a1).mul_(s1)
+    return _rows(m.grad_u).T @ _rows(s1) / -2
+
+
+def _back_along_path(plan, memory, grad_y, weights):
+    """Gradient of the rows, and, in ``memory``, those of velocities and pre-activations."""
+    w1, w2, w3 = weights
+    (_, *rows_of_a), b = plan.tableau.a, plan.tableau.b
+    grad_x = grad_y.clone()
+    for slots in reversed(plan.slots):
+        grad_stages = []  # the last first
+        for i, slot in reversed([*enumerate(slots)]):
+            stage = memory.of_slot[slot]
+            torch.mul(grad_x, b[i] * plan.dt, out=stage.grad_v)
+            for row, grad in zip(reversed(rows_of_a[i:]), grad_stages, strict=True):
+                stage.grad_v.add_(grad, alpha=row[i] * plan.dt)
+            grad_a2 = torch.mm(stage.grad_v, w3, out=memory.scratch2)
+            _times_slope(stage.grad_z2, grad_a2, stage.to_z2)
+            grad_a1 = torch.mm(stage.grad_z2, w2, out=memory.scratch1)
+            _times_slope(stage.grad_z1, grad_a1, stage.to_z1)
+            grad_stages.append(stage.grad_z1 @ w1)
+        grad_x += sum(grad_stages)
+    return grad_x
+
+
+def _times_slope(slope, grad, added):
+    """Overwrite an activation's slope by the gradient of its pre-activation."""
+    slope.mul_(grad)
+    if added is not None:
+        slope.add_(added)
+
+
+def _weight_gradients(m, weights, grad_trace_matrix):
+    w1, w2, w3 = weights
+    grad_loop = (grad_trace_matrix * w2).T  # of W1 W3
+    grad_w1 = (_rows(m.grad_z1).T @ _rows(m.x)).addmm_(grad_loop, w3.T)
+    grad_w2 = (_rows(m.grad_z2).T @ _rows(m.a1)).addcmul_(grad_trace_matrix, (w1 @ w3).T)
+    grad_w3 = (_rows(m.grad_v).T @ _rows(m.a2)).addmm_(w1.T, grad_loop)
+    return grad_w1, grad_w2, grad_w3
+
+
+def _rows(tensor):
+    return tensor.view(-1, tensor.shape[-1])
