@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
-__all__ = ["blur", "noise_widths"]
+__all__ = ["BlurredRows", "blur", "noise_widths"]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -36,9 +36,13 @@ def noise_widths(X):
         column, or a few rounding errors of its value where these are more; for columns in a
         nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
-    _, spread = median_and_spread(X)
-    widths = np.array([_tie_width(column, unit) for column, unit in zip(X.T, spread, strict=True)])
-    some = X[:: -(-len(X) // MAX_ROWS)]
+    some = X[:: -(-len(X) // MAX_ROWS)].astype(np.float64)
+    _, spread = median_and_spread(some)
+    # One column at a time in double precision: X itself may be a mapped file.
+    columns = (column.astype(np.float64) for column in X.T)
+    widths = np.array(
+        [_tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
+    )
     related = _linearly_related(blur(some, widths, np.random.default_rng(0)), spread)
     return np.where(related, np.maximum(widths, FLOOR * np.sqrt(12) * spread), widths)
 
@@ -51,6 +55,35 @@ def blur(X, widths, random_state):
     noise *= widths
     noise += X
     return noise
+
+
+class BlurredRows:
+    """Some rows of a table with their noise, made in double precision a part at a time.
+
+    A slice of it is an array; no copy of the whole table is ever made. The noise depends on the
+    seed and on the first row of the part.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Of any floating-point type and memory layout; may be a memory map.
+    rows : ndarray of int
+        Which rows.
+    widths : ndarray of shape (d,)
+        As of `noise_widths`.
+    seed : int
+    """
+
+    def __init__(self, X, rows, widths, seed):
+        self.X, self.rows, self.widths, self.seed = X, rows, widths, seed
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, part):
+        rows = self.rows[part]
+        values = np.ascontiguousarray(self.X[rows], dtype=np.float64)
+        return blur(values, self.widths, np.random.default_rng([self.seed, *rows[:1]]))
 
 
 def _tie_width(column, spread):

@@ -65,7 +65,7 @@ def _hash_rows(X, seed):
     )
     total = np.full(len(X), offset)
     for column, multiplier in zip(X.T, multipliers, strict=True):
-        bits = (column + 0.0).view(np.uint64)  # -0.0 becomes 0.0, its equal
+        bits = (column.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0, its equal
         total += (bits ^ (bits >> np.uint64(32))) * (np.uint64(2) * multiplier + np.uint64(1))
     return _mix(total)
 

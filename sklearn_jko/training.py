@@ -114,7 +114,10 @@ def train_flow(
 @torch.no_grad()
 def push_forward(block, x, n_steps):
     """Push training rows through a trained block once, in chunks and without the divergence."""
-    return torch.cat([block(part, SOLVERS["rk4"], n_steps)[0] for part in x.split(CHUNK)])
+    y = torch.empty_like(x)
+    for rows, pushed in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        pushed.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
+    return y
 
 
 @torch.no_grad()
