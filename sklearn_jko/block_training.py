@@ -17,6 +17,7 @@ from sklearn_jko.divergence import (
     exact_divergence_for,
 )
 from sklearn_jko.objective import JKOTerms, jko_terms
+from sklearn_jko.optimizer import AdamW
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
 
@@ -196,8 +197,6 @@ class _BlockTraining:
 
     def step(self, x, generator):
         """Take one optimiser step on a batch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
         try:
             terms, penalty = self._loss(x, generator)
@@ -207,7 +206,7 @@ class _BlockTraining:
             terms = JKOTerms(*torch.full((3,), math.nan))
         norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
         if torch.isfinite(norm) and torch.isfinite(terms.total):
-            self.optimizer.step()
+            self.optimizer.step(self._learning_rate())
         self.last_terms = [float(term.detach()) for term in terms]
         self.n_iter += 1
 
@@ -311,13 +310,7 @@ class _BlockTraining:
         self.period = max(end // self.options.n_evaluations, 1)
 
     def _new_optimizer(self):
-        self.optimizer = torch.optim.AdamW(
-            self.block.parameters(),
-            lr=self.options.learning_rate,
-            weight_decay=self.options.weight_decay,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        self.optimizer = AdamW(self.block.parameters(), self.options.weight_decay)
 
 
 def _training_solve(block, solver, divergence):

@@ -16,6 +16,7 @@ LAYERS = {
     "sklearn_jko.bases": 0,
     "sklearn_jko.column_statistics": 0,
     "sklearn_jko.divergence": 0,
+    "sklearn_jko.optimizer": 0,
     "sklearn_jko.schedules": 0,
     "sklearn_jko.solvers": 0,
     "sklearn_jko.splitting": 0,
@@ -140,3 +141,22 @@ def test_import_leaves_global_state_alone():
         [sys.executable, "-c", GLOBAL_STATE], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+FIRST_FIT = """
+import sys, numpy as np
+from sklearn_jko import JKOFlowDensity
+JKOFlowDensity(max_blocks=1, max_iter=3).fit(np.random.default_rng(0).normal(size=(60, 2)))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_fit_does_not_import_the_compiler_of_torch():
+    """It would cost the first fit of every process more than a second."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_FIT],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"

@@ -19,7 +19,10 @@ from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.solvers import SOLVERS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
-SUITES = ("step", "likelihood", "patches", "scoring", "memory", "cost", "peak", "cures")
+SUITES = (
+    *("step", "likelihood", "patches", "scoring", "memory", "cost", "peak"),
+    *("choices", "cures"),
+)
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """
 import numpy as np
@@ -239,6 +242,14 @@ def test_share_is_of_the_best_product(tiny):
     for record in steps:
         rate = record["flops"] / record["seconds"] / 1e9
         assert record["share"] == pytest.approx(rate / best)
+
+
+def test_ranks_are_those_of_the_figures(tiny):
+    _, report, markdown = tiny("choices")
+    order = sorted(report["results"], key=lambda record: record["nll"])
+    figures = {row[0]: row[1:] for row in rows_of(markdown) if len(row) == 3}
+    for rank, record in enumerate(order, 1):
+        assert figures[record["choice"]] == [str(rank), f"{record['nll']:.3f}"]
 
 
 def test_cures_tell_the_truth_under_control(tiny):

@@ -6,7 +6,7 @@ A suite is a module with a docstring that explains its figures, the first line b
 `reporting.ratio` returns. To add one, write such a module and name it in `SUITES`.
 """
 
-from suites import cost, cures, likelihood, memory, patches, peak, scoring, step
+from suites import choices, cost, cures, likelihood, memory, patches, peak, scoring, step
 
 __all__ = ["SUITES"]
 
@@ -18,5 +18,6 @@ SUITES = {
     "memory": memory,
     "cost": cost,
     "peak": peak,
+    "choices": choices,
     "cures": cures,
 }
