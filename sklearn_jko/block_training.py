@@ -180,6 +180,7 @@ class _BlockTraining:
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_bad, self.overfits = 0, 0, False
         self.epoch = n_rows / min(options.batch_size, n_rows)
+        self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
         self.ceiling = math.inf
         self.nll_before = self._judged(row_nll(base, held_out))
@@ -196,19 +197,21 @@ class _BlockTraining:
         return self.n_iter >= self.cooldown_start
 
     def step(self, x, generator):
-        """Take one optimiser step on a batch."""
+        """Take one optimiser step on a batch, unless the objective or its gradient overflows.
+
+        Nothing here waits for the device.
+        """
         self.optimizer.zero_grad()
+        self.n_iter += 1
         try:
             terms, penalty = self._loss(x, generator)
             (terms.total + penalty).backward()
         except AssertionError:
-            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
-            terms = JKOTerms(*torch.full((3,), math.nan))
+            return  # torchdiffeq's "underflow in dt", on rows that make other solvers overflow
         norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
-        if torch.isfinite(norm) and torch.isfinite(terms.total):
-            self.optimizer.step(self._learning_rate())
-        self.last_terms = [float(term.detach()) for term in terms]
-        self.n_iter += 1
+        overflows = ~(norm + terms.total.detach()).isfinite()
+        self.optimizer.step(self._learning_rate(self.n_iter - 1), overflows)
+        self.last_terms = JKOTerms(*(term.detach() for term in terms))
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back."""
@@ -243,7 +246,7 @@ class _BlockTraining:
         movement = (y - self.held_out.x).square().sum() / y.square().sum()
         return BlockRecord(
             h=self.h,
-            **dict(zip(JKOTerms._fields, self.last_terms, strict=True)),
+            **{name: float(term) for name, term in self.last_terms._asdict().items()},
             movement=float(movement),
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             gain=float(gain.mean()) if kept else 0.0,
@@ -260,9 +263,10 @@ class _BlockTraining:
         terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
         return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
-    def _learning_rate(self):
-        warmup = (self.n_iter + 1) / (self.warmup + 1)
-        cooldown = (self.end - self.n_iter) / max(self.end - self.cooldown_start, 1)
+    def _learning_rate(self, k):
+        """That of optimiser step k = 0, 1, ..."""
+        warmup = (k + 1) / (self.warmup + 1)
+        cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
         return self.options.learning_rate * min(warmup, cooldown, 1.0)
 
     @torch.no_grad()

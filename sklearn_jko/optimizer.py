@@ -32,8 +32,8 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate):
-        """Move the parameters that have a gradient."""
+    def step(self, learning_rate, skip):
+        """Move the parameters that have a gradient, unless the boolean tensor ``skip`` holds."""
         states = zip(self.parameters, self.means, self.squares, self.counts, strict=True)
         used = [(p, p.grad, *state) for p, *state in states if p.grad is not None]
         parameters, gradients, means, squares, counts = map(list, zip(*used, strict=True))
@@ -45,6 +45,7 @@ class AdamW:
             [],
             counts,
             fused=True,
+            found_inf=skip.float(),
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],

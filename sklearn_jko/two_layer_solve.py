@@ -10,6 +10,7 @@ With a1, a2 the activations, s = 1 - a^2, and T = W2 * (W1 W3)^T, one evaluation
     v = W3 a2 + b3,   trace = s2^T T s1.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,7 @@ class _Plan(NamedTuple):
         return len(self.trace_weights)
 
 
+@functools.cache
 def _plan(tableau, t0, t1, n_steps):
     dt = (t1 - t0) / n_steps
     stages = [(k, i) for k in range(n_steps) for i in range(len(tableau.b))]
@@ -98,6 +100,7 @@ class _Memory:
     def __init__(self, x, widths, plan):
         (n, d), (m1, m2), n_slots, n_traced = x.shape, widths, len(plan.times), plan.n_traced
         self.sizes = _sizes(x, widths, plan)
+        self.times, self.trace_weights = x.new_tensor(plan.times), x.new_tensor(plan.trace_weights)
         self.x, self.v, self.grad_v = x.new_empty((3, n_slots, n, d)).unbind()
         self.a1, self.s1 = x.new_empty((2, n_slots, n, m1)).unbind()
         self.a2, self.s2 = x.new_empty((2, n_slots, n, m2)).unbind()
@@ -133,32 +136,31 @@ class _Evaluation(NamedTuple):
 
 
 def _sizes(x, widths, plan):
-    return x.shape, x.dtype, x.device, widths, len(plan.times), plan.n_traced
+    return x.shape, x.dtype, x.device, widths, plan.times
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, plan, memory, x, w1, w2, w3, b1, b2, c1, c2, b3):
-        times = x.new_tensor(plan.times)
         trace_matrix = w2 * (w1 @ w3).T
-        shifts = [torch.addcmul(b, times[:, None], c) for b, c in ((b1, c1), (b2, c2))]
+        shifts = [torch.addcmul(b, memory.times[:, None], c) for b, c in ((b1, c1), (b2, c2))]
         y = _follow_path(plan, memory, x, (w1, w2, w3), shifts, b3)
         log_det = _integrate_traces(plan, memory, trace_matrix)
         ctx.plan, ctx.memory = plan, memory
-        ctx.save_for_backward(w1, w2, w3, trace_matrix, times)
+        ctx.save_for_backward(w1, w2, w3, trace_matrix)
         return y, log_det
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_y, grad_log_det):
-        *weights, trace_matrix, times = ctx.saved_tensors
+        *weights, trace_matrix = ctx.saved_tensors
         plan, m = ctx.plan, ctx.memory
         grad_trace_matrix = _back_through_traces(plan, m, grad_log_det, trace_matrix)
         grad_x = _back_along_path(plan, m, grad_y, weights)
         grad_weights = _weight_gradients(m, weights, grad_trace_matrix)
         sums1, sums2 = m.grad_z1.sum(1), m.grad_z2.sum(1)
         grad_b3 = m.grad_v.sum((0, 1))
-        grad_shifts = sums1.sum(0), sums2.sum(0), times @ sums1, times @ sums2
+        grad_shifts = sums1.sum(0), sums2.sum(0), m.times @ sums1, m.times @ sums2
         return None, None, grad_x, *grad_weights, *grad_shifts, grad_b3
 
 
@@ -197,13 +199,13 @@ def _integrate_traces(plan, m, trace_matrix):
     torch.addcmul(one, m.a2, m.a2, value=-1, out=m.s2)
     torch.mm(_rows(m.s1[: plan.n_traced]), trace_matrix.T, out=_rows(m.u))
     traces = torch.linalg.vecdot(m.u, m.s2[: plan.n_traced])
-    return traces.new_tensor(plan.trace_weights) @ traces
+    return m.trace_weights @ traces
 
 
 def _back_through_traces(plan, m, grad_log_det, trace_matrix):
     """Gradient of T, and, in `m.u` and `m.to_z1`, what traces add to those of pre-activations."""
     a1, a2, s1, s2 = (tensor[: plan.n_traced] for tensor in (m.a1, m.a2, m.s1, m.s2))
-    weights = s1.new_tensor(plan.trace_weights)[:, None] * grad_log_det
+    weights = m.trace_weights[:, None] * grad_log_det
     # The factor is that of ds = -2 a s dz.
     torch.mul(s2, -2 * weights[:, :, None], out=m.grad_u)
     m.u.mul_(a2).mul_(m.grad_u)

@@ -44,7 +44,9 @@ def mapped(X, folder):
 def test_fit_makes_no_second_table_in_double_precision(small_parts, tmp_path, tied):
     X = np.random.default_rng(0).normal(size=(N, D))
     X = mapped(X.round(1) if tied else X, tmp_path)
-    model = JKOFlowDensity("standard", hidden_layer_sizes=(8,), max_iter=2, max_blocks=1, random_state=0)
+    model = JKOFlowDensity(
+        "standard", hidden_layer_sizes=(8,), max_iter=2, max_blocks=1, random_state=0
+    )
     # The held-out tenth, and whole columns for a moment.
     assert peak_of_numpy(lambda: model.fit(X)) < 0.5 * X.nbytes
     assert np.any(model.noise_width_) == tied
