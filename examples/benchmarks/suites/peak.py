@@ -8,7 +8,6 @@ both. The product of weights that the trace needs, and everything elementwise, c
 
 import functools
 
-import numpy as np
 import torch
 from flows import curved_rows, library_training, training_options
 from measuring import interleaved
@@ -64,7 +63,7 @@ def flops_of_step(batch, d, width):
     """Floating-point operations of a step's matrix products that grow with the batch."""
     forward = 2 * batch * (2 * d * width + width * width)
     trace = 2 * batch * width * width
-    return 3 * (len(WEIGHTS) * forward + np.count_nonzero(WEIGHTS) * trace)
+    return 3 * (len(WEIGHTS) * forward + sum(map(bool, WEIGHTS)) * trace)
 
 
 def rate(flops, seconds):
