@@ -1,7 +1,7 @@
 """Fixed-step solve of a network with two hidden layers, with its gradient written out.
 
 Training spends nearly all of its time here. The numbers are those of automatic differentiation
-through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, for half the time: what the path
+through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, in less time: what the path
 does not wait for (traces, and their and the weights' gradients) is computed for all stages at
 once, into memory that is kept from one call to the next.
 
