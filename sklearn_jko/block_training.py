@@ -35,6 +35,8 @@ COOLDOWN_SHARE = 0.4
 MAX_GRADIENT_NORM = 1.0
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
+# A block may take as many solver steps as if all its optimiser steps took so many.
+SOLVER_STEPS_IN_PLAN = 2
 MIN_GAIN = 1e-3
 
 
@@ -178,7 +180,7 @@ class _BlockTraining:
         self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
-        self.n_iter, self.n_bad, self.overfits = 0, 0, False
+        self.n_iter, self.n_solved, self.n_bad, self.overfits = 0, 0, 0, False
         self.epoch = n_rows / min(options.batch_size, n_rows)
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
@@ -203,6 +205,7 @@ class _BlockTraining:
         """
         self.optimizer.zero_grad()
         self.n_iter += 1
+        self.n_solved += self.solver_steps
         try:
             terms, penalty = self._loss(x, generator)
             (terms.total + penalty).backward()
@@ -291,10 +294,12 @@ class _BlockTraining:
         if not abs(gap) <= 10 * self.options.honest_gap:
             self.block.load_state_dict(self.best_weights)
             self._new_optimizer()
-        if self.solver_steps < MAX_SOLVER_STEPS:
-            self.solver_steps *= 2
-        else:
+        if self.solver_steps == MAX_SOLVER_STEPS:
             self.end = self.n_iter
+            return
+        self.solver_steps *= 2
+        if not self.overfits:
+            self._plan(self.end)
 
     def _end_plateau(self):
         self.n_bad = 0
@@ -308,6 +313,9 @@ class _BlockTraining:
             self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
 
     def _plan(self, end):
+        """Plan to end after so many optimiser steps, or fewer where they have become dear."""
+        left = SOLVER_STEPS_IN_PLAN * self.options.max_iter - self.n_solved
+        end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
         self.end = end
         self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)

@@ -1,8 +1,9 @@
 """Measurements of a trained flow."""
 
-import functools
-
+import numpy as np
 import torch
+
+from sklearn_jko.flow import JKOFlow
 
 __all__ = ["calibrate_steps"]
 
@@ -16,7 +17,7 @@ MARGIN = 2.0
 
 @torch.no_grad()
 def calibrate_steps(flow, x, tol):
-    """Fewest solver steps that leave the results as they are when doubled.
+    """Fewest solver steps of each block that leave the results as they are when doubled.
 
     Log-densities may then change by at most half of ``tol`` on any of these rows, and so by hardly
     more than ``tol`` on others; and rows must return from a round trip to within 1e-7. Of a row
@@ -33,29 +34,43 @@ def calibrate_steps(flow, x, tol):
 
     Returns
     -------
-    n_steps : int
+    n_steps : ndarray of int of shape (n_blocks,)
         At most 64.
     solver_error : float
         Largest change of a row's log-density when the steps are doubled, in nats.
     """
-    log_prob = functools.cache(lambda n_rows, n_steps: flow.log_prob(x[:n_rows], n_steps))
+    tol = tol / MARGIN
+    n_steps = _steps_of_each(flow, x, tol)
+    while True:
+        error = _solver_error(flow, x, n_steps)
+        is_honest = error <= tol and _inversion_error(flow, x, n_steps) <= INVERSION_TOL
+        if is_honest or n_steps.min() == STEPS[-1]:
+            return n_steps, error
+        n_steps = np.array([_finer(n) for n in n_steps])
 
-    def solver_error(n_rows, n_steps):
-        coarse, fine = log_prob(n_rows, n_steps), log_prob(n_rows, 2 * n_steps)
-        return _largest((fine - coarse).abs() / (1 + 1e-3 * fine.abs()))
 
-    def is_honest(n_rows, n_steps):
-        return (
-            solver_error(n_rows, n_steps) <= tol / MARGIN
-            and _inversion_error(flow, x[:n_rows], n_steps) <= INVERSION_TOL
-        )
+def _steps_of_each(flow, x, tol):
+    """Steps for each block as if it were the last."""
+    n_steps = np.empty(len(flow.blocks), dtype=int)
+    for k, block in enumerate(flow.blocks):
+        alone = JKOFlow([block], flow.base, flow.solver)
+        n_steps[k] = next((n for n in STEPS if _is_true(alone, x, n, tol)), STEPS[-1])
+        x = alone.transform(x, 2 * n_steps[k])
+    return n_steps
 
+
+def _finer(n_steps):
+    return next((n for n in STEPS if n > n_steps), STEPS[-1])
+
+
+def _is_true(flow, x, n_steps, tol):
     # Most of what is too coarse is so for a few rows already.
-    sizes = min(FEW_ROWS, len(x)), len(x)
-    for n_steps in STEPS:
-        if all(is_honest(n_rows, n_steps) for n_rows in sizes):
-            break
-    return n_steps, solver_error(len(x), n_steps)
+    return all(_solver_error(flow, rows, n_steps) <= tol for rows in (x[:FEW_ROWS], x))
+
+
+def _solver_error(flow, x, n_steps):
+    coarse, fine = flow.log_prob(x, n_steps), flow.log_prob(x, 2 * n_steps)
+    return _largest((fine - coarse).abs() / (1 + 1e-3 * fine.abs()))
 
 
 def _inversion_error(flow, x, n_steps):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -77,7 +78,7 @@ class JKOFlow(nn.Module):
         Target density, see `sklearn_jko.bases`.
     solver : str, default="rk4"
         Name in `sklearn_jko.solvers.SOLVERS`, used for everything below.
-    n_steps : int, default=4
+    n_steps : int or array of int of shape (n_blocks,), default=4
         Steps of the solver in each block.
     """
 
@@ -94,16 +95,15 @@ class JKOFlow(nn.Module):
         ``n_steps`` here and below stands in for the flow's own.
         """
         log_det = x.new_zeros(len(x))
-        for block in self.blocks:
-            divergence = exact_divergence_for(block.velocity)
-            x, block_log_det = block(x, *self._solver(n_steps), divergence)
+        for block, *solver in self._solvers(n_steps):
+            x, block_log_det = block(x, *solver, exact_divergence_for(block.velocity))
             log_det = log_det + block_log_det
         return x, log_det
 
     def transform(self, x, n_steps=None):
         """Map rows (n, d) to latent rows without the log-determinant."""
-        for block in self.blocks:
-            x, _ = block(x, *self._solver(n_steps))
+        for block, *solver in self._solvers(n_steps):
+            x, _ = block(x, *solver)
         return x
 
     def inverse(self, z, n_steps=None):
@@ -128,8 +128,8 @@ class JKOFlow(nn.Module):
         return x
 
     def _solve_backward(self, z, n_steps):
-        for block in reversed(self.blocks):
-            z = block.inverse(z, *self._solver(n_steps))
+        for block, *solver in reversed(self._solvers(n_steps)):
+            z = block.inverse(z, *solver)
         return z
 
     def log_prob(self, x, n_steps=None):
@@ -144,5 +144,10 @@ class JKOFlow(nn.Module):
         z = self.base.sample(shape, generator, dtype=parameter.dtype)
         return self.inverse(z.to(parameter.device))
 
-    def _solver(self, n_steps):
-        return SOLVERS[self.solver], n_steps or self.n_steps
+    def _solvers(self, n_steps):
+        """Each block with its solver and number of steps."""
+        n_steps = self.n_steps if n_steps is None else n_steps
+        steps = np.broadcast_to(n_steps, len(self.blocks)).tolist()
+        return [
+            (block, SOLVERS[self.solver], n) for block, n in zip(self.blocks, steps, strict=True)
+        ]

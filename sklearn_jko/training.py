@@ -19,6 +19,8 @@ from sklearn_jko.velocities import VELOCITIES
 __all__ = ["Ending", "Progress", "Trained", "push_forward", "push_held_out", "train_flow"]
 
 MAX_DROPPED = 2
+# Nats per row: no block was seen to gain after one that overfitted for less.
+WORTH_OVERFITTING = 1e-2
 # After a block that overfits, the next one is held back harder.
 WEIGHT_DECAY_GROWTH = 4.0
 MAX_WEIGHT_DECAY = 10.0
@@ -239,4 +241,8 @@ def _share_of_time(deadline, n_trained, max_blocks):
 
 
 def _has_stalled(history):
-    return len(history) >= MAX_DROPPED and not any(r.kept for r in history[-MAX_DROPPED:])
+    if len(history) < MAX_DROPPED:
+        return False
+    *before, last = history
+    overfits = last.overfits and last.gain < WORTH_OVERFITTING and any(r.kept for r in before)
+    return overfits or not any(r.kept for r in history[-MAX_DROPPED:])

@@ -366,4 +366,4 @@ def test_failed_fit_is_not_taken_for_a_fitted_one(moons):
 def test_gross_outlier_does_not_cost_solver_steps():
     X = np.r_[two_moons(400, 0), [[1e12, -1e12]]]
     model = JKOFlowDensity(scaling="whiten+radial", **SMALL).fit(X)
-    assert model.flow_.n_steps <= 32
+    assert max(model.flow_.n_steps) <= 32

@@ -168,6 +168,33 @@ def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver):
     assert len(flow.blocks) == 0
 
 
+def test_finer_solver_steps_leave_fewer_optimiser_steps():
+    """The work of a block stays within that of two solver steps throughout."""
+    options = replace(SMALL, max_iter=400, n_evaluations=20, max_blocks=1, patience=100)
+    x, held_out = two_clusters(200, 0).clone(), two_clusters(50, 1)
+    generator = torch.Generator().manual_seed(0)
+    records = []
+    for solver_steps in (1, 2, 4, 8):
+        block = JKOBlock(MLPVelocity(2, (8, 8), generator))
+        finer = replace(options, solver_steps=solver_steps, honest_gap=math.inf)
+        records.append(train_block(block, 0.5, x, judges(held_out), finer, generator))
+    assert [record.n_iter for record in records] == [400, 400, 200, 100]
+
+
+def test_training_ends_with_a_block_that_only_overfits():
+    kept, overfits = (
+        SimpleNamespace(kept=gain > 0, gain=gain, overfits=overfits)
+        for gain, overfits in ((1.0, False), (0.005, True))
+    )
+    dropped = SimpleNamespace(kept=False, gain=0.0, overfits=False)
+    stalled = training._has_stalled
+    assert stalled([kept, overfits])
+    assert stalled([kept, dropped, dropped])
+    assert not stalled([overfits])
+    assert not stalled([dropped, overfits])
+    assert not stalled([kept, dropped])
+
+
 def test_an_honest_solver_is_not_refined():
     options = replace(SMALL, honest_gap=math.inf)
     _, history = train(two_clusters(200, 0), two_clusters(50, 1), options)

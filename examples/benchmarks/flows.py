@@ -72,6 +72,7 @@ def training_options(n, d, width, **changes):
     options = TrainingOptions(
         step_size=functools.partial(geometric_step, first=STEP_SIZE, growth=2.0),
         hidden_layer_sizes=(width, width),
+        batch_size=256 if width <= 128 else 512,
         learning_rate=min(0.64 / width, 1e-2),
         weight_decay=min(200 * d / n, 3.0),
     )
@@ -106,7 +107,7 @@ def fit_ours(parts, seed, **settings):
         "fit_seconds": seconds,
         "scaling": estimator.scaling_,
         "n_blocks": estimator.n_blocks_,
-        "n_steps": estimator.flow_.n_steps,
+        "n_steps": estimator.flow_.n_steps.tolist(),
         **{f"nll_steps_x{k}": _refined_nll(estimator, judged["nll"], test, k) for k in (2, 4)},
     }
 

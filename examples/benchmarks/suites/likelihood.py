@@ -15,7 +15,7 @@ import time
 from baselines import BASELINES
 from datasets import DATASETS, DEQUANTISATION, data_folder, make_splits
 from flows import OURS, fit_ours, likelihood
-from reporting import Option, markdown, printed, ratio
+from reporting import Option, listed, markdown, printed, ratio
 
 __all__ = ["OPTIONS", "ratios", "run", "steps_table", "table"]
 
@@ -89,7 +89,7 @@ def steps_table(records):
     """Figures of ours with the solver's steps as chosen, doubled and quadrupled."""
     names = ("nll", "nll_steps_x2", "nll_steps_x4")
     rows = [
-        [r["dataset"], r["budget"], r["scaling"], r["n_blocks"], r["n_steps"]]
+        [r["dataset"], r["budget"], r["scaling"], r["n_blocks"], listed(r["n_steps"])]
         + [f"{r[name]:.4f}" for name in names]
         for r in records
         if r["method"] == OURS

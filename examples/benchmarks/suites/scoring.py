@@ -9,7 +9,7 @@ All compute in double precision; KernelDensity has its default algorithm and Sco
 from baselines import fit_maf
 from flows import OURS, curved_rows
 from measuring import interleaved, rows_for
-from reporting import Option, markdown, printed, ratio
+from reporting import Option, listed, markdown, printed, ratio
 from sklearn.neighbors import KernelDensity
 
 from sklearn_jko import JKOFlowDensity
@@ -55,7 +55,7 @@ def fit_flows(rows, arguments):
         OURS: estimator.score_samples,
         MAF: fit_maf(rows[tenth:], rows[:tenth], seconds, seed),
     }
-    return scores, {"n_blocks": estimator.n_blocks_, "n_steps": estimator.flow_.n_steps}
+    return scores, {"n_blocks": estimator.n_blocks_, "n_steps": estimator.flow_.n_steps.tolist()}
 
 
 def throughputs(scores, fresh, arguments):
@@ -82,7 +82,7 @@ def table(records):
     names = ("rows_fitted", "method", "rows_seen", "rows_scored")
     rows = [[*(r[name] for name in names), f"{r['rows_per_second']:.0f}"] for r in records]
     shapes = {
-        r["rows_seen"]: f"{r['n_blocks']} blocks of {r['n_steps']} solver steps"
+        r["rows_seen"]: f"{listed(r['n_steps'])} solver steps of its {r['n_blocks']} blocks"
         for r in records
         if r["method"] == OURS
     }
