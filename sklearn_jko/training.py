@@ -24,6 +24,8 @@ WORTH_OVERFITTING = 1e-2
 # After a block that overfits, the next one is held back harder.
 WEIGHT_DECAY_GROWTH = 4.0
 MAX_WEIGHT_DECAY = 10.0
+# Of the time that is left, for the first blocks, which gain most.
+TIME_SHARES = 0.5, 0.7
 CHUNK = 16_384
 # Fewer rows than this are repeated with noise, in scaled units.
 MIN_ROWS = 4000
@@ -235,9 +237,10 @@ def _adapted(options, record):
 
 
 def _share_of_time(deadline, n_trained, max_blocks):
-    """Seconds for the next block: the first three share the time, later ones take what is left."""
+    """Seconds for the next block, of what is left: `TIME_SHARES`, and all where it is the last."""
     remaining = max(deadline - time.monotonic(), 0.0)
-    return remaining / max(min(3, max_blocks) - n_trained, 1)
+    is_last = n_trained >= min(len(TIME_SHARES), max_blocks - 1)
+    return remaining * (1.0 if is_last else TIME_SHARES[n_trained])
 
 
 def _has_stalled(history):

@@ -21,7 +21,7 @@ from sklearn_jko.solvers import SOLVERS
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
 SUITES = (
     *("step", "likelihood", "patches", "scoring", "memory", "cost", "peak"),
-    *("choices", "cures"),
+    *("search", "choices", "cures"),
 )
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """
@@ -176,6 +176,14 @@ def test_a_ratio_is_that_of_the_figures_beside_it(tiny, suite):
     for r in report["ratios"]:
         assert r["ratio"] == pytest.approx(r["numerator"] / r["denominator"])
         assert r["of"] in markdown
+
+
+def test_a_search_comes_to_the_same_with_two_workers(tiny):
+    one, two = tiny("search")[1]["results"]
+    assert (one["n_jobs"], two["n_jobs"]) == (1, 2)
+    assert one["fits"] == two["fits"] == 5
+    assert one["score"] == pytest.approx(two["score"], abs=0.01)
+    assert one["weight_decay"] == two["weight_decay"]
 
 
 def test_steps_of_equal_batch_and_width_are_compared(tiny):

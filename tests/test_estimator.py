@@ -227,7 +227,8 @@ def test_time_budget_is_kept(moons):
     ids=str,
 )
 def test_training_cut_short_is_told(moons, params, reason):
-    model = JKOFlowDensity(scaling="standard", hidden_layer_sizes=(16, 16), **params)
+    settings = {"scaling": "standard", "hidden_layer_sizes": (16, 16), "random_state": 0}
+    model = JKOFlowDensity(**settings, **params)
     with pytest.warns(ConvergenceWarning, match=reason):
         model.fit(moons[0])
 

@@ -107,6 +107,8 @@ def fit_ours(parts, seed, **settings):
         "fit_seconds": seconds,
         "scaling": estimator.scaling_,
         "n_blocks": estimator.n_blocks_,
+        "optimiser_steps": [record.n_iter for record in estimator.history_],
+        "training_solver_steps": [record.solver_steps for record in estimator.history_],
         "n_steps": estimator.flow_.n_steps.tolist(),
         **{f"nll_steps_x{k}": _refined_nll(estimator, judged["nll"], test, k) for k in (2, 4)},
     }

@@ -71,13 +71,14 @@ class MLPVelocity(nn.Module):
         for weight, bias, time_weight in zip(
             self.weights, self.biases, self.time_weights, strict=True
         ):
-            x = _tanh(torch.addmm(bias + t * time_weight, x, weight.T))
+            x = _tanh_layer(bias + t * time_weight, x, weight)
             yield x
 
 
-def _tanh(z):
-    """tanh, in part in place, by the logistic function: four times as fast as torch's on a CPU."""
-    return z.mul_(2).sigmoid_().mul(2).sub_(1)
+def _tanh_layer(shift, x, weight):
+    """tanh(z) = 1 - 2 sigmoid(-2 z): four times as fast as torch's own on a CPU."""
+    logistic = torch.addmm(shift, x, weight.T, beta=-2, alpha=-2).sigmoid_()
+    return torch.rsub(logistic, 1, alpha=2)
 
 
 def _tanh_slope(activation):

@@ -6,7 +6,7 @@ A suite is a module with a docstring that explains its figures, the first line b
 `reporting.ratio` returns. To add one, write such a module and name it in `SUITES`.
 """
 
-from suites import choices, cost, cures, likelihood, memory, patches, peak, scoring, step
+from suites import choices, cost, cures, likelihood, memory, patches, peak, scoring, search, step
 
 __all__ = ["SUITES"]
 
@@ -18,6 +18,7 @@ SUITES = {
     "memory": memory,
     "cost": cost,
     "peak": peak,
+    "search": search,
     "choices": choices,
     "cures": cures,
 }

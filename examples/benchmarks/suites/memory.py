@@ -3,8 +3,9 @@
 Each figure is of a process of its own: how far a call raises the resident memory at its worst
 moment (Linux's VmHWM), less the rows that it reads, which are a file mapped to memory, and the
 rows that it returns. The blocks of the first part are forced: rows too wide for small steps, so
-that every block is kept. The fits take few optimiser steps, on which memory does not depend, and
-the estimator that is called has one block, so that millions of rows take minutes.
+that every block is kept. The memory of a training step grows with the solver's steps, of which
+the most that a block took are given. The fits take few optimiser steps, on which memory does not
+depend, and the estimator that is called has one block, so that millions of rows take minutes.
 """
 
 import functools
@@ -50,10 +51,10 @@ def runs_of_blocks(arguments, path):
     save_rows(path, arguments.block_rows, arguments, forced_rows)
     for n_blocks in arguments.blocks:
         settings = {**settings_of(arguments), **FORCED_BLOCKS, "max_blocks": n_blocks}
-        peak, n_kept = in_new_process(arguments.threads, fit_in_process, settings, path)
+        peak, n_kept, steps = in_new_process(arguments.threads, fit_in_process, settings, path)
         if n_kept != n_blocks:
             raise SystemExit(f"{n_kept} of {n_blocks} blocks were kept: raise --max-iter.")
-        sizes = {"rows": arguments.block_rows, "blocks": n_blocks}
+        sizes = {"rows": arguments.block_rows, "blocks": n_blocks, "solver_steps": steps}
         yield record_of(FIT_BLOCKS, sizes, peak, path.stat().st_size, 0)
 
 
@@ -61,8 +62,9 @@ def runs_of_fits(arguments, path):
     for n in arguments.fit_rows:
         save_rows(path, n, arguments, curved_rows)
         settings = settings_of(arguments)
-        peak, n_kept = in_new_process(arguments.threads, fit_in_process, settings, path)
-        yield record_of(FIT_ROWS, {"rows": n, "blocks": n_kept}, peak, path.stat().st_size, 0)
+        peak, n_kept, steps = in_new_process(arguments.threads, fit_in_process, settings, path)
+        sizes = {"rows": n, "blocks": n_kept, "solver_steps": steps}
+        yield record_of(FIT_ROWS, sizes, peak, path.stat().st_size, 0)
 
 
 def runs_of_calls(arguments, path):
@@ -75,7 +77,8 @@ def runs_of_calls(arguments, path):
             peak = in_new_process(arguments.threads, call_in_process, estimator, call, n, path)
             read = 0 if call == "sample" else path.stat().st_size
             returned = 8 * n * (1 if call == "score_samples" else arguments.columns)
-            sizes = {"rows": n, "blocks": estimator.n_blocks_}
+            steps = max(estimator.flow_.n_steps.tolist(), default=0)
+            sizes = {"rows": n, "blocks": estimator.n_blocks_, "solver_steps": steps}
             yield record_of(call, sizes, peak, read, returned)
 
 
@@ -100,11 +103,12 @@ def save_rows(path, n, arguments, made_up):
 
 
 def fit_in_process(settings, path):
-    """Peak memory of a fit, and the blocks it kept."""
+    """Peak memory of a fit, the blocks it kept, and the most solver steps of one in training."""
     warm_up()
     X, fitted = np.load(path, mmap_mode="r"), []
     peak = peak_memory_of(lambda: fitted.append(quiet_fit(settings, X)))
-    return peak, fitted[0].n_blocks_
+    steps = max(record.solver_steps for record in fitted[0].history_)
+    return peak, fitted[0].n_blocks_, steps
 
 
 def call_in_process(estimator, call, n, path):
@@ -131,10 +135,12 @@ def record_of(what, sizes, peak, read, returned):
 
 
 def table(records):
-    header = ["call", "rows", "blocks", "peak (MiB)", "read", "returned", "its own"]
+    header = ["call", "rows", "blocks", "solver steps"]
+    header += ["peak (MiB)", "read", "returned", "its own"]
     sizes = ("peak_bytes", "read_bytes", "returned_bytes", "own_bytes")
     rows = [
-        [r["what"], r["rows"], r["blocks"], *(f"{r[name] / MIB:.1f}" for name in sizes)]
+        [r["what"], r["rows"], r["blocks"], r["solver_steps"]]
+        + [f"{r[name] / MIB:.1f}" for name in sizes]
         for r in records
     ]
     return markdown(header, rows)
