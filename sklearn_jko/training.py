@@ -19,7 +19,7 @@ from sklearn_jko.velocities import VELOCITIES
 __all__ = ["Ending", "Progress", "Trained", "push_forward", "push_held_out", "train_flow"]
 
 MAX_DROPPED = 2
-# Nats per row: no block was seen to gain after one that overfitted for less.
+# Nats per row: after a block that overfitted for less, none was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
 # After a block that overfits, the next one is held back harder.
 WEIGHT_DECAY_GROWTH = 4.0

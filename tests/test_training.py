@@ -171,7 +171,7 @@ def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver):
 def test_finer_solver_steps_leave_fewer_optimiser_steps():
     """The work of a block stays within that of two solver steps throughout."""
     options = replace(SMALL, max_iter=400, n_evaluations=20, max_blocks=1, patience=100)
-    x, held_out = two_clusters(200, 0).clone(), two_clusters(50, 1)
+    x, held_out = two_clusters(200, 0), two_clusters(50, 1)
     generator = torch.Generator().manual_seed(0)
     records = []
     for solver_steps in (1, 2, 4, 8):
@@ -179,6 +179,16 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
         finer = replace(options, solver_steps=solver_steps, honest_gap=math.inf)
         records.append(train_block(block, 0.5, x, judges(held_out), finer, generator))
     assert [record.n_iter for record in records] == [400, 400, 200, 100]
+
+
+@pytest.mark.parametrize("max_blocks", [1, 2, 3, 6])
+def test_time_is_shared_out_whole_and_falls(max_blocks):
+    left, shares = 100.0, []
+    for n_trained in range(min(max_blocks, 3)):
+        shares.append(training._share_of_time(time.monotonic() + left, n_trained, max_blocks))
+        left -= shares[-1]
+    assert sum(shares) == pytest.approx(100, abs=0.1)
+    assert all(np.diff(shares) < 0.1)
 
 
 def test_training_ends_with_a_block_that_only_overfits():

@@ -1,7 +1,6 @@
 """Our flow as the suites train, fit and judge it, and made-up rows for it."""
 
 import copy
-import functools
 import time
 import warnings
 from dataclasses import replace
@@ -12,9 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.block_training import Rows, TrainingOptions, _BlockTraining
+from sklearn_jko.block_training import Rows, _BlockTraining
 from sklearn_jko.flow import JKOBlock
-from sklearn_jko.schedules import geometric_step
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [
@@ -69,14 +67,8 @@ def forced_rows(n, d, seed):
 
 def training_options(n, d, width, **changes):
     """The defaults of `JKOFlowDensity` for n training rows of d columns, with changes."""
-    options = TrainingOptions(
-        step_size=functools.partial(geometric_step, first=STEP_SIZE, growth=2.0),
-        hidden_layer_sizes=(width, width),
-        batch_size=256 if width <= 128 else 512,
-        learning_rate=min(0.64 / width, 1e-2),
-        weight_decay=min(200 * d / n, 3.0),
-    )
-    return replace(options, **changes)
+    estimator = JKOFlowDensity(hidden_layer_sizes=(width, width))
+    return replace(estimator._training_options(n, d), **changes)
 
 
 def new_block(d, hidden_layer_sizes, seed):

@@ -15,6 +15,7 @@ import torch
 from datasets import DATASETS, data_folder, make_splits
 from flows import training_options
 from reporting import Option, listed, markdown, printed, ratio
+from scipy.stats import rankdata
 
 from sklearn_jko.flow import JKOFlow
 from sklearn_jko.pilot import as_rows
@@ -125,7 +126,7 @@ def median_ranks(nll):
     """Choices with their median rank over the data sets, the best first."""
     choices, datasets = (list(dict.fromkeys(names)) for names in zip(*nll, strict=True))
     values = np.array([[nll[choice, dataset] for dataset in datasets] for choice in choices])
-    ranks = np.median(1 + values.argsort(axis=0).argsort(axis=0), axis=1)
+    ranks = np.median(rankdata(values, axis=0), axis=1)  # equal figures share their ranks
     return {choices[i]: float(ranks[i]) for i in np.argsort(ranks, kind="stable")}
 
 
