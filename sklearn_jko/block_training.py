@@ -53,6 +53,7 @@ class TrainingOptions:
     velocity: str = "mlp"
     hidden_layer_sizes: tuple = (128, 128)
     max_blocks: int = 8
+    n_refinements: int = 0
     tol: float = 1e-2
     max_iter: int = 1000
     batch_size: int = 256
@@ -86,6 +87,8 @@ class BlockRecord:
         Terms of equation (8) on the last training batch.
     movement : float
         E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
+    movement_before : float
+        The same by the weights from which the training of the block started.
     validation_nll : float
         Mean negative log-density of the held-out rows after this block, with twice the solver
         steps of training. The say of gross outliers among them is bounded.
@@ -102,6 +105,8 @@ class BlockRecord:
         dropped.
     overfits : bool
         Whether the held-out rows got worse during training.
+    refinement : int
+        Round of refinement in which the block was trained; 0 for the first training.
     """
 
     h: float
@@ -109,6 +114,7 @@ class BlockRecord:
     log_det: float
     transport: float
     movement: float
+    movement_before: float
     validation_nll: float
     gain: float
     solver_error: float
@@ -117,10 +123,11 @@ class BlockRecord:
     seconds: float
     kept: bool
     overfits: bool
+    refinement: int
 
 
 @torch.enable_grad()
-def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
+def train_block(block, h, x, held_out, options, generator, seconds=math.inf, refinement=0):
     """Train one block on objective (8), in place, and leave it at its best honest weights.
 
     Parameters
@@ -136,13 +143,16 @@ def train_block(block, h, x, held_out, options, generator, seconds=math.inf):
         As in `train_flow`.
     seconds : float
         Time the training may take.
+    refinement : int
+        Round of refinement. After the first training, 0, the block starts from weights of its own,
+        which the learning rate first makes worse.
 
     Returns
     -------
     record : BlockRecord
     """
     start = time.monotonic()
-    training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x))
+    training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x), refinement)
     for rows in _batches(len(x), options.batch_size, generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
@@ -171,9 +181,9 @@ class _BlockTraining:
     the plateau, a shorter cool-down starts from the best weights.
     """
 
-    def __init__(self, block, h, base, held_out, options, n_rows):
+    def __init__(self, block, h, base, held_out, options, n_rows, refinement=0):
         self.block, self.h, self.base, self.held_out = block, h, base, held_out
-        self.options = options
+        self.options, self.refinement = options, refinement
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
@@ -188,6 +198,7 @@ class _BlockTraining:
         self.nll_before = self._judged(row_nll(base, held_out))
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.best_weights = copy.deepcopy(block.state_dict())
+        self.movement_before = self._movement()
         self._new_optimizer()
 
     @property
@@ -221,6 +232,8 @@ class _BlockTraining:
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
             self._refine(gap)
+        elif self._is_thawing:
+            pass
         elif nll.mean() < self.best_nll.mean() - 1e-4:
             self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
             self.best_weights = copy.deepcopy(self.block.state_dict())
@@ -244,13 +257,11 @@ class _BlockTraining:
         self.block.load_state_dict(self.best_weights)
         gain = self.nll_before - self.best_nll
         kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
-        with torch.no_grad():
-            y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
-        movement = (y - self.held_out.x).square().sum() / y.square().sum()
         return BlockRecord(
             h=self.h,
             **{name: float(term) for name, term in self.last_terms._asdict().items()},
-            movement=float(movement),
+            movement=self._movement(),
+            movement_before=self.movement_before,
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             gain=float(gain.mean()) if kept else 0.0,
             solver_error=float(self.best_gap),
@@ -259,6 +270,7 @@ class _BlockTraining:
             seconds=seconds,
             kept=kept,
             overfits=self.overfits,
+            refinement=self.refinement,
         )
 
     def _loss(self, x, generator):
@@ -271,6 +283,16 @@ class _BlockTraining:
         warmup = (k + 1) / (self.warmup + 1)
         cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
         return self.options.learning_rate * min(warmup, cooldown, 1.0)
+
+    @property
+    def _is_thawing(self):
+        """Whether weights trained before are still on their way to the plateau's noise."""
+        return self.refinement > 0 and self.n_iter <= 2 * self.warmup and not self.finished
+
+    @torch.no_grad()
+    def _movement(self):
+        y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
+        return float((y - self.held_out.x).square().sum() / y.square().sum())
 
     @torch.no_grad()
     def _held_out_nll(self):

@@ -89,6 +89,11 @@ class JKOFlowDensity(
     tol : float, default=0.01
         The free block follows a block that moves the rows by less than this, as the mean
         squared movement over the mean squared norm.
+    n_refinements : int, default=0
+        Most rounds in which all blocks are trained again, from where they are, after their step
+        sizes were spread anew, so that movements become even, or, where they are, after every
+        block was cut into two. The last round is undone, and ends it, where the held-out rows do
+        not gain.
     max_iter : "auto" or int, default="auto"
         Most optimiser steps in a block; fewer where they need more than two solver steps each.
         "auto" is 1000, or as many as `max_time` allows.
@@ -140,8 +145,8 @@ class JKOFlowDensity(
     n_blocks_ : int
         Number of blocks kept.
     history_ : list of BlockRecord
-        One record a block tried: step size, loss terms, movement, held-out negative
-        log-likelihood (nats per row), solver error, seconds, whether it was kept.
+        One record a block tried, of all rounds: step size, loss terms, movement, held-out
+        negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
     n_iter_ : int
         Optimiser steps in all blocks.
     noise_width_ : ndarray of shape (n_features_in_,)
@@ -201,6 +206,7 @@ class JKOFlowDensity(
         "max_blocks": [Interval(Integral, 0, None, closed="left")],
         "step_size": [callable, Interval(Real, 0, None, closed="right")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "n_refinements": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -225,6 +231,7 @@ class JKOFlowDensity(
         max_blocks=6,
         step_size=0.5,
         tol=0.01,
+        n_refinements=0,
         max_iter="auto",
         batch_size="auto",
         learning_rate_init="auto",
@@ -245,6 +252,7 @@ class JKOFlowDensity(
         self.max_blocks = max_blocks
         self.step_size = step_size
         self.tol = tol
+        self.n_refinements = n_refinements
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
@@ -474,6 +482,7 @@ class JKOFlowDensity(
             velocity="mlp" if hidden else "linear",
             hidden_layer_sizes=hidden,
             max_blocks=self.max_blocks,
+            n_refinements=self.n_refinements,
             tol=self.tol,
             max_iter=max_iter,
             batch_size=(
@@ -515,6 +524,7 @@ class JKOFlowDensity(
         return Checkpoint(self.checkpoint, {"X": (*X.shape, data_digest(X)), **job})
 
     def _warn_of_convergence(self, history, ending):
+        history = [record for record in history if record.refinement == 0]
         n_kept = sum(record.kept for record in history)
         last = history[-1] if history else None
         gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits

@@ -119,6 +119,7 @@ def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
         options,
         hidden_layer_sizes=options.hidden_layer_sizes and (64, 64),
         max_blocks=min(options.max_blocks, 2),
+        n_refinements=0,
         max_iter=min(options.max_iter, 120),
         batch_size=256,
         learning_rate=1e-2,

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_jko.block_training import BlockRecord, Rows, train_block
+from sklearn_jko.block_training import MIN_GAIN, BlockRecord, Rows, train_block
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.refinement import next_round
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
 from sklearn_jko.velocities import VELOCITIES
@@ -36,7 +37,7 @@ class Progress(NamedTuple):
     """Where training stands between two blocks: all it takes to go on from there."""
 
     history: tuple[BlockRecord, ...]
-    weights: tuple[dict[str, torch.Tensor], ...]  # of the blocks that were kept
+    weights: tuple[dict[str, torch.Tensor], ...]  # of the blocks that were kept, of all rounds
     generator_state: torch.Tensor
 
 
@@ -67,7 +68,7 @@ def train_flow(
     save=None,
     keep_interrupted=False,
 ):
-    """Train block after block, each on rows pushed through those before it.
+    """Train block after block, each on rows pushed through those before it, and refine them.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def train_flow(
     -------
     trained : Trained
     """
-    training = _FlowTraining(x, held_out, options, generator)
+    training = _FlowTraining(x, held_out, options, generator, deadline)
     ending = Ending.DONE
     try:
         if resume is not None:
@@ -104,7 +105,7 @@ def train_flow(
             if time.monotonic() >= deadline:
                 ending = Ending.OUT_OF_TIME
                 break
-            training.add_block(deadline)
+            training.add_block()
             if save is not None:
                 save(training.progress)
     except KeyboardInterrupt:
@@ -135,40 +136,40 @@ def push_held_out(block, held_out, n_steps):
 class _FlowTraining:
     """State of the training of a flow, between two blocks."""
 
-    def __init__(self, x, held_out, options, generator):
-        self.x, self.held_out = _jittered(x, generator), held_out
-        self.options, self.generator = options, generator
-        self.flow, self.history = JKOFlow(), []
-        self.unpushed = None
+    def __init__(self, x, held_out, options, generator, deadline):
+        self.options, self.generator, self.deadline = options, generator, deadline
+        self.start = _jittered(x, generator), held_out
+        self.history, self.kept = [], []  # records and blocks of all rounds
+        self.best, self.rounds_left = None, options.n_refinements
+        self.round = self._new_round(plan=None)
+
+    @property
+    def flow(self):
+        """That of the best round that is over, or of the first so far."""
+        return JKOFlow((self.best or self.round).blocks)
 
     @property
     def is_done(self):
-        n = len(self.history)
-        return (
-            len(self.held_out.x) == 0
-            or n >= self.options.max_blocks
-            or (n > 1 and has_settled(self.history[-2], self.options.tol))
-            or _has_stalled(self.history)
-        )
+        return self._round_is_over and (self.rounds_left == 0 or self.best is None)
 
     @property
     def progress(self):
-        weights = [copy.deepcopy(block.velocity.state_dict()) for block in self.flow.blocks]
+        weights = [copy.deepcopy(block.velocity.state_dict()) for block in self.kept]
         return Progress(tuple(self.history), tuple(weights), self.generator.get_state())
 
-    def add_block(self, deadline):
+    def add_block(self):
         """Train the next block, and keep it where it serves."""
-        self._push()
-        block = self._next_block(self.generator)
-        seconds = _share_of_time(deadline, len(self.history), self.options.max_blocks)
+        block, h = self._next_block(self.generator)
+        x, held_out = self.round.push()
         record = train_block(
             block,
-            self._next_step_size(),
-            self.x,
-            self.held_out,
+            h,
+            x,
+            held_out,
             self.options,
             self.generator,
-            seconds,
+            self._seconds(),
+            self.round.number,
         )
         self._add(record, block)
 
@@ -177,44 +178,126 @@ class _FlowTraining:
         weights = iter(progress.weights)
         unused = torch.Generator(self.generator.device)
         for record in progress.history:
-            self._push()
-            block = self._next_block(unused)
+            block, _ = self._next_block(unused)
             if record.kept:
                 block.velocity.load_state_dict(next(weights))
             self._add(record, block)
         self.generator.set_state(progress.generator_state)
 
+    @property
+    def _round_is_over(self):
+        history, options = self.round.history, self.options
+        n = len(history)
+        if self.round.plan is not None:
+            return n == len(self.round.plan)
+        return (
+            len(self.round.held_out.x) == 0
+            or n >= options.max_blocks
+            or (n > 1 and has_settled(history[-2], options.tol))
+            or _has_stalled(history)
+        )
+
+    def _new_round(self, plan):
+        """A round with its part of the time that is left."""
+        now = time.monotonic()
+        deadline = now + (self.deadline - now) / (self.rounds_left + 1)
+        number = self.options.n_refinements - self.rounds_left
+        x, held_out = self.start
+        if self.rounds_left == 0:
+            self.start = None  # the rows as they come are not needed again
+        return _Round(x, held_out, number, plan, deadline)
+
     def _next_block(self, generator):
-        """A block that starts where the last one ended, or a fresh one."""
-        options = self.options
-        n_features = self.x.shape[1]
-        velocity = VELOCITIES[options.velocity](n_features, options.hidden_layer_sizes, generator)
-        if len(self.flow.blocks):
-            velocity.load_state_dict(self.flow.blocks[-1].velocity.state_dict())
-        return JKOBlock(velocity.to(self.x))
+        """The next block, of a new round where one is over, and its step size."""
+        if self._round_is_over:
+            self.rounds_left -= 1
+            self.round = self._new_round(next_round(*self.best.trained))
+        if self.round.plan is not None:
+            return self.round.plan[len(self.round.history)]
+        return self._fresh_block(generator), self._next_step_size()
+
+    def _fresh_block(self, generator):
+        """A block that starts where the last one ended, or at random."""
+        options, x = self.options, self.round.x
+        velocity = VELOCITIES[options.velocity](x.shape[1], options.hidden_layer_sizes, generator)
+        if self.round.blocks:
+            velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
+        return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
         """That of the schedule; infinite for the last block, or after the rows have settled."""
-        n = len(self.history)
+        history = self.round.history
+        n = len(history)
         is_free = n > 0 and (
-            n == self.options.max_blocks - 1 or has_settled(self.history[-1], self.options.tol)
+            n == self.options.max_blocks - 1 or has_settled(history[-1], self.options.tol)
         )
         return math.inf if is_free else self.options.step_size(n)
 
-    def _add(self, record, block):
-        if record.kept:
-            self.flow.blocks.append(block)
-            self.unpushed = block, record.solver_steps
-        self.history.append(record)
-        self.options = _adapted(self.options, record)
+    def _seconds(self):
+        """Time for the next block: in a refinement the same for all."""
+        remaining = max(self.round.deadline - time.monotonic(), 0.0)
+        n_trained = len(self.round.history)
+        if self.round.plan is not None:
+            return remaining / (len(self.round.plan) - n_trained)
+        return remaining * _time_share(n_trained, self.options.max_blocks)
 
-    def _push(self):
-        """Push the rows through the last block, once; nothing to do where it was dropped."""
+    def _add(self, record, block):
+        self.history.append(record)
+        self.round.add(record, block)
+        if record.kept:
+            self.kept.append(block)
+        self.options = _adapted(self.options, record)
+        if self._round_is_over:
+            self._judge_round()
+
+    def _judge_round(self):
+        """Keep the round where the held-out rows gained by it; end the training where not."""
+        if self.best is None or self.round.nll < self.best.nll - MIN_GAIN:
+            self.best = self.round
+        else:
+            self.rounds_left = 0
+        if not self.best.blocks:
+            self.rounds_left = 0
+
+
+class _Round:
+    """Training of all blocks, one after another from the data on.
+
+    The blocks of the first round are found on the way; a refinement follows a plan.
+    """
+
+    def __init__(self, x, held_out, number, plan, deadline):
+        self.x, self.held_out = x, held_out
+        self.number, self.plan, self.deadline = number, plan, deadline
+        self.blocks, self.history = [], []
+        self.unpushed = None
+
+    @property
+    def nll(self):
+        """Held-out negative log-density in nats per row."""
+        return self.history[-1].validation_nll
+
+    @property
+    def trained(self):
+        """The blocks that were kept, their step sizes and movements."""
+        kept = [record for record in self.history if record.kept]
+        return self.blocks, [record.h for record in kept], [record.movement for record in kept]
+
+    def add(self, record, block):
+        self.push()
+        self.history.append(record)
+        if record.kept:
+            self.blocks.append(block)
+            self.unpushed = block, record.solver_steps
+
+    def push(self):
+        """Push the rows through the last block, once, and return where they are."""
         if self.unpushed is not None:
             block, n_steps = self.unpushed
             self.x = push_forward(block, self.x, n_steps)
             self.held_out = push_held_out(block, self.held_out, 4 * n_steps)
             self.unpushed = None
+        return self.x, self.held_out
 
 
 def _jittered(x, generator):
@@ -236,11 +319,10 @@ def _adapted(options, record):
     )
 
 
-def _share_of_time(deadline, n_trained, max_blocks):
-    """Seconds for the next block, of what is left: `TIME_SHARES`, and all where it is the last."""
-    remaining = max(deadline - time.monotonic(), 0.0)
+def _time_share(n_trained, max_blocks):
+    """Share of the time left for the next block: `TIME_SHARES`, and all where it is the last."""
     is_last = n_trained >= min(len(TIME_SHARES), max_blocks - 1)
-    return remaining * (1.0 if is_last else TIME_SHARES[n_trained])
+    return 1.0 if is_last else TIME_SHARES[n_trained]
 
 
 def _has_stalled(history):

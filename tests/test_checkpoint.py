@@ -68,6 +68,18 @@ def assert_same_model(model, other, rows):
     assert [r.validation_nll for r in model.history_] == [r.validation_nll for r in other.history_]
 
 
+@pytest.mark.parametrize("n_blocks", [2, 4, 7])
+def test_an_interrupted_refinement_goes_on(rows, path, interrupted_at, n_blocks):
+    """Within the first round, within the second, and (where so many were tried) the third."""
+    refined = {"max_blocks": 3, "n_refinements": 2, "step_size": 0.2}
+    whole = JKOFlowDensity(**{**SETTINGS, **refined}).fit(rows)
+    assert any(record.refinement for record in whole.history_)
+    n_blocks = min(n_blocks, len(whole.history_) - 1)
+    interrupted_fit(rows, path, interrupted_at, n_blocks, **refined)
+    model = JKOFlowDensity(**{**SETTINGS, **refined}, checkpoint=path).fit(rows)
+    assert_same_model(model, whole, rows)
+
+
 @pytest.mark.parametrize("n_whole", [0, 1, 3])
 def test_interrupted_fit_goes_on_after_the_last_whole_block(
     rows, path, uninterrupted, interrupted_at, n_whole

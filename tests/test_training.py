@@ -185,10 +185,10 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
 def test_time_is_shared_out_whole_and_falls(max_blocks):
     left, shares = 100.0, []
     for n_trained in range(min(max_blocks, 3)):
-        shares.append(training._share_of_time(time.monotonic() + left, n_trained, max_blocks))
+        shares.append(left * training._time_share(n_trained, max_blocks))
         left -= shares[-1]
-    assert sum(shares) == pytest.approx(100, abs=0.1)
-    assert all(np.diff(shares) < 0.1)
+    assert sum(shares) == pytest.approx(100)
+    assert all(np.diff(shares) < 1e-9)
 
 
 def test_training_ends_with_a_block_that_only_overfits():
