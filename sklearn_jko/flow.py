@@ -94,11 +94,17 @@ class JKOFlow(nn.Module):
 
         ``n_steps`` here and below stands in for the flow's own.
         """
+        *_, end = self.path(x, n_steps)
+        return end
+
+    def path(self, x, n_steps=None):
+        """Yield rows (n, d) and their log |det| so far (n,): at first, and after each block."""
         log_det = x.new_zeros(len(x))
+        yield x, log_det
         for block, *solver in self._solvers(n_steps):
             x, block_log_det = block(x, *solver, exact_divergence_for(block.velocity))
             log_det = log_det + block_log_det
-        return x, log_det
+            yield x, log_det
 
     def transform(self, x, n_steps=None):
         """Map rows (n, d) to latent rows without the log-determinant."""

@@ -1,10 +1,15 @@
 """Measurements of a trained flow."""
 
+import copy
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from reference import make_velocity, normal_rows
 
-from sklearn_jko.diagnostics import calibrate_steps
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.diagnostics import calibrate_steps, measure_blocks, path_through_blocks
 from sklearn_jko.flow import JKOBlock, JKOFlow
 
 
@@ -41,3 +46,27 @@ def test_flow_without_blocks_has_no_error():
     n_steps, error = calibrate_steps(make_flow(), normal_rows(20, 2), 1e-3)
     assert len(n_steps) == 0
     assert error == 0
+
+
+def test_measures_of_blocks_are_those_of_the_flow(fitted, moons):
+    _, X = moons
+    measures, path = measure_blocks(fitted, X), path_through_blocks(fitted, X)
+    assert path.shape == (fitted.n_blocks_ + 1, *X.shape)
+    np.testing.assert_array_equal(path[0], fitted.scaler_.transform(X)[0])
+    np.testing.assert_allclose(path[-1], fitted.transform(X))
+    assert measures.nll[-1] == pytest.approx(-fitted.score_samples(X).mean())
+    alone = copy.deepcopy(fitted)
+    alone.flow_.blocks, alone.flow_.n_steps = alone.flow_.blocks[:1], alone.flow_.n_steps[:1]
+    assert measures.nll[1] == pytest.approx(-alone.score_samples(X).mean())
+    kept = [record for record in fitted.history_ if record.kept]
+    assert measures.movements == pytest.approx([record.movement for record in kept], rel=0.3)
+    steps = [np.sqrt(np.mean(np.sum((b - a) ** 2, axis=1))) for a, b in itertools.pairwise(path)]
+    assert measures.distances == pytest.approx(steps)
+    assert {type(value) for values in measures for value in values} == {float}
+
+
+def test_measures_of_no_block_are_those_of_the_scaling(moons):
+    density = JKOFlowDensity(scaling="whiten", max_blocks=0).fit(moons[0])
+    measures = measure_blocks(density, moons[1])
+    assert measures.distances == measures.movements == []
+    assert measures.nll == pytest.approx([-density.score_samples(moons[1]).mean()])

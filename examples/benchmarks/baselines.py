@@ -1,11 +1,13 @@
 """Densities to compare with, each tuned on validation rows within a wall time.
 
-A baseline is a function ``fit(train, validation, seconds, seed) -> log_density`` of arrays of
-shape (n, d) with standardised columns; ``log_density`` maps rows (n, d) to (n,), in nats.
+A baseline is a function ``fit(train, validation, seconds, seed) -> Density`` of arrays of shape
+(n, d) with standardised columns.
 """
 
 import copy
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +15,22 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from torch import nn
 
+from sklearn_jko import JKOFlowDensity
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [
     "BASELINES",
+    "Density",
     "fit_cnf",
+    "fit_diffusion",
     "fit_flow_matching",
     "fit_gaussian_mixture",
     "fit_kernel_density",
     "fit_maf",
     "fit_nsf",
+    "fit_regularised_cnf",
     "fit_scaled_nsf",
 ]
 
@@ -33,8 +39,28 @@ BATCH_SIZE = 512
 LEARNING_RATE = 1e-3
 PATIENCE, MAX_STALLS = 15, 3
 CHUNK = 8192
-# Flow matching is scored with steps that move the validation mean by less when doubled.
+# Flow matching and diffusion are scored with steps that move the validation mean by less when
+# doubled.
 STEPS_TOL, MAX_STEPS = 1e-3, 512
+# Weight of the kinetic energy in Finlay et al. (2020), as a step size: 1 / (2 h) = 0.01.
+REGULARISING_STEP = 50.0
+# Of the variance-preserving diffusion in Song et al. (2021): rates of noise, and the first moment.
+NOISE_RATES, FIRST_MOMENT = (0.1, 20.0), 1e-3
+
+
+class Density(NamedTuple):
+    """A fitted density.
+
+    Attributes
+    ----------
+    log_density : callable
+        Maps rows (n, d) to (n,), in nats.
+    sample : callable
+        Maps a number of rows and a seed to rows (n, d).
+    """
+
+    log_density: Callable
+    sample: Callable
 
 
 def fit_kernel_density(train, validation, seconds, seed, bandwidths=BANDWIDTHS):
@@ -47,7 +73,7 @@ def fit_kernel_density(train, validation, seconds, seed, bandwidths=BANDWIDTHS):
         # Bandwidths fall, and the score has one maximum: half the best one is well past it.
         if bandwidth < best / 2 or time.monotonic() > deadline:
             break
-    return KernelDensity(bandwidth=best).fit(np.r_[train, validation]).score_samples
+    return of_estimator(KernelDensity(bandwidth=best).fit(np.r_[train, validation]))
 
 
 def fit_gaussian_mixture(train, validation, seconds, seed, max_components=40):
@@ -63,7 +89,16 @@ def fit_gaussian_mixture(train, validation, seconds, seed, max_components=40):
         scores[n_components] = mixture.score(validation)
         slowest = max(slowest, time.monotonic() - start)
     best = max(scores, key=scores.get)
-    return GaussianMixture(best, random_state=seed).fit(np.r_[train, validation]).score_samples
+    return of_estimator(GaussianMixture(best, random_state=seed).fit(np.r_[train, validation]))
+
+
+def of_estimator(estimator):
+    def sample(n, seed):
+        estimator.random_state = seed  # the mixture's sample takes none, that of the kernels does
+        rows = estimator.sample(n)
+        return rows[0] if isinstance(rows, tuple) else rows
+
+    return Density(estimator.score_samples, sample)
 
 
 def fit_maf(train, validation, seconds, seed):
@@ -93,9 +128,9 @@ def fit_scaled_nsf(train, validation, seconds, seed):
 
     def log_density(X):
         Z, log_det = scaler.transform(X)
-        return inner(Z) + log_det
+        return inner.log_density(Z) + log_det
 
-    return log_density
+    return Density(log_density, lambda n, seed: scaler.inverse_transform(inner.sample(n, seed)))
 
 
 def fit_cnf(train, validation, seconds, seed):
@@ -115,19 +150,37 @@ def fit_cnf(train, validation, seconds, seed):
     return train_flow(flow, train, validation, seconds)
 
 
+def fit_regularised_cnf(train, validation, seconds, seed):
+    """Continuous flow held back by its transport (OT-Flow, RNODE): our one block, with a cost."""
+    X = np.r_[train, validation]
+    one_block = {"scaling": "none", "max_blocks": 1, "step_size": REGULARISING_STEP}
+    estimator = JKOFlowDensity(**one_block, max_time=seconds, random_state=seed, device="cpu")
+    estimator.fit(X)
+    return Density(estimator.score_samples, estimator.sample)
+
+
 def fit_flow_matching(train, validation, seconds, seed):
     """Flow matching (Lipman et al. 2023) on straight paths from the rows to noise."""
     torch.manual_seed(seed)
-    flow = FlowMatching(train.shape[1], seed)
-    log_density = train_flow(flow, train, validation, seconds, flow.matching_loss)
-    before = log_density(validation).mean()
+    return trained_by_matching(FlowMatching(train.shape[1], seed), train, validation, seconds)
+
+
+def fit_diffusion(train, validation, seconds, seed):
+    """Score-based diffusion (Song et al. 2021) with the likelihood of its probability flow."""
+    torch.manual_seed(seed)
+    return trained_by_matching(Diffusion(train.shape[1], seed), train, validation, seconds)
+
+
+def trained_by_matching(flow, train, validation, seconds):
+    density = train_flow(flow, train, validation, seconds, flow.matching_loss)
+    before = density.log_density(validation).mean()
     while flow.n_steps < MAX_STEPS:
         flow.n_steps *= 2
-        after = log_density(validation).mean()
+        after = density.log_density(validation).mean()
         if abs(after - before) < STEPS_TOL:
             break
         before = after
-    return log_density
+    return density
 
 
 class FlowMatching(nn.Module):
@@ -150,6 +203,57 @@ class FlowMatching(nn.Module):
         return JKOFlow([JKOBlock(self.velocity)], n_steps=self.n_steps)
 
 
+class Diffusion(nn.Module):
+    """Noise added at a growing rate, and a network that predicts it from the noisy rows."""
+
+    def __init__(self, n_features, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.velocity = ProbabilityFlow(VELOCITIES["mlp"](n_features, (256, 256), generator))
+        self.n_steps = 16
+
+    def matching_loss(self, rows):
+        """Mean squared error of the predicted noise, at a random moment of each row."""
+        noise = torch.randn_like(rows)
+        t = FIRST_MOMENT + (1 - FIRST_MOMENT) * torch.rand(len(rows), 1)
+        shrinkage, deviation = noise_level(t)
+        predicted = self.velocity.noise(t, shrinkage * rows + deviation * noise)
+        return (predicted - noise).square().sum(1).mean()
+
+    def forward(self):
+        return JKOFlow([JKOBlock(self.velocity, FIRST_MOMENT, 1.0)], n_steps=self.n_steps)
+
+
+class ProbabilityFlow(nn.Module):
+    """Velocity -rate / 2 (x + score) of rows under the diffusion; score = -noise / deviation."""
+
+    has_trace = True
+
+    def __init__(self, noise):
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, t, x):
+        return self._of(t, x, self.noise(t, x))
+
+    def forward_and_trace(self, t, x):
+        noise, trace = self.noise.forward_and_trace(t, x)
+        return self._of(t, x, noise), self._of(t, x.shape[1], trace)
+
+    def _of(self, t, x, noise):
+        slowest, fastest = NOISE_RATES
+        rate = slowest + t * (fastest - slowest)
+        _, deviation = noise_level(torch.as_tensor(t, dtype=torch.float64))
+        return -0.5 * rate * (x - noise / deviation)
+
+
+def noise_level(t):
+    """By how much the rows have shrunk at moment t, and the deviation of the noise then."""
+    slowest, fastest = NOISE_RATES
+    log_variance = -(slowest * t + 0.5 * (fastest - slowest) * t**2)
+    return (0.5 * log_variance).exp(), (-log_variance.expm1()).sqrt()
+
+
 BASELINES = {
     "KernelDensity": fit_kernel_density,
     "GaussianMixture": fit_gaussian_mixture,
@@ -157,7 +261,9 @@ BASELINES = {
     "NSF": fit_nsf,
     "NSF + our scaling": fit_scaled_nsf,
     "CNF": fit_cnf,
+    "CNF, regularised": fit_regularised_cnf,
     "flow matching": fit_flow_matching,
+    "diffusion": fit_diffusion,
 }
 
 
@@ -186,8 +292,11 @@ def train_flow(flow, train, validation, seconds, loss=None):
             flow.load_state_dict(best_weights)
             waited, stalls = 0, stalls + 1
     flow.load_state_dict(best_weights)
-    flow.double()
-    return lambda X: log_density_by_chunks(flow, torch.as_tensor(X))
+    flow.double().eval()
+    return Density(
+        lambda X: log_density_by_chunks(flow, torch.as_tensor(X)),
+        lambda n, seed: sampled(flow, (n, train.shape[1]), seed),
+    )
 
 
 def train_epoch(flow, loss, optimizer, rows, factor, start, seconds):
@@ -206,6 +315,16 @@ def train_epoch(flow, loss, optimizer, rows, factor, start, seconds):
 
 def mean_log_density(flow, rows):
     return float(log_density_by_chunks(flow, rows).mean())
+
+
+@torch.no_grad()
+def sampled(flow, shape, seed):
+    """Rows of a flow of zuko's, which draws from torch's own generator, or of ours."""
+    density = flow()
+    if isinstance(density, JKOFlow):
+        return density.sample(shape, torch.Generator().manual_seed(seed)).numpy()
+    torch.manual_seed(seed)
+    return density.sample(shape[:1]).numpy()
 
 
 @torch.no_grad()

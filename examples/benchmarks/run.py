@@ -7,7 +7,8 @@
 A suite prints what its figures depend on, its table and its ratios, and with ``--output PREFIX``
 writes them to PREFIX-<date>.json and PREFIX-<date>.md. Some read data sets from the folder that
 the environment variable SKLEARN_JKO_DATA names, see `data_folder` in datasets.py. To add a suite,
-write a module in suites/ and name it in `SUITES`.
+write a module in suites/ and name it in `SUITES`. The paper's experiments run in the same way,
+see examples/paper/reproduce.py.
 """
 
 import argparse
@@ -27,13 +28,14 @@ from suites import SUITES
 PACKAGES = ("numpy", "scikit-learn", "scipy", "sklearn-jko", "torch", "torchdiffeq", "zuko")
 
 
-def main(argv=None):
-    arguments = parse(argv)
+def main(argv=None, suites=SUITES, description=__doc__):
+    """Run the suite that the command line names, out of a table like `SUITES`."""
+    arguments = parse(argv, suites, description)
     if arguments.list:
-        print(listing())
+        print(listing(suites))
         return
-    suite = SUITES[arguments.suite]
-    facts = describe_run(arguments)
+    suite = suites[arguments.suite]
+    facts = describe_run(arguments, suite)
     limit_threads(arguments.threads)
     warm_up()
     records = suite.run(arguments)
@@ -45,18 +47,18 @@ def main(argv=None):
         write(report, f"{suite.__doc__}\n{text}\n\n{notes(facts)}", arguments.output)
 
 
-def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse(argv, suites=SUITES, description=__doc__):
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="list the suites and end")
     commands = parser.add_subparsers(dest="suite", metavar="SUITE")
-    for name, suite in SUITES.items():
+    for name, suite in suites.items():
         add_options(commands.add_parser(name, description=first_line(suite)), suite)
     arguments = parser.parse_args(argv)
     if arguments.suite:
-        for option in SUITES[arguments.suite].OPTIONS:
+        for option in suites[arguments.suite].OPTIONS:
             option.fill(arguments)
     elif not arguments.list:
-        parser.error(f"no suite was named: name one of {', '.join(SUITES)}, or use --list")
+        parser.error(f"no suite was named: name one of {', '.join(suites)}, or use --list")
     return arguments
 
 
@@ -75,16 +77,16 @@ def positive(text):
     return int(text)
 
 
-def listing():
-    width = max(map(len, SUITES))
-    return "\n".join(f"{name:{width}}  {first_line(suite)}" for name, suite in SUITES.items())
+def listing(suites):
+    width = max(map(len, suites))
+    return "\n".join(f"{name:{width}}  {first_line(suite)}" for name, suite in suites.items())
 
 
 def first_line(suite):
     return suite.__doc__.splitlines()[0]
 
 
-def describe_run(arguments):
+def describe_run(arguments, suite):
     """Print, and return for the record, what the figures depend on."""
     facts = {
         "suite": arguments.suite,
@@ -95,10 +97,7 @@ def describe_run(arguments):
         "threads": arguments.threads,
         "seed": arguments.seed,
         "tiny": arguments.tiny,
-        "options": {
-            option.name: getattr(arguments, option.attribute)
-            for option in SUITES[arguments.suite].OPTIONS
-        },
+        "options": {option.name: getattr(arguments, option.attribute) for option in suite.OPTIONS},
     }
     for name, fact in facts.items():
         print(f"{name}: {fact}")

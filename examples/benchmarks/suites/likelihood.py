@@ -58,9 +58,9 @@ def run_method(method, parts, arguments):
 def fit_baseline(fit, parts, budget, seed):
     train, validation, test = parts
     start = time.monotonic()
-    log_density = fit(train, validation, budget, seed)
+    density = fit(train, validation, budget, seed)
     seconds = time.monotonic() - start
-    return {**likelihood(log_density, test), "fit_seconds": seconds}
+    return {**likelihood(density.log_density, test), "fit_seconds": seconds}
 
 
 def table(records):

@@ -1,0 +1,7 @@
+"""Experiments of the paper, by name: each a suite as examples/benchmarks/suites explains it."""
+
+from experiments import depth, refinement, tabular, toys
+
+__all__ = ["EXPERIMENTS"]
+
+EXPERIMENTS = {"toys": toys, "tabular": tabular, "refinement": refinement, "depth": depth}
