@@ -24,6 +24,7 @@ OPTIONS = (
     Option("blocks", 3, 2, "blocks of the first training"),
     Option("iterations", 1000, 20, "optimiser steps of each of its blocks"),
     Option("rounds", 2, 1, "rounds of refinement"),
+    Option("step-size", 0.0, 0.0, "the same for all blocks, as in the paper; doubled where 0"),
 )
 
 # What sets each fit apart from the first, by the command line and the steps taken so far.
@@ -31,10 +32,7 @@ CHANGES = {
     "start": lambda arguments, steps: {},
     "refined": lambda arguments, steps: {"n_refinements": arguments.rounds},
     "longer": lambda arguments, steps: {"max_iter": steps // arguments.blocks},
-    "more blocks": lambda arguments, steps: {
-        "max_blocks": steps // arguments.iterations,
-        "tol": 0.0,
-    },
+    "more blocks": lambda arguments, steps: {"max_blocks": steps // arguments.iterations},
 }
 
 
@@ -43,13 +41,19 @@ def run(arguments):
     records = []
     for dataset in arguments.datasets:
         parts = make_splits(DATASETS[dataset](folder), arguments.seed)
-        start = {"max_blocks": arguments.blocks, "max_iter": arguments.iterations}
+        start = {"max_blocks": arguments.blocks, "max_iter": arguments.iterations, "tol": 0.0}
+        if arguments.step_size:
+            start["step_size"] = constant(arguments.step_size)
         steps = 0
         for name, change in CHANGES.items():
             record = fit(parts, arguments.seed, {**start, **change(arguments, steps)})
             steps = max(steps, record["steps"])
             records.append(printed({"dataset": dataset, "fit": name, **record}))
     return records
+
+
+def constant(h):
+    return lambda k: h
 
 
 def fit(parts, seed, settings):
