@@ -252,6 +252,7 @@ class _FlowTraining:
 
     def _judge_round(self):
         """Keep the round where the held-out rows gained by it; end the training where not."""
+        self.round.x = None  # a refinement starts from the data again
         if self.best is None or self.round.nll < self.best.nll - MIN_GAIN:
             self.best = self.round
         else:

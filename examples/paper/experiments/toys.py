@@ -31,7 +31,7 @@ MEDIAN_SHARE, CONSTANT_BANDWIDTH = 0.1, 0.2
 N_SPLITS = 500
 METHODS = (OURS, *BASELINES)
 # Pictures have more detail than other tables of two columns.
-DETAILED = {"scaling": "standard", "tol": 1e-4}
+DETAILED = {"scaling": "standard", "hidden_layer_sizes": (256, 256), "tol": 1e-4}
 SETTINGS = dict.fromkeys(PICTURES, DETAILED)
 SOME_METHODS = (OURS, "KernelDensity", "MAF", "NSF", "CNF", "CNF, regularised", "diffusion")
 OPTIONS = (
