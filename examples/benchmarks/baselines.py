@@ -73,7 +73,8 @@ def fit_kernel_density(train, validation, seconds, seed, bandwidths=BANDWIDTHS):
         # Bandwidths fall, and the score has one maximum: half the best one is well past it.
         if bandwidth < best / 2 or time.monotonic() > deadline:
             break
-    return of_estimator(KernelDensity(bandwidth=best).fit(np.r_[train, validation]))
+    kernels = KernelDensity(bandwidth=best).fit(np.r_[train, validation])
+    return Density(kernels.score_samples, kernels.sample)
 
 
 def fit_gaussian_mixture(train, validation, seconds, seed, max_components=40):
@@ -89,16 +90,12 @@ def fit_gaussian_mixture(train, validation, seconds, seed, max_components=40):
         scores[n_components] = mixture.score(validation)
         slowest = max(slowest, time.monotonic() - start)
     best = max(scores, key=scores.get)
-    return of_estimator(GaussianMixture(best, random_state=seed).fit(np.r_[train, validation]))
+    mixture = GaussianMixture(best, random_state=seed).fit(np.r_[train, validation])
 
-
-def of_estimator(estimator):
     def sample(n, seed):
-        estimator.random_state = seed  # the mixture's sample takes none, that of the kernels does
-        rows = estimator.sample(n)
-        return rows[0] if isinstance(rows, tuple) else rows
+        return mixture.set_params(random_state=seed).sample(n)[0]
 
-    return Density(estimator.score_samples, sample)
+    return Density(mixture.score_samples, sample)
 
 
 def fit_maf(train, validation, seconds, seed):

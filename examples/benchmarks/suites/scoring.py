@@ -53,7 +53,7 @@ def fit_flows(rows, arguments):
     tenth = len(rows) // 10
     scores = {
         OURS: estimator.score_samples,
-        MAF: fit_maf(rows[tenth:], rows[:tenth], seconds, seed),
+        MAF: fit_maf(rows[tenth:], rows[:tenth], seconds, seed).log_density,
     }
     return scores, {"n_blocks": estimator.n_blocks_, "n_steps": estimator.flow_.n_steps.tolist()}
 
