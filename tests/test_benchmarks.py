@@ -49,15 +49,25 @@ def load(name):
 baselines, datasets, measuring = load("baselines"), load("datasets"), load("measuring")
 
 
-def run_benchmark(*arguments, **environment):
+def run_script(path, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, str(BENCHMARKS / "run.py"), *map(str, arguments)],
+        [sys.executable, str(path), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
+
+
+run_benchmark = functools.partial(run_script, BENCHMARKS / "run.py")
+
+
+def read_report(folder, name):
+    """The one report of that name in a folder, and its markdown."""
+    (path,) = folder.glob(f"{name}-*.json")
+    markdown = path.with_suffix(".md").read_text(encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8")), markdown
 
 
 def write_data(folder):
@@ -90,9 +100,7 @@ def tiny(tmp_path_factory):
             SKLEARN_JKO_DATA=str(folder),
         )
         assert done.returncode == 0, done.stderr
-        (record,) = prefix.parent.glob(f"{name}-*.json")
-        report = json.loads(record.read_text(encoding="utf-8"))
-        return done.stdout, report, record.with_suffix(".md").read_text(encoding="utf-8")
+        return done.stdout, *read_report(prefix.parent, name)
 
     return run
 

@@ -97,12 +97,14 @@ def fit_ours(parts, seed, **settings):
 
 
 def judged(estimator, test):
-    """Likelihood of a fitted flow, with the solver's steps as they are, doubled and quadrupled."""
+    """Facts of a fitted flow; likelihood with the solver's steps as is, doubled and quadrupled."""
     figures = likelihood(estimator.score_samples, test)
     return {
         **figures,
         "scaling": estimator.scaling_,
         "n_blocks": estimator.n_blocks_,
+        "parameters": sum(parameter.numel() for parameter in estimator.flow_.parameters()),
+        "inversion_error": estimator.inversion_error_,
         "optimiser_steps": [record.n_iter for record in estimator.history_],
         "training_solver_steps": [record.solver_steps for record in estimator.history_],
         "n_steps": estimator.flow_.n_steps.tolist(),

@@ -8,18 +8,14 @@ with the benchmark's recipe. Ours takes its defaults, but for `SETTINGS`. "MINIB
 on a ninth of the rows, so that its figures are not to be compared with published ones.
 """
 
-import time
 from pathlib import Path
 
-import numpy as np
 from baselines import BASELINES
 from datasets import bsds300_patches, data_folder
-from flows import OURS, judged
-from reporting import Option, markdown, printed, ratio
-from suites.likelihood import fit_baseline, steps_table
+from flows import OURS, fit_ours
+from reporting import Option, markdown, printed
+from suites.likelihood import budget_ratios, cell, fit_baseline, steps_table
 from tabular import LOADERS, PAPER_NLL
-
-from sklearn_jko import JKOFlowDensity
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
@@ -69,22 +65,10 @@ def fit(dataset, method, parts, arguments):
     if method != OURS:
         result = fit_baseline(BASELINES[method], parts, arguments.budget, arguments.seed)
         return {"budget": arguments.budget, **result}
-    train, validation, test = parts
-    settings = {"max_time": arguments.budget, "random_state": arguments.seed}
-    if not arguments.tiny:
-        settings |= SETTINGS.get(dataset, {})
-    density = JKOFlowDensity(device=arguments.device, **settings)
-    start = time.monotonic()
-    density.fit(np.r_[train, validation])
-    return {
-        "budget": arguments.budget,
-        "rows": len(train),
-        "fit_seconds": time.monotonic() - start,
-        **judged(density, test),
-        "parameters": sum(p.numel() for p in density.flow_.parameters()),
-        "batches": density.n_iter_,
-        "inversion_error": density.inversion_error_,
-    }
+    settings = {} if arguments.tiny else SETTINGS.get(dataset, {})
+    limits = {"max_time": arguments.budget, "device": arguments.device}
+    fitted = fit_ours(parts, arguments.seed, **settings, **limits)
+    return {"budget": arguments.budget, "rows": len(parts[0]), **fitted}
 
 
 def table(records):
@@ -93,8 +77,7 @@ def table(records):
     rows = [
         [
             *(r["dataset"], r["method"]),
-            f"{r['nll']:.3f} ± {r['standard_error']:.3f} ({r['fit_seconds']:.0f} s)",
-            *(r.get(name, "") for name in ("parameters", "batches")),
+            *(cell(r), r.get("parameters", ""), sum(r.get("optimiser_steps", [])) or ""),
             f"{r['inversion_error']:.1g}" if "inversion_error" in r else "",
             *(paper(r["dataset"]).get(budget, "") for budget in ("fixed budget", "full")),
         ]
@@ -109,9 +92,4 @@ def paper(dataset):
 
 
 def ratios(records):
-    """Seconds that our fits took over those they were given."""
-    return [
-        ratio(f"fit seconds of ours over the budget; {r['dataset']}", r["fit_seconds"], r["budget"])
-        for r in records
-        if r["method"] == OURS
-    ]
+    return budget_ratios(records)
