@@ -2,5 +2,6 @@
 
 from sklearn_jko._version import __version__
 from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.outlier import JKOFlowOutlierDetector
 
-__all__ = ["JKOFlowDensity", "__version__"]
+__all__ = ["JKOFlowDensity", "JKOFlowOutlierDetector", "__version__"]

@@ -17,6 +17,7 @@ from sklearn_jko.divergence import (
     exact_divergence_for,
 )
 from sklearn_jko.objective import JKOTerms, jko_terms
+from sklearn_jko.observation import Observer
 from sklearn_jko.optimizer import AdamW
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
@@ -127,7 +128,9 @@ class BlockRecord:
 
 
 @torch.enable_grad()
-def train_block(block, h, x, held_out, options, generator, seconds=math.inf, refinement=0):
+def train_block(
+    block, h, x, held_out, options, generator, seconds=math.inf, refinement=0, observer=None
+):
     """Train one block on objective (8), in place, and leave it at its best honest weights.
 
     Parameters
@@ -146,19 +149,22 @@ def train_block(block, h, x, held_out, options, generator, seconds=math.inf, ref
     refinement : int
         Round of refinement. After the first training, 0, the block starts from weights of its own,
         which the learning rate first makes worse.
+    observer : Observer, optional
+        Hears every judgement.
 
     Returns
     -------
     record : BlockRecord
     """
     start = time.monotonic()
+    observer = observer or Observer()
     training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x), refinement)
     for rows in _batches(len(x), options.batch_size, generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
             training.keep_to(seconds, time.monotonic() - start)
         if training.n_iter % training.period == 0 or training.finished:
-            training.evaluate()
+            observer.evaluated(training.evaluate())
         if training.finished:
             return training.record(time.monotonic() - start)
 
@@ -228,7 +234,7 @@ class _BlockTraining:
         self.last_terms = JKOTerms(*(term.detach() for term in terms))
 
     def evaluate(self):
-        """Judge the weights on the held-out rows; keep them, or turn back."""
+        """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
             self._refine(gap)
@@ -243,6 +249,7 @@ class _BlockTraining:
         has_seen_enough = self.n_iter > max(2 * self.warmup, 2 * self.epoch)
         if self.n_bad >= self.options.patience and has_seen_enough:
             self._end_plateau()
+        return float(nll.mean())
 
     def keep_to(self, seconds, elapsed):
         """Plan again, so that training ends when its time does."""

@@ -21,19 +21,23 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_jko.block_training import TrainingOptions
 from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.diagnostics import calibrate_steps
-from sklearn_jko.divergence import DIVERGENCES
+from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
+from sklearn_jko.partition import divide
 from sklearn_jko.pilot import as_rows, choose_scaling
-from sklearn_jko.resolution import BlurredRows, noise_widths
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
-from sklearn_jko.splitting import held_out_mask
 from sklearn_jko.training import Ending, train_flow
 
 __all__ = ["JKOFlowDensity"]
@@ -54,11 +58,18 @@ STEP_GROWTH = 2.0
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
+FLOATS = (np.float64, np.float32)
+# From a warning's own function, `fit` and its two decorators lie between.
+CALLER = 5
 MAX_MEASURED_ROWS = 1000
 
 
 class JKOFlowDensity(
-    TransformerMixin, ClassNamePrefixFeaturesOutMixin, DensityMixin, BaseEstimator
+    CallbackSupportMixin,
+    TransformerMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    BaseEstimator,
 ):
     """Density estimation by a normalizing flow trained in JKO steps (JKO-iFlow).
 
@@ -108,9 +119,6 @@ class JKOFlowDensity(
         Solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores use Dormand and Prince's rule of order 8 or, after an adaptive
         solver, steps that each row chooses for itself, so that no row feels the others.
-    divergence : {"auto", "analytic", "exact", "hutchinson", "finite_difference"}, default="auto"
-        Divergence in training. "auto" is the analytic one for up to two hidden layers,
-        Hutchinson's estimate beyond. Scores always use an exact one.
     solver_tol : float, default=1e-3
         Scores use so many solver steps in each block, up to 64, that twice as many change the
         log-density of no row of (at most 1,000) held-out rows by more than this, in nats.
@@ -129,6 +137,8 @@ class JKOFlowDensity(
     on_interrupt : {"raise", "keep"}, default="raise"
         What KeyboardInterrupt does in training: "raise" passes it on and leaves the estimator as
         it was, "keep" ends `fit` with the blocks finished so far.
+    verbose : bool, default=False
+        Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"
         Where to compute, as torch names it; "auto" is "cuda" where there is one, else "cpu".
     random_state : int, RandomState instance or None, default=None
@@ -149,6 +159,8 @@ class JKOFlowDensity(
         negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
     n_iter_ : int
         Optimiser steps in all blocks.
+    validation_indices_ : ndarray of shape (n_held_out,), int
+        Numbers of the rows of X that were held out, as often as their weights say.
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
@@ -212,13 +224,13 @@ class JKOFlowDensity(
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions(set(TRAINING_SOLVERS))],
-        "divergence": [StrOptions({"auto", *DIVERGENCES})],
         "solver_tol": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "checkpoint": [str, os.PathLike, None],
         "on_interrupt": [StrOptions({"raise", "keep"})],
+        "verbose": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
     }
@@ -237,13 +249,13 @@ class JKOFlowDensity(
         learning_rate_init="auto",
         weight_decay="auto",
         solver="rk4",
-        divergence="auto",
         solver_tol=1e-3,
         validation_fraction=0.1,
         n_iter_no_change=5,
         max_time=None,
         checkpoint=None,
         on_interrupt="raise",
+        verbose=False,
         device="auto",
         random_state=None,
     ):
@@ -258,18 +270,19 @@ class JKOFlowDensity(
         self.learning_rate_init = learning_rate_init
         self.weight_decay = weight_decay
         self.solver = solver
-        self.divergence = divergence
         self.solver_tol = solver_tol
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.max_time = max_time
         self.checkpoint = checkpoint
         self.on_interrupt = on_interrupt
+        self.verbose = verbose
         self.device = device
         self.random_state = random_state
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None, X_val=None):
         """Fit the density to the rows of X.
 
         Parameters
@@ -277,6 +290,11 @@ class JKOFlowDensity(
         X : array-like of shape (n_samples, n_features)
         y : ignored
             Present for the interface.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, of which only the ratios count. Whole weights are as good as
+            repeated rows, and a weight of zero as a row left out.
+        X_val : array-like of shape (n_val_samples, n_features), optional
+            Rows that judge the training, in place of a share of X (`validation_fraction`).
 
         Returns
         -------
@@ -285,27 +303,24 @@ class JKOFlowDensity(
         Raises
         ------
         ValueError
-            If a parameter is out of range, or X is not a finite numeric table of two or more
-            rows.
+            If a parameter is out of range, X or X_val is not a finite numeric table, of two or
+            more rows in X, or a weight is negative or all are zero.
         """
         start = time.monotonic()
-        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        X, sample_weight, X_val = self._validated_for_fit(X, sample_weight, X_val)
         device = _device(self.device)
         if self.scaling != "auto":
             make_scaler(self.scaling)  # a wrong name must fail before the work begins
-        checkpoint = self._open_checkpoint(X, device)
+        checkpoint = self._open_checkpoint((X, sample_weight, X_val), device)
         saved = checkpoint.load() if checkpoint else None
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if saved is not None:
             seed, start = saved.seed, start - saved.seconds
 
-        is_held_out = held_out_mask(X, self.validation_fraction, seed)
-        noise_width = noise_widths(X)
-        self._warn_of_noise(noise_width)
-        blurred = functools.partial(BlurredRows, X, widths=noise_width, seed=seed)
-        train = blurred(np.flatnonzero(~is_held_out))
-        held_out = blurred(np.flatnonzero(is_held_out))[:]
-        options = self._training_options(len(train), X.shape[1])
+        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed)
+        self._warn_of_noise(parts.noise_width)
+        train, held_out = parts.train, parts.held_out[:]
+        options = self._training_options(parts.train_size, X.shape[1])
 
         max_time = self.max_time or math.inf
         scaling = self.scaling if saved is None else saved.scaling
@@ -317,6 +332,10 @@ class JKOFlowDensity(
         def save(progress):
             checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
 
+        def attributes(flow, history):
+            return self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
+
+        reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
             rows.x,
             judges,
@@ -324,18 +343,16 @@ class JKOFlowDensity(
             torch.Generator(device).manual_seed(seed),
             start + TRAINING_SHARE * max_time,
             resume=saved and saved.progress,
-            save=checkpoint and save,
+            observer=reports,
             keep_interrupted=self.on_interrupt == "keep",
         )
         self._warn_of_convergence(history, ending)
-        flow.solver = "dop853" if self.solver in TABLEAUS else "dopri5_by_row"
         if len(flow.blocks) == 0:
-            scaler = make_scaler(scaling).fit(_some(blurred(np.arange(len(X)))))
-        self.noise_width_, self.scaling_, self.scaler_ = noise_width, scaling, scaler
-        self.history_, self.flow_ = history, flow.double().cpu()
-        self.n_blocks_ = len(flow.blocks)
-        self.n_iter_ = sum(record.n_iter for record in history)
-        self._calibrate((held_out if len(held_out) else train)[:MAX_MEASURED_ROWS])
+            scaler = make_scaler(scaling).fit(_some(parts.all))
+        vars(self).update(attributes(flow, history))
+        self.validation_indices_ = parts.held_out.row_numbers if X_val is None else np.arange(0)
+        self._calibrate((held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS])
+        reports.ended()
         return self
 
     def score_samples(self, X):
@@ -435,6 +452,19 @@ class JKOFlowDensity(
         check_is_fitted(self)
         return validate_data(self, X, reset=False)
 
+    def _validated_for_fit(self, X, sample_weight, X_val):
+        """The rows of a fit, their weights and the rows to judge by: arrays or None."""
+        X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            if not sample_weight.any():
+                raise ValueError("sample_weight is zero for all rows: give some a positive one.")
+        if X_val is not None:
+            X_val = validate_data(self, X_val, dtype=FLOATS, reset=False)
+        return X, sample_weight, X_val
+
     def _by_chunks(self, rows, function, out):
         """Fill ``out`` with ``function(flow, rows)``, by chunks: their memory does not add up."""
         flow = copy.deepcopy(self.flow_).to(_device(self.device))
@@ -445,14 +475,25 @@ class JKOFlowDensity(
     @torch.no_grad()
     def _log_density(self, flow, X):
         Z, log_det = self.scaler_.transform(X)
-        log_density = flow.log_prob(_on_device_of(flow, Z)).cpu().numpy() + log_det
-        bounded = np.nan_to_num(log_density, nan=-np.inf, posinf=-LOWEST_LOG_DENSITY)
-        return bounded.clip(min=LOWEST_LOG_DENSITY)
+        return _finite(flow.log_prob(_on_device_of(flow, Z)).cpu().numpy() + log_det)
 
     @torch.no_grad()
     def _latent(self, flow, X):
         Z, _ = self.scaler_.transform(X)
         return flow.transform(_on_device_of(flow, Z)).cpu().numpy()
+
+    @torch.no_grad()
+    def _latent_beside_log_density(self, flow, X):
+        Z, log_det = self.scaler_.transform(X)
+        latent, flow_log_det = flow(_on_device_of(flow, Z))
+        log_density = flow.base.log_prob(latent) + flow_log_det
+        return np.c_[latent.cpu().numpy(), _finite(log_density.cpu().numpy() + log_det)]
+
+    def _latent_and_log_density(self, X):
+        """Both of float64 rows, in one pass: (n, d) and (n,)."""
+        out = np.empty((len(X), X.shape[1] + 1))
+        both = self._by_chunks(X, self._latent_beside_log_density, out)
+        return both[:, :-1], both[:, -1]
 
     @torch.no_grad()
     def _original(self, flow, Z):
@@ -467,11 +508,6 @@ class JKOFlowDensity(
         if not all(isinstance(width, Integral) and width > 0 for width in hidden):
             raise ValueError(
                 f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}."
-            )
-        if self.divergence == "analytic" and len(hidden) > 2:
-            raise ValueError(
-                "divergence='analytic' needs at most two hidden layers; got "
-                f"hidden_layer_sizes={hidden!r}. Use divergence='auto' or 'exact'."
             )
         width = max(hidden, default=1)
         max_iter = self.max_iter
@@ -499,7 +535,6 @@ class JKOFlowDensity(
                 else self.weight_decay
             ),
             solver=self.solver,
-            divergence=self.divergence,
             patience=self.n_iter_no_change,
         )
 
@@ -508,7 +543,7 @@ class JKOFlowDensity(
             return self.step_size
         return functools.partial(geometric_step, first=self.step_size, growth=STEP_GROWTH)
 
-    def _open_checkpoint(self, X, device):
+    def _open_checkpoint(self, arrays, device):
         """The checkpoint, bound to all that the training depends on; None where none is wanted."""
         if self.checkpoint is None:
             return None
@@ -521,7 +556,27 @@ class JKOFlowDensity(
         job["device"] = device.type
         if not isinstance(self.random_state, Integral):
             job["random_state"] = None  # the seed drawn then stands in the file
-        return Checkpoint(self.checkpoint, {"X": (*X.shape, data_digest(X)), **job})
+        names = ("X", "sample_weight", "X_val")
+        data = {
+            name: None if array is None else (*array.shape, data_digest(array))
+            for name, array in zip(names, arrays, strict=True)
+        }
+        return Checkpoint(self.checkpoint, {**data, **job})
+
+    def _attributes_of(self, flow, history, scaler, scaling, noise_width):
+        """Fitted attributes that stand before the flow's errors are measured."""
+        flow = copy.deepcopy(flow).double().cpu()
+        flow.solver = "dop853" if self.solver in TABLEAUS else "dopri5_by_row"
+        return {
+            "noise_width_": noise_width,
+            "scaling_": scaling,
+            "scaler_": scaler,
+            "history_": list(history),
+            "flow_": flow,
+            "n_blocks_": len(flow.blocks),
+            "n_iter_": sum(record.n_iter for record in history),
+            "solver_error_": math.nan,
+        }
 
     def _warn_of_convergence(self, history, ending):
         history = [record for record in history if record.refinement == 0]
@@ -541,7 +596,7 @@ class JKOFlowDensity(
             f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
             "density.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=CALLER,
         )
 
     def _warn_of_noise(self, noise_width):
@@ -555,7 +610,7 @@ class JKOFlowDensity(
                 f"{', ...' if len(noisy) > 10 else ''}. Uniform noise of the width "
                 "`noise_width_` was added to them for training.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=CALLER,
             )
 
     def _calibrate(self, rows):
@@ -570,7 +625,7 @@ class JKOFlowDensity(
                 f"moves the score of a row by {self.solver_error_:.2g} nats, more than solver_tol="
                 f"{self.solver_tol}. A larger weight_decay makes a flow that is easier to solve.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=CALLER,
             )
         centre, spread = median_and_spread(rows)
         back = self._original(self.flow_, self._latent(self.flow_, rows))
@@ -579,6 +634,11 @@ class JKOFlowDensity(
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "solver_error_")
+
+
+def _finite(log_density):
+    bounded = np.nan_to_num(log_density, nan=-np.inf, posinf=-LOWEST_LOG_DENSITY)
+    return bounded.clip(min=LOWEST_LOG_DENSITY)
 
 
 def _some(X):

@@ -21,12 +21,14 @@ FLOOR = 1e-3
 MAX_ROWS = 100_000
 
 
-def noise_widths(X):
+def noise_widths(X, rows=None):
     """Width of the uniform noise each column needs, in its own units; 0 where none.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), finite
+    rows : ndarray of int, optional
+        Which rows to look at, and how often; all, by default.
 
     Returns
     -------
@@ -36,10 +38,11 @@ def noise_widths(X):
         column, or a few rounding errors of its value where these are more; for columns in a
         nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
-    some = X[:: -(-len(X) // MAX_ROWS)].astype(np.float64)
+    rows = np.arange(len(X)) if rows is None else rows
+    some = X[rows[:: -(-len(rows) // MAX_ROWS)]].astype(np.float64)
     _, spread = median_and_spread(some)
     # One column at a time in double precision: X itself may be a mapped file.
-    columns = (column.astype(np.float64) for column in X.T)
+    columns = (column[rows].astype(np.float64) for column in X.T)
     widths = np.array(
         [_tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
     )
@@ -61,29 +64,36 @@ class BlurredRows:
     """Some rows of a table with their noise, made in double precision a part at a time.
 
     A slice of it is an array; no copy of the whole table is ever made. The noise depends on the
-    seed and on the first row of the part.
+    seed and on the first place of the part.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         Of any floating-point type and memory layout; may be a memory map.
     rows : ndarray of int
-        Which rows.
+        Which rows, by place.
+    places : ndarray of int
+        Which of the places.
     widths : ndarray of shape (d,)
         As of `noise_widths`.
     seed : int
     """
 
-    def __init__(self, X, rows, widths, seed):
-        self.X, self.rows, self.widths, self.seed = X, rows, widths, seed
+    def __init__(self, X, rows, places, widths, seed):
+        self.X, self.rows, self.places, self.widths, self.seed = X, rows, places, widths, seed
 
     def __len__(self):
-        return len(self.rows)
+        return len(self.places)
+
+    @property
+    def row_numbers(self):
+        """Numbers of the rows in X, shape (len,)."""
+        return self.rows[self.places]
 
     def __getitem__(self, part):
-        rows = self.rows[part]
-        values = np.ascontiguousarray(self.X[rows], dtype=np.float64)
-        return blur(values, self.widths, np.random.default_rng([self.seed, *rows[:1]]))
+        places = self.places[part]
+        values = np.ascontiguousarray(self.X[self.rows[places]], dtype=np.float64)
+        return blur(values, self.widths, np.random.default_rng([self.seed, *places[:1]]))
 
 
 def _tie_width(column, spread):

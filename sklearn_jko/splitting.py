@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from sklearn_jko.row_hash import mix
+
 __all__ = ["held_out_mask"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
 
 
-def held_out_mask(X, fraction, seed):
+def held_out_mask(hashes, fraction, seed):
     """Choose the held-out rows by a hash of their values.
 
     Copies of one row fall on the same side (unless they are more than a fifth of the wanted
@@ -16,7 +18,8 @@ def held_out_mask(X, fraction, seed):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    hashes : ndarray of shape (n,), uint64
+        As of `hash_rows`.
     fraction : float
         Wanted share of held-out rows. It is raised to reach 50 rows, but never beyond 0.25,
         and lowered to stay at most 4,000.
@@ -25,12 +28,11 @@ def held_out_mask(X, fraction, seed):
     Returns
     -------
     mask : ndarray of shape (n,), bool
-        True where held out. There is at least one row on either side unless all
-        rows are equal: then none is held out.
+        True where held out. None is where all rows are equal, or fewer than two others were left.
     """
-    n = len(X)
+    n = len(hashes)
     wanted = min(max(fraction * n, min(MIN_HELD_OUT, 0.25 * n), 1), MAX_HELD_OUT)
-    hashes = _hash_rows(X, seed)
+    hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
     if len(np.unique(hashes)) == 1:
         return np.zeros(n, dtype=bool)
     hashes = _divide_common_rows(hashes, max(wanted / 5, 10))
@@ -38,7 +40,8 @@ def held_out_mask(X, fraction, seed):
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
     n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
     n_groups = min(n_groups, len(values) - 1)
-    return hashes < values[n_groups] if n_groups else np.zeros(n, dtype=bool)
+    mask = hashes < values[n_groups] if n_groups else np.zeros(n, dtype=bool)
+    return mask if n - mask.sum() > 1 else np.zeros(n, dtype=bool)
 
 
 def _divide_common_rows(hashes, largest):
@@ -54,23 +57,4 @@ def _divide_common_rows(hashes, largest):
     order = np.argsort(inverse, kind="stable")
     rank = np.empty(len(hashes), dtype=np.uint64)
     rank[order] = np.arange(len(hashes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.where(common, _mix(hashes ^ _mix(rank + np.uint64(1))), hashes)
-
-
-def _hash_rows(X, seed):
-    """64-bit hash of each row's values."""
-    # The last number is added, or a row of zeros would hash to zero whatever the seed.
-    *multipliers, offset = np.random.default_rng(seed).integers(
-        2**63, size=X.shape[1] + 1, dtype=np.uint64
-    )
-    total = np.full(len(X), offset)
-    for column, multiplier in zip(X.T, multipliers, strict=True):
-        bits = (column.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0, its equal
-        total += (bits ^ (bits >> np.uint64(32))) * (np.uint64(2) * multiplier + np.uint64(1))
-    return _mix(total)
-
-
-def _mix(hashes):
-    hashes = hashes ^ (hashes >> np.uint64(31))
-    hashes = hashes * np.uint64(0x9E3779B97F4A7C15)
-    return hashes ^ (hashes >> np.uint64(29))
+    return np.where(common, mix(hashes ^ mix(rank + np.uint64(1))), hashes)

@@ -12,6 +12,7 @@ import torch
 from sklearn_jko.block_training import MIN_GAIN, BlockRecord, Rows, train_block
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.observation import Observer
 from sklearn_jko.refinement import next_round
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
@@ -47,6 +48,7 @@ class Ending(enum.Enum):
     DONE = enum.auto()
     OUT_OF_TIME = enum.auto()
     INTERRUPTED = enum.auto()
+    STOPPED = enum.auto()
 
 
 class Trained(NamedTuple):
@@ -65,7 +67,7 @@ def train_flow(
     deadline=math.inf,
     *,
     resume=None,
-    save=None,
+    observer=None,
     keep_interrupted=False,
 ):
     """Train block after block, each on rows pushed through those before it, and refine them.
@@ -84,8 +86,8 @@ def train_flow(
         Time by `time.monotonic` at which training must end.
     resume : Progress, optional
         Go on from there, with the arguments that led there.
-    save : callable, optional
-        Called with the `Progress` before the first block and after each.
+    observer : Observer, optional
+        Listens, and may end the training after a block.
     keep_interrupted : bool
         Whether KeyboardInterrupt ends the training with the blocks finished so far instead of
         being passed on.
@@ -94,26 +96,31 @@ def train_flow(
     -------
     trained : Trained
     """
+    observer = observer or Observer()
     training = _FlowTraining(x, held_out, options, generator, deadline)
-    ending = Ending.DONE
     try:
         if resume is not None:
             training.replay(resume)
-        elif save is not None:
-            save(training.progress)
-        while not training.is_done:
-            if time.monotonic() >= deadline:
-                ending = Ending.OUT_OF_TIME
-                break
-            training.add_block()
-            if save is not None:
-                save(training.progress)
+        else:
+            observer.started(training)
+        ending = _add_blocks(training, observer, deadline)
     except KeyboardInterrupt:
         if not keep_interrupted:
             raise
         ending = Ending.INTERRUPTED
     flow = training.flow.eval().requires_grad_(False)
     return Trained(flow, training.history, ending)
+
+
+def _add_blocks(training, observer, deadline):
+    """Train until there is nothing to gain, and say why it ended."""
+    while not training.is_done:
+        if time.monotonic() >= deadline:
+            return Ending.OUT_OF_TIME
+        training.add_block(observer)
+        if observer.block_ended(training):
+            return Ending.STOPPED
+    return Ending.DONE
 
 
 @torch.no_grad()
@@ -157,9 +164,10 @@ class _FlowTraining:
         weights = [copy.deepcopy(block.velocity.state_dict()) for block in self.kept]
         return Progress(tuple(self.history), tuple(weights), self.generator.get_state())
 
-    def add_block(self):
+    def add_block(self, observer):
         """Train the next block, and keep it where it serves."""
         block, h = self._next_block(self.generator)
+        observer.block_started(self.options.n_evaluations)
         x, held_out = self.round.push()
         record = train_block(
             block,
@@ -170,6 +178,7 @@ class _FlowTraining:
             self.generator,
             self._seconds(),
             self.round.number,
+            observer,
         )
         self._add(record, block)
 

@@ -13,30 +13,39 @@ import sklearn_jko
 ROOT = Path(sklearn_jko.__file__).parent
 # A module imports from lower layers only.
 LAYERS = {
+    "sklearn_jko.attribution": 0,
+    "sklearn_jko.conformal": 0,
+    "sklearn_jko.neighbours": 0,
+    "sklearn_jko.outlier": 7,
     "sklearn_jko._version": 0,
     "sklearn_jko.bases": 0,
     "sklearn_jko.column_statistics": 0,
     "sklearn_jko.divergence": 0,
+    "sklearn_jko.observation": 0,
     "sklearn_jko.optimizer": 0,
     "sklearn_jko.schedules": 0,
     "sklearn_jko.solvers": 0,
-    "sklearn_jko.splitting": 0,
+    "sklearn_jko.row_hash": 0,
     "sklearn_jko.two_sample": 0,
     "sklearn_jko.stopping": 0,
     "sklearn_jko.velocities": 0,
+    "sklearn_jko.weighting": 0,
     "sklearn_jko.flow": 1,
     "sklearn_jko.resolution": 1,
+    "sklearn_jko.splitting": 1,
     "sklearn_jko.scaling": 1,
     "sklearn_jko.two_layer_solve": 1,
     "sklearn_jko.diagnostics": 2,
     "sklearn_jko.objective": 2,
+    "sklearn_jko.partition": 2,
     "sklearn_jko.refinement": 2,
     "sklearn_jko.block_training": 3,
     "sklearn_jko.training": 4,
     "sklearn_jko.checkpoint": 5,
+    "sklearn_jko.monitoring": 5,
     "sklearn_jko.pilot": 5,
     "sklearn_jko.estimator": 6,
-    "sklearn_jko": 7,
+    "sklearn_jko": 8,
 }
 FOLDERS = ("sklearn_jko.scaling", "sklearn_jko.velocities")
 
@@ -112,7 +121,7 @@ def test_module_opens_with_a_docstring_and_names_what_is_public(module):
 GLOBAL_STATE = """
 import random, warnings
 import numpy as np, scipy.optimize, scipy.special, sklearn.base, sklearn.utils.validation
-import sklearn.utils._param_validation, torch, torchdiffeq
+import sklearn.pipeline, sklearn.utils._param_validation, torch, torchdiffeq
 
 def state():
     return {

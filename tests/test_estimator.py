@@ -177,11 +177,14 @@ def test_zero_blocks_with_whitening_is_the_gaussian(moons):
 
 def test_gaussian_rows_stay_gaussian():
     """On rows that a Gaussian fits, the flow must not lose to it by overfitting."""
-    rng = np.random.default_rng(0)
-    train, test = rng.normal(size=(60, 3)), rng.normal(size=(2000, 3))
-    truth = multivariate_normal(np.zeros(3)).logpdf(test).mean()
-    score = JKOFlowDensity(random_state=0).fit(train).score_samples(test).mean()
-    assert truth - 0.35 < score < truth
+    truth, lost = multivariate_normal(np.zeros(3)), []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        train, test = rng.normal(size=(60, 3)), rng.normal(size=(2000, 3))
+        scores = JKOFlowDensity(random_state=0).fit(train).score_samples(test)
+        lost.append((truth.logpdf(test) - scores).mean())
+    assert min(lost) > 0
+    assert np.mean(lost) < 0.25
 
 
 @pytest.mark.parametrize(
@@ -190,9 +193,6 @@ def test_gaussian_rows_stay_gaussian():
         {"max_blocks": 1, "step_size": math.inf},
         {"solver": "midpoint"},
         {"solver": "dopri5", "max_iter": 10, "max_blocks": 1},
-        {"divergence": "exact", "max_iter": 20},
-        {"divergence": "hutchinson"},
-        {"divergence": "finite_difference"},
         {"hidden_layer_sizes": (16, 16, 16)},
         {"hidden_layer_sizes": (32,)},
         {"hidden_layer_sizes": ()},
@@ -271,8 +271,6 @@ def test_adaptive_steps_score_each_row_by_itself(moons, fitted):
         ({"max_iter": 0}, "max_iter"),
         ({"learning_rate_init": -1.0}, "learning_rate_init"),
         ({"solver": "euler"}, "solver"),
-        ({"divergence": "none"}, "divergence"),
-        ({"divergence": "analytic", "hidden_layer_sizes": (8, 8, 8)}, "analytic"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
         ({"device": "abacus"}, "abacus"),
     ],
@@ -295,7 +293,8 @@ DEGENERATE = {
     "all constant": (lambda rng: np.full((40, 2), 3.0), [0, 1]),
     "copied column": (lambda rng: np.repeat(rng.normal(size=(90, 2)), [1, 2], axis=1), [1, 2]),
     "sum": (lambda rng: rng.normal(size=(90, 3)) @ [[1, 0, 1], [0, 1, 1], [0, 0, 0]], [0, 1, 2]),
-    "copied rows": (lambda rng: np.repeat(rng.normal(size=(20, 2)), 5, axis=0), [0, 1]),
+    "copied table": (lambda rng: np.repeat(rng.normal(size=(20, 2)), 5, axis=0), []),
+    "copied rows": (lambda rng: rng.normal(size=(20, 2)).repeat(np.arange(20), axis=0), [0, 1]),
     "integers": (lambda rng: rng.poisson(3, size=(90, 2)).astype(float), [0, 1]),
     "mostly zero": (lambda rng: rng.normal(size=(90, 2)) * [1, 0] + np.eye(90, 2), [1]),
     "scales": (lambda rng: rng.normal(size=(90, 3)) * [1e-12, 1, 1e12], []),

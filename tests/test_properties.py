@@ -127,7 +127,6 @@ SETTINGS = st.fixed_dictionaries(
         "step_size": st.sampled_from([0.5, np.inf]),
         "learning_rate_init": st.sampled_from([0.03, 0.1, "auto"]),
         "solver": st.sampled_from(["rk4", "midpoint", "dopri5"]),
-        "divergence": st.sampled_from(["auto", "hutchinson", "finite_difference"]),
         "random_state": st.integers(0, 3),
     }
 )

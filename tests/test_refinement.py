@@ -133,9 +133,9 @@ def test_rounds_share_the_time(rows, monkeypatch):
     """Of 90 seconds for three rounds the first gets 30, and each of its blocks no more."""
     given = []
 
-    def spy(block, h, x, held_out, options, generator, seconds, number):
+    def spy(block, h, x, held_out, options, generator, seconds, *rest):
         given.append(seconds)
-        return train_block(block, h, x, held_out, options, generator, seconds, number)
+        return train_block(block, h, x, held_out, options, generator, seconds, *rest)
 
     train_block = training.train_block
     monkeypatch.setattr(training, "train_block", spy)

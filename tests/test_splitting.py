@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sklearn_jko.row_hash import hash_rows
 from sklearn_jko.splitting import MAX_HELD_OUT, MIN_HELD_OUT, held_out_mask
 
 SAMPLES = {
@@ -16,7 +17,7 @@ every_sample = pytest.mark.parametrize("X", SAMPLES.values(), ids=SAMPLES)
 
 @every_sample
 def test_copies_stay_together(X):
-    mask = held_out_mask(X, 0.1, seed=0)
+    mask = held_out_mask(hash_rows(X), 0.1, seed=0)
     training, held_out = ({tuple(row) for row in X[side]} for side in (~mask, mask))
     assert training
     assert held_out
@@ -26,23 +27,20 @@ def test_copies_stay_together(X):
 @every_sample
 def test_order_of_the_rows_does_not_matter(X):
     order = np.random.default_rng(7).permutation(len(X))
-    np.testing.assert_array_equal(
-        held_out_mask(X[order], 0.1, seed=0), held_out_mask(X, 0.1, seed=0)[order]
-    )
+    mask, other = (held_out_mask(hash_rows(rows), 0.1, seed=0) for rows in (X, X[order]))
+    np.testing.assert_array_equal(other, mask[order])
 
 
 @every_sample
 def test_layout_in_memory_does_not_matter(X):
-    np.testing.assert_array_equal(
-        held_out_mask(np.asfortranarray(X), 0.1, seed=0), held_out_mask(X, 0.1, seed=0)
-    )
+    np.testing.assert_array_equal(hash_rows(np.asfortranarray(X)), hash_rows(X))
 
 
 @every_sample
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
 def test_count_is_near_the_wanted_one(X, fraction):
     _, counts = np.unique(X, axis=0, return_counts=True)
-    n_held_out = held_out_mask(X, fraction, seed=0).sum()
+    n_held_out = held_out_mask(hash_rows(X), fraction, seed=0).sum()
     assert abs(n_held_out - fraction * len(X)) <= counts.max() / 2
 
 
@@ -54,62 +52,64 @@ def test_count_is_near_the_wanted_one(X, fraction):
         (2000, 0.1, 200),
         (100, 0.4, 40),
         (60_000, 0.1, MAX_HELD_OUT),
-        (2, 0.1, 1),
-        (3, 0.9, 2),
+        (2, 0.1, 0),
+        (3, 0.1, 1),
+        (3, 0.9, 0),
     ],
 )
 def test_count_of_distinct_rows(n, fraction, wanted):
     X = np.random.default_rng(0).normal(size=(n, 2))
-    assert abs(held_out_mask(X, fraction, seed=0).sum() - wanted) <= 0.5
+    assert abs(held_out_mask(hash_rows(X), fraction, seed=0).sum() - wanted) <= 0.5
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("counts", [(1, 1), (99, 1), (1, 99), (50, 50), (3, 3, 3)])
+@pytest.mark.parametrize("counts", [(99, 1), (1, 99), (50, 50), (3, 3, 3)])
 def test_there_are_rows_on_both_sides(seed, counts):
     X = np.repeat(np.arange(len(counts), dtype=float)[:, None], counts, axis=0)
-    mask = held_out_mask(X, 0.1, seed)
+    mask = held_out_mask(hash_rows(X), 0.1, seed)
     assert mask.any()
     assert not mask.all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_equal_rows_are_all_for_training(n):
-    assert not held_out_mask(np.full((n, 2), 3.0), 0.1, seed=0).any()
+    assert not held_out_mask(hash_rows(np.full((n, 2), 3.0)), 0.1, seed=0).any()
 
 
 def test_negative_zero_equals_zero():
     X = SAMPLES["integer"]
     assert (X == 0).any()
     negative = np.where(X == 0, -0.0, X)
-    np.testing.assert_array_equal(
-        held_out_mask(negative, 0.1, seed=0), held_out_mask(X, 0.1, seed=0)
-    )
+    np.testing.assert_array_equal(hash_rows(negative), hash_rows(X))
 
 
 @pytest.mark.parametrize("X", [SAMPLES["normal"], SAMPLES["integer"]], ids=["normal", "integer"])
 def test_seeds_differ_and_hold_out_every_row_alike(X):
     """Over many seeds a row is held out about as often as the share says."""
-    masks = np.stack([held_out_mask(X, 0.1, seed) for seed in range(200)])
+    masks = np.stack([held_out_mask(hash_rows(X), 0.1, seed) for seed in range(200)])
     assert len(np.unique(masks, axis=0)) > 150
     share = masks.mean(axis=0)
     assert share.min() > 0.01
     assert share.max() < 0.25
-    np.testing.assert_array_equal(held_out_mask(X, 0.1, 3), masks[3])
+    np.testing.assert_array_equal(held_out_mask(hash_rows(X), 0.1, 3), masks[3])
 
 
 def test_rows_are_left_alone():
     X = SAMPLES["integer"].copy()
-    held_out_mask(X, 0.1, seed=0)
+    hashes = hash_rows(X)
+    before = hashes.copy()
+    held_out_mask(hashes, 0.1, seed=0)
     np.testing.assert_array_equal(X, SAMPLES["integer"])
+    np.testing.assert_array_equal(hashes, before)
 
 
 def test_very_common_rows_stand_on_both_sides():
     """Held out as one, they would leave whole values out of training."""
     X = np.random.default_rng(0).integers(0, 10, size=(3000, 1)).astype(float)
-    mask = held_out_mask(X, 0.1, 0)
+    mask = held_out_mask(hash_rows(X), 0.1, 0)
     assert abs(mask.sum() - 300) < 20
     for value in range(10):
         assert 0 < mask[X[:, 0] == value].mean() < 0.3
     shuffled = np.random.default_rng(1).permutation(len(X))
-    held_out = held_out_mask(X[shuffled], 0.1, 0)
+    held_out = held_out_mask(hash_rows(X[shuffled]), 0.1, 0)
     np.testing.assert_array_equal(np.sort(X[shuffled][held_out, 0]), np.sort(X[mask, 0]))

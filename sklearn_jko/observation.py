@@ -1,0 +1,24 @@
+"""Listeners to a training."""
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Listener that does nothing; override what should be heard.
+
+    A training is the object with the properties `flow`, `history` and `progress`, made when asked
+    for.
+    """
+
+    def started(self, training):
+        """Hear that no block of this training has been trained yet."""
+
+    def block_started(self, n_evaluations):
+        """Hear that a block will be trained, and judged about so many times."""
+
+    def evaluated(self, nll):
+        """Hear the mean negative log-density of the held-out rows, in nats."""
+
+    def block_ended(self, training):
+        """Hear that the last block of `training.history` is done, and answer whether to stop."""
+        return False

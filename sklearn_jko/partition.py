@@ -1,0 +1,68 @@
+"""Rows to train on and rows to judge by, with their noise."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_jko.resolution import BlurredRows, noise_widths
+from sklearn_jko.row_hash import hash_rows
+from sklearn_jko.splitting import held_out_mask
+from sklearn_jko.weighting import weighted_rows
+
+__all__ = ["Parts", "divide"]
+
+
+class Parts(NamedTuple):
+    """The rows of a fit.
+
+    Attributes
+    ----------
+    all, train, held_out : BlurredRows
+        Held-out rows are some of all, or others.
+    noise_width : ndarray of shape (d,)
+        See `noise_widths`.
+    train_size : float
+        Rows of equal weight that would tell as much as those to train on.
+    """
+
+    all: BlurredRows
+    train: BlurredRows
+    held_out: BlurredRows
+    noise_width: np.ndarray
+    train_size: float
+
+
+def divide(X, weight, X_val, fraction, seed):
+    """Divide the rows of a fit, whatever their order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,) or None
+        See `weighted_rows`.
+    X_val : ndarray of shape (m, d) or None
+        Rows to judge by; None for a part of X.
+    fraction : float
+        Share of X to judge by, see `held_out_mask`.
+    seed : int
+
+    Returns
+    -------
+    parts : Parts
+    """
+    rows = weighted_rows(X, weight)
+    widths = noise_widths(X, rows.observed)
+    places = np.arange(len(rows.repeated))
+
+    def some(chosen):
+        return BlurredRows(X, rows.repeated, places[chosen], widths, seed)
+
+    if X_val is None:
+        is_held_out = held_out_mask(hash_rows(X)[rows.repeated], fraction, seed)
+        train, held_out = some(~is_held_out), some(is_held_out)
+    else:
+        judges = weighted_rows(X_val).repeated
+        train = some(slice(None))
+        held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed)
+    train_size = rows.size * len(train) / len(places)
+    return Parts(some(slice(None)), train, held_out, widths, train_size)

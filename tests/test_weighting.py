@@ -1,0 +1,120 @@
+"""Laws of weights, of the rows and of whole fits."""
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from scipy.stats import norm
+
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.weighting import COPIES, weighted_rows
+
+X = np.random.default_rng(0).normal(size=(300, 2))
+COUNTS = np.random.default_rng(1).integers(0, 5, size=len(X))
+SHARES = np.random.default_rng(2).uniform(size=len(X))
+
+
+def repeated(X, weight=None):
+    return X[weighted_rows(X, weight).repeated]
+
+
+def small(scaling="standard", **changes):
+    return JKOFlowDensity(scaling, **{**SMALL, "max_blocks": 2, **changes})
+
+
+def test_order_of_the_rows_does_not_matter():
+    shuffled = np.random.default_rng(3).permutation(X)
+    np.testing.assert_array_equal(repeated(shuffled), repeated(X))
+
+
+def test_unit_of_the_columns_does_not_matter():
+    np.testing.assert_array_equal(repeated(1e9 * X), 1e9 * repeated(X))
+
+
+def test_rows_are_in_random_order():
+    """Of sorted rows the first half would lie below the median."""
+    first_half = repeated(X)[: len(X) // 2]
+    assert 0.4 < (first_half < np.median(X, axis=0)).mean() < 0.6
+
+
+@pytest.mark.parametrize("unit", [1.0, 3.0, 0.1, 1e-300, 1e300])
+def test_whole_multiples_repeat_rows(unit):
+    copies = np.random.default_rng(3).permutation(X.repeat(COUNTS, axis=0))
+    np.testing.assert_array_equal(repeated(X, unit * COUNTS), repeated(copies))
+
+
+@pytest.mark.parametrize("weight", [1.0, 7.0, 0.3])
+def test_constant_weights_and_copies_of_the_whole_table_change_nothing(weight):
+    np.testing.assert_array_equal(repeated(X, np.full(len(X), weight)), repeated(X))
+    np.testing.assert_array_equal(repeated(np.r_[X, X, X]), repeated(X))
+
+
+def test_a_constant_table_keeps_its_rows():
+    assert len(repeated(np.zeros((10, 2)))) == 10
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
+def test_other_weights_repeat_rows_in_proportion(scale):
+    rows = weighted_rows(X, scale * SHARES)
+    counts = np.bincount(rows.repeated, minlength=len(X))
+    wanted = COPIES * len(X) * SHARES / SHARES.sum()
+    assert np.abs(counts - wanted).max() <= 1
+    assert np.array_equal(np.sort(rows.observed), np.arange(len(X)))
+    assert rows.size == pytest.approx(SHARES.sum() ** 2 / (SHARES**2).sum())
+
+
+def test_many_copies_are_bounded():
+    rows = weighted_rows(X, np.r_[1e15, np.ones(len(X) - 1)])
+    assert len(rows.repeated) == COPIES * len(X)
+    assert rows.size == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scaling", ["auto", "marginal+whiten+radial"])
+def test_whole_weights_are_as_good_as_repeated_rows(scaling):
+    """To the last bit, whatever the order of the rows."""
+    copies = np.random.default_rng(3).permutation(X.repeat(COUNTS, axis=0))
+    model = small(scaling=scaling, max_iter=20)
+    with pytest.warns(UserWarning, match="repeated values"):
+        weighted, repeats = (
+            model.fit(*data).score_samples(X) for data in ((X, None, COUNTS), (copies,))
+        )
+    np.testing.assert_array_equal(weighted, repeats)
+    np.testing.assert_array_equal(
+        model.fit(X, sample_weight=COUNTS > 0).score_samples(X),
+        model.fit(X[COUNTS > 0]).score_samples(X),
+    )
+
+
+def test_weights_tilt_the_density():
+    """Normal rows weighted by exp(x) are normal around one."""
+    x = np.random.default_rng(0).normal(size=(4000, 1))
+    model = small().fit(x, sample_weight=np.exp(x[:, 0]))
+    fresh = 1 + np.random.default_rng(1).normal(size=4000)
+    lost = norm(1, 1).logpdf(fresh) - model.score_samples(fresh[:, None])
+    assert lost.mean() < 0.03
+    assert not model.noise_width_.any()
+
+
+def test_rows_to_judge_by_stand_in_for_held_out_ones():
+    train, judges = (np.c_[part[:, 0], part[:, 1] + 2 * part[:, 0] ** 2] for part in (X, X + 0.3))
+    model = small().fit(train, X_val=judges)
+    assert model.n_blocks_ > 0
+    told = -model.history_[-1].validation_nll
+    assert model.score_samples(judges).mean() == pytest.approx(told, abs=1e-3)
+    assert abs(model.score_samples(train).mean() - told) > 0.01
+    assert len(model.validation_indices_) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sample_weight": -COUNTS}, "Negative"),
+        ({"sample_weight": np.zeros(len(X))}, "zero"),
+        ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
+        ({"sample_weight": np.ones(3)}, "shape"),
+        ({"X_val": np.ones((3, 5))}, "5 features"),
+        ({"X_val": np.full((3, 2), np.inf)}, "infinity"),
+    ],
+)
+def test_wrong_weights_and_judges_are_told(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small().fit(X, **arguments)
