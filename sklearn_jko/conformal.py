@@ -1,0 +1,35 @@
+"""Conformal p-values."""
+
+import numpy as np
+
+__all__ = ["conformal_p_values"]
+
+
+def conformal_p_values(scores, calibration, size=None):
+    """Share of the calibration rows, and of the row itself, that score no higher.
+
+    For a row that is exchangeable with the calibration rows, the chance of a p-value of at most u
+    is at most u, whatever the distribution of the scores.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+        Higher for normal rows.
+    calibration : ndarray of shape (m,), ascending
+        Scores of rows that are normal and were not trained on.
+    size : float, optional
+        How many calibration rows there are, if not m: where some stand for several, or several for
+        one.
+
+    Returns
+    -------
+    p_values : ndarray of shape (n,), in (0, 1]
+
+    References
+    ----------
+    Bates, Candes, Lei, Romano and Sesia (2023), Testing for outliers with conformal p-values,
+    Annals of Statistics 51.
+    """
+    size = len(calibration) if size is None else size
+    share = np.searchsorted(calibration, scores, side="right") / max(len(calibration), 1)
+    return (1 + size * share) / (1 + size)

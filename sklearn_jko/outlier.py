@@ -1,0 +1,341 @@
+"""Outlier detector with the interface of scikit-learn."""
+
+import math
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from scipy.stats import false_discovery_control
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from sklearn_jko.attribution import attribute
+from sklearn_jko.conformal import conformal_p_values
+from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.neighbours import NeighbourDensity
+from sklearn_jko.scaling import make_scaler
+from sklearn_jko.weighting import weighted_rows
+
+__all__ = ["JKOFlowOutlierDetector"]
+
+CHUNK = 8192
+MAX_NEIGHBOURS = 10_000
+# Squares of larger ones would overflow.
+FARTHEST = 1e100
+FENCE = 1.5
+N_TERMS = 6
+
+
+class JKOFlowOutlierDetector(
+    OutlierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator
+):
+    """Outlier detection by a normalizing flow, and by neighbours in the space it straightens.
+
+    The score of a row is the mean of six estimates of its log-density: that of a
+    `JKOFlowDensity`; of a normal distribution of independent columns; and those by the distances
+    to the second and to the square-root-of-n-th of n training rows, once in standardised
+    columns and once in the flow's latent coordinates. The flow follows structure that distances
+    miss, and neighbours tell what is rare where rows are few or columns many.
+
+    Parameters
+    ----------
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of outliers among the training rows, which `predict` then finds. "auto" takes for
+        outliers what lies below Tukey's fence: the lower quartile of the scores of held-out rows,
+        less 1.5 times the distance of their quartiles.
+    density : JKOFlowDensity or None, default=None
+        The density to fit. None is ``JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))``: on
+        data with outliers, scalings that follow every column hide them.
+    random_state : int, RandomState instance or None, default=None
+        Seed of a density that has none of its own.
+
+    Attributes
+    ----------
+    density_ : JKOFlowDensity
+        The fitted density.
+    offset_ : float
+        Threshold of `score_samples`, below which a row is an outlier.
+    calibration_scores_ : ndarray of shape (n_held_out,)
+        Scores of the rows that the density held out, ascending.
+    calibration_size_ : float
+        Number of rows of weight one that they stand for.
+    neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
+        The training rows to which distances are taken, at most 10,000.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has names.
+
+    See Also
+    --------
+    JKOFlowDensity : The density itself; its `fit` tells of the warnings that may come.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+    >>> X = load_iris().data
+    >>> density = JKOFlowDensity("standard", max_iter=50)
+    >>> detector = JKOFlowOutlierDetector(density=density, random_state=0).fit(X)
+    >>> detector.predict([[5.0, 3.4, 1.5, 0.2], [5.0, 3.4, 6.0, 0.2]])
+    array([ 1, -1])
+    >>> strange = np.array([[5.0, 9.0, 1.5, 0.2]])
+    >>> int(detector.explain(strange).argmin())  # the sepal width
+    1
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "density": [JKOFlowDensity, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, contamination="auto", *, density=None, random_state=None):
+        self.contamination = contamination
+        self.density = density
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the density, and the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Normal rows, or rows most of which are.
+        y : ignored
+            Present for the interface.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows; see `JKOFlowDensity.fit`.
+
+        Returns
+        -------
+        self : JKOFlowOutlierDetector
+
+        Raises
+        ------
+        ValueError
+            As of `JKOFlowDensity.fit`.
+        """
+        validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        self.density_ = self._unfitted_density().fit(X, sample_weight=sample_weight)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        rows = weighted_rows(X, sample_weight)
+        held_out = self.density_.validation_indices_
+        train = _difference(rows.repeated, held_out)
+        self.neighbours_ = X[train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]]
+        self._index_neighbours()
+
+        calibration = held_out if len(held_out) else rows.repeated
+        self.calibration_scores_ = np.sort(self._scores(X[calibration]))
+        self.calibration_size_ = len(calibration) * rows.size / len(rows.repeated)
+        if self.contamination == "auto":
+            low, high = np.quantile(self.calibration_scores_, [0.25, 0.75])
+            self.offset_ = float(low - FENCE * (high - low))
+        else:
+            scores = self._scores(X)[rows.repeated]
+            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+        return self
+
+    def score_samples(self, X):
+        """Mean of the estimates of each row's log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats, up to a constant, and always finite; the higher, the more normal.
+        """
+        return self._scores(self._validated(X))
+
+    def decision_function(self, X):
+        """Score above the threshold: `score_samples` less `offset_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            Negative for outliers.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X, fdr=None):
+        """Tell outliers from normal rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        fdr : float in (0, 1), optional
+            Bound of the expected share of normal rows among those that are called outliers, by
+            Benjamini and Hochberg's procedure on the `p_values`. By default a row is called an
+            outlier where its score is below `offset_`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            -1 for outliers and 1 for normal rows.
+
+        Raises
+        ------
+        ValueError
+            If `fdr` is not between 0 and 1.
+        """
+        if fdr is None:
+            return np.where(self.decision_function(X) < 0, -1, 1)
+        if not 0 < fdr < 1:
+            raise ValueError(f"fdr={fdr!r} must lie between 0 and 1.")
+        return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
+
+    def p_values(self, X):
+        """Conformal p-value of each row: how rare such a low score is among normal rows.
+
+        It is the share of the held-out rows, and the row itself, that score no higher: at least
+        ``1 / (1 + calibration_size_)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            At most u with a chance of at most u for a row like those of `fit`.
+        """
+        scores = self.score_samples(X)
+        return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
+
+    def explain(self, X):
+        """What each column adds to the score of each row.
+
+        The shares of a row add up to its score less that of a reference (`references`), and follow
+        the score along the straight line between them. An outlier's most negative shares name the
+        columns that make it one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        shares : ndarray of shape (n_samples, n_features)
+            In nats.
+
+        See Also
+        --------
+        sklearn_jko.attribution.attribute : How the shares are taken.
+        """
+        X = self._validated(X)
+        return attribute(self._scores, X, self.references(X))
+
+    def references(self, X):
+        """The rows that `explain` compares with: of the typical rows the nearest.
+
+        Typical are those of `neighbours_` that score above their median; distances are taken in
+        standardised columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reference : ndarray of shape (n_samples, n_features)
+        """
+        X = self._validated(X)
+        scores = self._scores(self.neighbours_)
+        typical = self.neighbours_[scores >= np.median(scores)]
+        nearest = NeighbourDensity(self._standard(typical)).index
+        chosen = nearest.kneighbors(self._standard(X), 1, return_distance=False)[:, 0]
+        return typical[chosen]
+
+    def transform(self, X):
+        """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
+        check_is_fitted(self)
+        return self.density_.transform(X)
+
+    def inverse_transform(self, X):
+        """Rows of latent coordinates; see `JKOFlowDensity.inverse_transform`."""
+        check_is_fitted(self)
+        return self.density_.inverse_transform(X)
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from the fitted density; see `JKOFlowDensity.sample`."""
+        check_is_fitted(self)
+        return self.density_.sample(n_samples, random_state)
+
+    def score(self, X, y=None):
+        """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
+        check_is_fitted(self)
+        return self.density_.score(X)
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "offset_")
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, reset=False)
+
+    def _unfitted_density(self):
+        if self.density is None:
+            density = JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))
+        else:
+            density = clone(self.density)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        return (
+            density if density.random_state is not None else density.set_params(random_state=seed)
+        )
+
+    def _index_neighbours(self):
+        self._standard_scaler = make_scaler("standard").fit(self.neighbours_)
+        latent, _ = self.density_._latent_and_log_density(self.neighbours_)
+        self._in_columns = NeighbourDensity(self._standard(self.neighbours_))
+        self._in_latents = NeighbourDensity(_near(latent))
+
+    def _standard(self, X):
+        return _near(self._standard_scaler.transform(X)[0])
+
+    def _scores(self, X):
+        scores = np.empty(len(X))
+        for chunk in gen_batches(len(X), CHUNK):
+            latent, log_density = self.density_._latent_and_log_density(X[chunk])
+            standard = self._standard(X[chunk])
+            normal = -0.5 * np.square(standard).sum(axis=1)
+            neighbours = self._in_columns.score_samples(standard)
+            neighbours += self._in_latents.score_samples(_near(latent))
+            scores[chunk] = (log_density + normal + 2 * neighbours) / N_TERMS
+        return scores
+
+
+def _difference(rows, others):
+    """The row numbers without the others, each as often as it is more often among the first."""
+    counts = np.bincount(rows, minlength=rows.max() + 1)
+    counts -= np.bincount(others, minlength=len(counts))
+    # Equal numbers stand together: the order of the distinct ones is kept.
+    distinct = rows[np.r_[True, rows[1:] != rows[:-1]]]
+    return distinct.repeat(counts[distinct])
+
+
+def _near(Z):
+    return np.nan_to_num(Z).clip(-FARTHEST, FARTHEST)

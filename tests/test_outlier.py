@@ -1,0 +1,189 @@
+"""The outlier detector as its users meet it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL, two_moons
+from scipy.stats import binom
+from sklearn.base import is_outlier_detector
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KDTree
+
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.neighbours import SMALLEST_DISTANCE, NeighbourDensity
+from sklearn_jko.outlier import _difference
+
+
+def small(**changes):
+    return JKOFlowOutlierDetector(density=JKOFlowDensity("standard", **SMALL), **changes)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Rows between the two moons."""
+    rng = np.random.default_rng(2)
+    return rng.uniform([-1.5, -1.5], [2.5, 1.5], (100, 2)) * [3.0, 0.02] + [1e3, -5.0]
+
+
+@pytest.fixture(scope="module")
+def detector(moons):
+    return small().fit(moons[0])
+
+
+def test_planted_outliers_score_low(moons, planted, detector):
+    X, y = np.r_[moons[1], planted], np.r_[np.ones(len(moons[1])), np.zeros(len(planted))]
+    assert roc_auc_score(y, detector.score_samples(X)) > 0.85
+    assert detector.predict([[1e6, -5.0]]) == -1
+    assert is_outlier_detector(detector)
+
+
+def test_automatic_threshold_is_tukeys_fence(moons, detector):
+    low, high = np.quantile(detector.calibration_scores_, [0.25, 0.75])
+    assert detector.offset_ == pytest.approx(low - 1.5 * (high - low))
+    assert 0 < (detector.predict(moons[1]) == -1).mean() < 0.1
+
+
+@pytest.mark.parametrize("contamination", [0.01, 0.25, 0.5])
+def test_contamination_is_the_share_found_among_the_training_rows(moons, contamination):
+    detector = small(contamination=contamination).fit(moons[0])
+    assert (detector.predict(moons[0]) == -1).sum() == contamination * len(moons[0])
+
+
+def test_calibration_rows_are_those_held_out(moons, detector):
+    held_out = detector.density_.validation_indices_
+    scores = np.sort(detector.score_samples(moons[0][held_out]))
+    np.testing.assert_allclose(detector.calibration_scores_, scores, rtol=1e-9)
+    neighbours = {tuple(row) for row in detector.neighbours_}
+    assert not neighbours & {tuple(row) for row in moons[0][held_out]}
+    assert len(neighbours) + len(held_out) == len(moons[0])
+
+
+def test_p_values_are_valid_on_fresh_rows():
+    """Over fits, so that the chance of the calibration rows is in the count too."""
+    level, hits, n = 0.1, 0, 0
+    for seed in range(5):
+        detector = small(random_state=seed).fit(two_moons(1000, 10 + seed))
+        p = detector.p_values(two_moons(1000, 100 + seed))
+        hits, n = hits + (p <= level).sum(), n + len(p)
+        assert p.min() >= 1 / (1 + detector.calibration_size_)
+    spread = np.sqrt(level * (1 - level) / (5 * 100))  # by 100 calibration rows a fit
+    assert abs(hits / n - level) < 3 * spread
+
+
+def test_false_discoveries_are_bounded(moons, planted, detector):
+    X = np.r_[moons[1], planted + np.array([0.0, 0.2])]
+    found = detector.predict(X, fdr=0.2) == -1
+    false = found[: len(moons[1])].sum()
+    assert found[len(moons[1]) :].sum() > 50
+    assert false <= binom(found.sum(), 0.2).ppf(0.999)
+
+
+def test_without_outliers_next_to_nothing_is_found(moons, detector):
+    assert (detector.predict(moons[1], fdr=0.01) == -1).sum() == 0
+
+
+@pytest.mark.parametrize("fdr", [0.0, 1.0, -0.1])
+def test_wrong_rate_is_told(moons, detector, fdr):
+    with pytest.raises(ValueError, match=f"fdr={fdr}"):
+        detector.predict(moons[1], fdr=fdr)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"contamination": 0.6}, "contamination"),
+        ({"contamination": 0.0}, "contamination"),
+        ({"density": "flow"}, "density"),
+    ],
+)
+def test_wrong_parameters_are_told(moons, params, message):
+    with pytest.raises(ValueError, match=message):
+        JKOFlowOutlierDetector(**params).fit(moons[0])
+
+
+def test_explanation_adds_up_to_the_difference_from_the_reference(moons, planted, detector):
+    shares, references = detector.explain(planted), detector.references(planted)
+    scores = detector.score_samples(planted)
+    np.testing.assert_allclose(
+        shares.sum(axis=1), scores - detector.score_samples(references), atol=1e-8
+    )
+    assert {tuple(row) for row in references} <= {tuple(row) for row in moons[0]}
+    typical = np.median(detector.score_samples(moons[0]))
+    assert detector.score_samples(references).min() > typical - 1
+
+
+@pytest.mark.parametrize("column", range(4))
+def test_explanation_names_the_column_that_was_changed(column):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4)) @ np.array(
+        [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
+    )
+    detector = small().fit(X[:400])
+    changed = X[400:440].copy()
+    changed[:, column] += 8.0
+    assert (detector.explain(changed).argmin(axis=1) == column).mean() > 0.9
+
+
+def test_weights_stand_for_repeated_rows(moons):
+    counts = np.random.default_rng(0).integers(0, 3, len(moons[0]))
+    repeats = moons[0].repeat(counts, axis=0)
+    weighted = small(contamination=0.1).fit(moons[0], sample_weight=counts)
+    repeated = small(contamination=0.1).fit(repeats)
+    np.testing.assert_allclose(weighted.offset_, repeated.offset_, rtol=1e-9)
+    np.testing.assert_allclose(weighted.p_values(moons[1]), repeated.p_values(moons[1]), rtol=1e-9)
+
+
+def test_extreme_rows_have_finite_scores_and_are_outliers(detector):
+    X = np.array([[1e300, 0.0], [0.0, -1e300], [1e3, 1e150]])
+    assert np.isfinite(detector.score_samples(X)).all()
+    assert (detector.predict(X) == -1).all()
+    assert np.isfinite(detector.explain(X)).all()
+
+
+@pytest.mark.parametrize(
+    "X",
+    [np.zeros((10, 2)), np.arange(4.0).reshape(2, 2), np.repeat([[0.0], [1.0]], 40, axis=0)],
+    ids=["constant", "two rows", "two values"],
+)
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+def test_awkward_tables_fit(X):
+    detector = small(random_state=0).fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
+    assert detector.predict(X + 1e3).tolist() == [-1] * len(X)
+
+
+def test_what_the_density_does_the_detector_does(moons, detector):
+    density = detector.density_
+    np.testing.assert_array_equal(detector.transform(moons[1]), density.transform(moons[1]))
+    np.testing.assert_array_equal(detector.sample(3, 0), density.sample(3, 0))
+    assert detector.score(moons[1]) == density.score(moons[1])
+    back = detector.inverse_transform(detector.transform(moons[1]))
+    np.testing.assert_allclose(back, moons[1], rtol=1e-6)
+
+
+def test_names_of_columns_are_kept(moons):
+    frame = pd.DataFrame(moons[0], columns=["width", "height"])
+    detector = small(random_state=0).set_output(transform="pandas").fit(frame)
+    assert detector.feature_names_in_.tolist() == ["width", "height"]
+    assert detector.transform(frame).shape == frame.shape
+    with pytest.raises(ValueError, match="feature names"):
+        detector.predict(frame[["height", "width"]])
+
+
+def test_neighbours_against_a_tree():
+    rows = np.random.default_rng(0).normal(size=(90, 3))
+    fresh = np.random.default_rng(1).normal(size=(20, 3))
+    distances, _ = KDTree(rows).query(fresh, 9)
+    slow = -3 * np.log(distances[:, [1, 8]] + SMALLEST_DISTANCE * np.sqrt(3)).mean(axis=1)
+    np.testing.assert_allclose(NeighbourDensity(rows).score_samples(fresh), slow)
+    own = NeighbourDensity(rows).score_samples(rows)
+    others = [
+        NeighbourDensity(np.delete(rows, i, axis=0)).score_samples(rows[i : i + 1])
+        for i in range(90)
+    ]
+    np.testing.assert_allclose(own, np.concatenate(others), rtol=1e-6)
+
+
+def test_difference_of_row_numbers():
+    rows, others = np.array([3, 3, 3, 0, 2, 2]), np.array([3, 2, 2])
+    assert _difference(rows, others).tolist() == [3, 3, 0]
