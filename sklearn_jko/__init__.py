@@ -2,5 +2,18 @@
 
 from sklearn_jko._version import __version__
 from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.plotting import (
+    DensityDisplay,
+    FlowTrajectoryDisplay,
+    OutlierDisplay,
+    TrainingHistoryDisplay,
+)
 
-__all__ = ["JKOFlowDensity", "__version__"]
+__all__ = [
+    "DensityDisplay",
+    "FlowTrajectoryDisplay",
+    "JKOFlowDensity",
+    "OutlierDisplay",
+    "TrainingHistoryDisplay",
+    "__version__",
+]
