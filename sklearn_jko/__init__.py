@@ -3,5 +3,19 @@
 from sklearn_jko._version import __version__
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.outlier import JKOFlowOutlierDetector
+from sklearn_jko.plotting import (
+    DensityDisplay,
+    FlowTrajectoryDisplay,
+    OutlierDisplay,
+    TrainingHistoryDisplay,
+)
 
-__all__ = ["JKOFlowDensity", "JKOFlowOutlierDetector", "__version__"]
+__all__ = [
+    "DensityDisplay",
+    "FlowTrajectoryDisplay",
+    "JKOFlowDensity",
+    "JKOFlowOutlierDetector",
+    "OutlierDisplay",
+    "TrainingHistoryDisplay",
+    "__version__",
+]

@@ -45,9 +45,10 @@ LAYERS = {
     "sklearn_jko.monitoring": 5,
     "sklearn_jko.pilot": 5,
     "sklearn_jko.estimator": 6,
+    "sklearn_jko.plotting": 6,
     "sklearn_jko": 8,
 }
-FOLDERS = ("sklearn_jko.scaling", "sklearn_jko.velocities")
+FOLDERS = ("sklearn_jko.plotting", "sklearn_jko.scaling", "sklearn_jko.velocities")
 
 
 def module_name(path):

@@ -1,0 +1,68 @@
+"""Even grids over the columns of a table, and histograms on them."""
+
+import numpy as np
+
+from sklearn_jko.plotting._axes import central_range, with_margin
+
+__all__ = ["draw_histogram", "even_grid", "smoothed_histogram"]
+
+MAX_BINS = 60
+# Of the points' own deviation in each direction, so that a narrow ridge stays narrow.
+SMOOTHING = 0.19
+LEAST_SMOOTHING = 0.7  # cells
+
+
+def even_grid(rows, samples, n_points):
+    """Even points along each column over most rows and samples, shape (d, n_points)."""
+    limits = []
+    for k, column in enumerate(rows.T):
+        low, high = central_range(column)
+        if samples is not None:
+            # A model far wider than the rows must not squeeze them to a point.
+            wide = np.quantile(samples[:, k], [0.001, 0.999])
+            wide = wide.clip(low - (high - low), high + (high - low))
+            low, high = min(low, wide[0]), max(high, wide[1])
+        limits.append(np.linspace(*with_margin(low, high), n_points))
+    return np.array(limits)
+
+
+def draw_histogram(ax, values, grid, **style):
+    """Histogram, in units of density, of the values within the axis."""
+    low, high = grid[0], grid[-1]
+    near = values[(values >= low) & (values <= high)]
+    n_bins = min(len(np.histogram_bin_edges(near, "auto", (low, high))) - 1, MAX_BINS)
+    edges = np.linspace(low, high, n_bins + 1)
+    counts, _ = np.histogram(near, edges)
+    ax.stairs(counts / (len(values) * (edges[1] - edges[0])), edges, **style)
+
+
+def smoothed_histogram(x, y, x_grid, y_grid):
+    """Smoothed numbers of points around those of a grid, shape (len(y_grid), len(x_grid))."""
+    edges = _edges(y_grid), _edges(x_grid)
+    counts, _, _ = np.histogram2d(y, x, edges)
+    cells = np.stack(
+        [(v - e[0]) / (e[1] - e[0]) for v, e in zip((y, x), edges, strict=True)], axis=1
+    )
+    inside = cells[((cells >= 0) & (cells <= counts.shape)).all(axis=1)]
+    kernel = LEAST_SMOOTHING**2 * np.eye(2)
+    if len(inside) > 1:
+        kernel += SMOOTHING**2 * np.cov(inside.T)
+    return _smoothed(counts, kernel)
+
+
+def _smoothed(counts, covariance):
+    """Convolution with a Gaussian, whose covariance is in cells."""
+    padded = 2 * counts.shape[0], 2 * counts.shape[1]
+    frequencies = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])
+    quadratic = sum(
+        covariance[i, j] * frequencies[i] * frequencies[j] for i in range(2) for j in range(2)
+    )
+    spectrum = np.fft.rfft2(counts, padded) * np.exp(-2 * np.pi**2 * quadratic)
+    smooth = np.fft.irfft2(spectrum, padded)[: counts.shape[0], : counts.shape[1]]
+    return np.where(smooth > 1e-9 * smooth.max(), smooth, 0.0)
+
+
+def _edges(centres):
+    """Edges of cells around even points."""
+    half = (centres[1] - centres[0]) / 2
+    return np.append(centres - half, centres[-1] + half)

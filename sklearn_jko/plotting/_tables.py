@@ -1,0 +1,74 @@
+"""Tables handed to a display, and those it hands to an estimator."""
+
+import copy
+import inspect
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["as_table_like", "column_names", "column_positions", "draw_samples", "log_density"]
+
+
+def column_names(X):
+    """The labels of a data frame's columns; "column 0", "column 1", ... of an array's."""
+    if hasattr(X, "columns"):
+        return list(X.columns)
+    return [f"column {k}" for k in range(np.shape(X)[1])]
+
+
+def column_positions(columns, names):
+    """Where the wanted columns, given by name or number, stand in the table."""
+    wanted = [columns] if isinstance(columns, (str, Integral)) else list(columns)
+    if not wanted:
+        raise ValueError("columns is empty; pass at least one name or number of a column of X.")
+    return [_position(column, names) for column in wanted]
+
+
+def _position(column, names):
+    if column in names:
+        return names.index(column)
+    if isinstance(column, Integral) and 0 <= column < len(names):
+        return int(column)
+    shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+    raise ValueError(
+        f"columns holds {column!r}, which X has not. Pass names among {shown}, or numbers from 0 "
+        f"to {len(names) - 1}."
+    )
+
+
+def as_table_like(X, rows):
+    """Rows with the column names of X where it has some: what an estimator fitted to X expects."""
+    if hasattr(X, "columns"):
+        return type(X)(dict(zip(X.columns, rows.T, strict=True)))
+    return rows
+
+
+def log_density(density, X, rows):
+    """Finite log-densities of rows, shape (n,), by an estimator that knows tables like X."""
+    if not hasattr(density, "score_samples"):
+        raise TypeError(
+            f"{type(density).__name__} has no score_samples; pass a density estimator, such as "
+            "JKOFlowDensity, KernelDensity or GaussianMixture."
+        )
+    scores = np.asarray(density.score_samples(as_table_like(X, rows)), dtype=np.float64)
+    return np.nan_to_num(scores, nan=-1e300, posinf=1e300, neginf=-1e300)
+
+
+def draw_samples(density, n_samples, random_state):
+    """Rows drawn from an estimator, shape (n_samples, d); None where it cannot draw any."""
+    if not hasattr(density, "sample"):
+        return None
+    seed = check_random_state(random_state).randint(2**31 - 1)
+    arguments = {}
+    if "random_state" in inspect.signature(density.sample).parameters:
+        arguments["random_state"] = seed
+    elif hasattr(density, "random_state"):
+        # A mixture draws by its own seed, or by numpy's global one.
+        density = copy.copy(density)
+        density.random_state = seed
+    try:
+        samples = density.sample(n_samples, **arguments)
+    except NotImplementedError:  # KernelDensity with most kernels
+        return None
+    return np.asarray(samples[0] if isinstance(samples, tuple) else samples, dtype=np.float64)

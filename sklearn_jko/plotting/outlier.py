@@ -1,0 +1,163 @@
+"""Picture of the scores by which outliers are told."""
+
+import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from sklearn_jko.column_statistics import bounded
+from sklearn_jko.plotting._axes import INLIER, OUTLIER, label_axis, number, single_axes, with_margin
+
+__all__ = ["OutlierDisplay"]
+
+N_BINS = 50
+# In widths of the range of the middle 80 % of (inlying) scores.
+REACH = 5.0
+
+
+class OutlierDisplay:
+    """Distribution of the scores of rows, with the threshold below which they count as outliers.
+
+    Scores far away from nearly all others are counted in the outermost bins, and their number
+    stands in the legend.
+
+    It is recommended to use `from_estimator` to make one.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+        The higher, the more normal.
+    offset : float or None
+        The threshold, where there is one.
+    is_outlier : ndarray of bool of shape (n_samples,) or None
+        What is known of the rows.
+
+    Attributes
+    ----------
+    ax_ : Axes
+    figure_ : Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from sklearn_jko import OutlierDisplay
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> forest = IsolationForest(random_state=0).fit(X[y == 1])
+    >>> display = OutlierDisplay.from_estimator(forest, X, y == 0)
+    >>> display.ax_.get_ylabel()
+    '% of group'
+    """
+
+    def __init__(self, *, scores, offset=None, is_outlier=None):
+        self.scores = scores
+        self.offset = offset
+        self.is_outlier = is_outlier
+
+    @classmethod
+    def from_estimator(cls, detector, X, y=None, *, ax=None):
+        """Score rows by a fitted estimator, and draw the distribution of the scores.
+
+        Parameters
+        ----------
+        detector : estimator
+            Fitted, with `score_samples`; its `offset_` is the threshold, where it has one.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            What the rows are: 1 for inliers and -1 for outliers, as `predict` of scikit-learn's
+            detectors, or booleans that are True for outliers.
+        ax : Axes, default=None
+            Where to draw; None is a new figure.
+
+        Returns
+        -------
+        display : OutlierDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If the estimator has no `score_samples`.
+        ValueError
+            If y has other values than these, or not one a row.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        if not hasattr(detector, "score_samples"):
+            raise TypeError(
+                f"{type(detector).__name__} has no score_samples; pass a density estimator or an "
+                "outlier detector that has, such as JKOFlowDensity or IsolationForest."
+            )
+        is_outlier = None if y is None else _is_outlier(y)
+        scores = bounded(np.asarray(detector.score_samples(X), dtype=np.float64))
+        if y is not None:
+            check_consistent_length(scores, is_outlier)
+        offset = getattr(detector, "offset_", None)
+        offset = None if offset is None else float(np.squeeze(offset))
+        return cls(scores=scores, offset=offset, is_outlier=is_outlier).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw what was computed.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None is a new figure.
+
+        Returns
+        -------
+        display : OutlierDisplay
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        self.ax_ = single_axes(ax)
+        self.figure_ = self.ax_.figure
+        low, high = self._limits()
+        edges = np.linspace(low, high, N_BINS + 1)
+        for scores, colour, label in self._groups():
+            n_beyond = int(((scores < low) | (scores > high)).sum())
+            label += f", {n_beyond:,} beyond the axis" if n_beyond else ""
+            counts, _ = np.histogram(scores.clip(low, high), edges)
+            share = 100 * counts / len(scores)
+            self.ax_.stairs(share, edges, fill=True, color=colour, alpha=0.5, label=label)
+            self.ax_.stairs(share, edges, color=colour, lw=1)
+        if self.offset is not None:
+            label = f"threshold {number(self.offset)}"
+            self.ax_.axvline(self.offset, ls="--", color="black", lw=1.2, label=label)
+        # Room for the legend above the bars.
+        self.ax_.set(xlim=(low, high), ylim=(0, 1.25 * self.ax_.dataLim.ymax))
+        label_axis(self.ax_.xaxis, "score (higher: more normal)")
+        label_axis(self.ax_.yaxis, "% of rows" if self.is_outlier is None else "% of group")
+        self.ax_.legend()
+        return self
+
+    def _groups(self):
+        """Scores, colour and label of each group that has rows."""
+        if self.is_outlier is None:
+            groups = [(self.scores, INLIER, "rows")]
+        else:
+            groups = [
+                (self.scores[~self.is_outlier], INLIER, "inliers"),
+                (self.scores[self.is_outlier], OUTLIER, "outliers"),
+            ]
+        return [(s, colour, f"{len(s):,} {name}") for s, colour, name in groups if len(s)]
+
+    def _limits(self):
+        """A range with the threshold and all scores but those far away from the inliers'."""
+        scores, _, _ = self._groups()[0]
+        low, middle, high = np.quantile(scores, [0.1, 0.5, 0.9])
+        reach = REACH * (high - low)
+        near = self.scores[np.abs(self.scores - middle) <= reach]
+        if self.offset is not None and abs(self.offset - middle) <= 2 * reach:
+            near = np.append(near, self.offset)
+        return with_margin(near.min(), near.max())
+
+
+def _is_outlier(y):
+    y = column_or_1d(y)
+    if y.dtype == bool:
+        return y
+    if set(np.unique(y).tolist()) <= {-1, 1}:
+        return y == -1
+    raise ValueError(
+        "y must hold 1 for inliers and -1 for outliers, or booleans that are True for outliers; "
+        f"got {np.unique(y)[:5].tolist()!r}. Pass y == 1 where 1 stands for outliers."
+    )
