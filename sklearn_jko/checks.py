@@ -8,7 +8,7 @@ __all__ = ["SMALLEST", "check_array", "check_keys", "check_number", "shown"]
 
 SMALLEST = np.nextafter(0.0, 1.0)
 EVERYTHING = (-np.inf, np.inf)
-FLOAT_KINDS, WHOLE_KINDS = (float, int), (int,)
+LARGEST_EXACT = 2**53  # of the integers that a float can be
 
 
 def check_keys(name, state, keys):
@@ -31,7 +31,8 @@ def check_array(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
 
 def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
     """Raise ValueError unless the value is a number within the range, a NaN in the widest."""
-    is_number = type(value) in (WHOLE_KINDS if whole else FLOAT_KINDS)
+    is_float = type(value) is float or (type(value) is int and abs(value) <= LARGEST_EXACT)
+    is_number = type(value) is int if whole else is_float
     if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):
         kind = "an integer" if whole else "a number"
         raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
