@@ -3,6 +3,7 @@
 from sklearn_jko._version import __version__
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.outlier import JKOFlowOutlierDetector
+from sklearn_jko.persistence import SavedModelError
 from sklearn_jko.plotting import (
     DensityDisplay,
     FlowTrajectoryDisplay,
@@ -16,6 +17,7 @@ __all__ = [
     "JKOFlowDensity",
     "JKOFlowOutlierDetector",
     "OutlierDisplay",
+    "SavedModelError",
     "TrainingHistoryDisplay",
     "__version__",
 ]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors
-import safetensors.torch
+import torch
 
 from sklearn_jko._version import __version__
 from sklearn_jko.block_training import BlockRecord
+from sklearn_jko.tensor_file import read_arrays, write_arrays
 from sklearn_jko.training import Progress
 
 __all__ = ["Checkpoint", "SavedFit", "data_digest"]
@@ -86,10 +87,9 @@ class Checkpoint:
         tensors = {GENERATOR: saved.progress.generator_state.cpu()}
         for k, weights in enumerate(saved.progress.weights):
             tensors |= {f"{k}.{name}": tensor.cpu() for name, tensor in weights.items()}
-        text = json.dumps(fields)
-        metadata = {"fit": text, "digest": _digest(text, tensors)}
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
-            _write_atomically(self.path, safetensors.torch.save(tensors, metadata))
+            write_arrays(self.path, arrays, {"fit": json.dumps(fields)})
         except OSError as error:
             # A full disk must not cost the training.
             warnings.warn(
@@ -101,13 +101,11 @@ class Checkpoint:
 
     def _read(self):
         try:
-            with safetensors.safe_open(self.path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text = metadata["fit"]
-            if metadata["digest"] != _digest(text, tensors):
-                raise ValueError("its check sum is wrong")
-            return _parsed(json.loads(text), tensors)
+            with safetensors.safe_open(self.path, "np") as file:
+                arrays = read_arrays(file)
+                fields = json.loads(file.metadata()["fit"])
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            return _parsed(fields, tensors)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({error}). Delete it "
@@ -130,24 +128,6 @@ def _parsed(fields, tensors):
         k, name_in_block = name.split(".", 1)
         weights[int(k)][name_in_block] = tensor
     return job, SavedFit(**fields, progress=Progress(history, weights, generator_state))
-
-
-def _digest(text, tensors):
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name in sorted(tensors):
-        array = tensors[name].contiguous().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
-def _write_atomically(path, content):
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _plain(value):

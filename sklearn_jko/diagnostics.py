@@ -8,7 +8,7 @@ from sklearn.utils import check_array, gen_batches
 
 from sklearn_jko.flow import JKOFlow
 
-__all__ = ["BlockMeasures", "calibrate_steps", "measure_blocks", "path_through_blocks"]
+__all__ = ["STEPS", "BlockMeasures", "calibrate_steps", "measure_blocks", "path_through_blocks"]
 
 CHUNK = 2048
 

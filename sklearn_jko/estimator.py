@@ -19,21 +19,27 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array as check_table
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_array,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_jko.block_training import TrainingOptions
 from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
+from sklearn_jko.checks import check_array, check_keys, check_number, shown
 from sklearn_jko.column_statistics import median_and_spread
-from sklearn_jko.diagnostics import calibrate_steps
+from sklearn_jko.diagnostics import STEPS, calibrate_steps
+from sklearn_jko.model_state import (
+    flow_from_state,
+    flow_state,
+    history_from_state,
+    history_state,
+    scaler_from_state,
+    scaler_state,
+)
 from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
 from sklearn_jko.partition import divide
+from sklearn_jko.persistence import FileMixin
 from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.schedules import geometric_step
@@ -62,10 +68,26 @@ FLOATS = (np.float64, np.float32)
 # From a warning's own function, `fit` and its two decorators lie between.
 CALLER = 5
 MAX_MEASURED_ROWS = 1000
+# After a training of equal steps, and after an adaptive one. Their work has a bound.
+SCORING_SOLVERS = ("dop853", "dopri5_by_row")
+# What `fit` learns and a file holds; the other attributes follow from these.
+FITTED = (
+    "n_features_in_",
+    "feature_names_in_",
+    "validation_indices_",
+    "noise_width_",
+    "scaling_",
+    "scaler_",
+    "history_",
+    "flow_",
+    "solver_error_",
+    "inversion_error_",
+)
 
 
 class JKOFlowDensity(
     CallbackSupportMixin,
+    FileMixin,
     TransformerMixin,
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
@@ -212,6 +234,7 @@ class JKOFlowDensity(
     (3, 4)
     """
 
+    _unsaved = ("checkpoint",)
     _parameter_constraints: ClassVar[dict] = {
         "scaling": [str],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
@@ -411,7 +434,7 @@ class JKOFlowDensity(
         X_original : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        Z = check_array(X)
+        Z = check_table(X)
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
@@ -443,6 +466,57 @@ class JKOFlowDensity(
         shape = (n_samples, self.n_features_in_)
         Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
         return self._by_chunks(Z, self._original, out=Z)
+
+    def _fitted_state(self):
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "n_features_in_": self.n_features_in_,
+            "feature_names_in_": None if names is None else names.tolist(),
+            "validation_indices_": self.validation_indices_,
+            "noise_width_": self.noise_width_,
+            "scaling_": self.scaling_,
+            "scaler_": scaler_state(self.scaler_),
+            "history_": history_state(self.history_),
+            "flow_": flow_state(self.flow_),
+            "solver_error_": self.solver_error_,
+            "inversion_error_": self.inversion_error_,
+        }
+
+    def _set_fitted_state(self, state):
+        check_keys("fitted", state, FITTED)
+        d, names = state["n_features_in_"], state["feature_names_in_"]
+        check_number("n_features_in_", d, 1, whole=True)
+        check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
+        indices = state["validation_indices_"]
+        check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
+        check_number("solver_error_", state["solver_error_"], low=0.0)
+        check_number("inversion_error_", state["inversion_error_"])
+        self.n_features_in_ = d
+        if names is not None:
+            self.feature_names_in_ = _names_of_columns(names, d)
+        self.validation_indices_ = indices
+        self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
+        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], d)
+        flow, history = flow_from_state(state["flow_"], d), history_from_state(state["history_"])
+        vars(self).update(_trained(flow, history))
+        if self.flow_.solver not in SCORING_SOLVERS:
+            raise ValueError(f"solver={self.flow_.solver!r} must be one of {SCORING_SOLVERS}")
+        check_array("n_steps", self.flow_.n_steps, (self.n_blocks_,), 1, STEPS[-1], dtype=np.int64)
+        self.solver_error_ = state["solver_error_"]
+        self.inversion_error_ = state["inversion_error_"]
+
+    def __getstate__(self):
+        # In a pickle too the flow is names and arrays: torch's own is of its version, and skops
+        # takes none of it.
+        state = super().__getstate__()
+        if "flow_" in state:
+            state["flow_"] = flow_state(state["flow_"])
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "flow_" in state:
+            self.flow_ = flow_from_state(state["flow_"], self.n_features_in_)
 
     @property
     def _n_features_out(self):
@@ -566,15 +640,12 @@ class JKOFlowDensity(
     def _attributes_of(self, flow, history, scaler, scaling, noise_width):
         """Fitted attributes that stand before the flow's errors are measured."""
         flow = copy.deepcopy(flow).double().cpu()
-        flow.solver = "dop853" if self.solver in TABLEAUS else "dopri5_by_row"
+        flow.solver = SCORING_SOLVERS[self.solver not in TABLEAUS]
         return {
+            **_trained(flow, list(history)),
             "noise_width_": noise_width,
             "scaling_": scaling,
             "scaler_": scaler,
-            "history_": list(history),
-            "flow_": flow,
-            "n_blocks_": len(flow.blocks),
-            "n_iter_": sum(record.n_iter for record in history),
             "solver_error_": math.nan,
         }
 
@@ -636,6 +707,12 @@ class JKOFlowDensity(
         return hasattr(self, "solver_error_")
 
 
+def _trained(flow, history):
+    """The attributes that tell of a flow."""
+    n_iter = sum(record.n_iter for record in history)
+    return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
+
+
 def _finite(log_density):
     bounded = np.nan_to_num(log_density, nan=-np.inf, posinf=-LOWEST_LOG_DENSITY)
     return bounded.clip(min=LOWEST_LOG_DENSITY)
@@ -644,6 +721,13 @@ def _finite(log_density):
 def _some(X):
     """So many of the rows, evenly spread, as a scaler needs at most."""
     return X[:: math.ceil(len(X) / MAX_SCALER_ROWS)]
+
+
+def _names_of_columns(names, d):
+    """They, as scikit-learn keeps them."""
+    if not isinstance(names, list) or len(names) != d or not all(type(n) is str for n in names):
+        raise ValueError(f"feature_names_in_={shown(names)} must be {d} strings")
+    return np.array(names, dtype=object)
 
 
 def _auto_hidden_layer_sizes(n, d):

@@ -19,9 +19,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_jko.attribution import attribute
+from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.conformal import conformal_p_values
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.neighbours import NeighbourDensity
+from sklearn_jko.persistence import FileMixin
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.weighting import weighted_rows
 
@@ -33,10 +35,18 @@ MAX_NEIGHBOURS = 10_000
 FARTHEST = 1e100
 FENCE = 1.5
 N_TERMS = 6
+LARGEST_SCORE = 1e301
+FITTED = (
+    "neighbours_",
+    "latent_neighbours_",
+    "calibration_scores_",
+    "calibration_size_",
+    "offset_",
+)
 
 
 class JKOFlowOutlierDetector(
-    OutlierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator
+    FileMixin, OutlierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator
 ):
     """Outlier detection by a normalizing flow, and by neighbours in the space it straightens.
 
@@ -70,6 +80,8 @@ class JKOFlowOutlierDetector(
         Number of rows of weight one that they stand for.
     neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
         The training rows to which distances are taken, at most 10,000.
+    latent_neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
+        Their latent coordinates.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -93,6 +105,8 @@ class JKOFlowOutlierDetector(
     >>> int(detector.explain(strange).argmin())  # the sepal width
     1
     """
+
+    _unsaved = ("density",)  # it comes back from the fitted one
 
     _parameter_constraints: ClassVar[dict] = {
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
@@ -136,11 +150,12 @@ class JKOFlowOutlierDetector(
         held_out = self.density_.validation_indices_
         train = _difference(rows.repeated, held_out)
         self.neighbours_ = X[train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]]
+        self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
         calibration = held_out if len(held_out) else rows.repeated
         self.calibration_scores_ = np.sort(self._scores(X[calibration]))
-        self.calibration_size_ = len(calibration) * rows.size / len(rows.repeated)
+        self.calibration_size_ = float(len(calibration) * rows.size / len(rows.repeated))
         if self.contamination == "auto":
             low, high = np.quantile(self.calibration_scores_, [0.25, 0.75])
             self.offset_ = float(low - FENCE * (high - low))
@@ -293,6 +308,32 @@ class JKOFlowOutlierDetector(
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
 
+    def _fitted_state(self):
+        return {
+            "density_is_given": self.density is not None,
+            "density_": self.density_._state(),
+            **{name: getattr(self, name) for name in FITTED},
+        }
+
+    def _set_fitted_state(self, state):
+        check_keys("fitted", state, ("density_is_given", "density_", *FITTED))
+        self.density_ = JKOFlowDensity._from_state(state["density_"])
+        self.density = clone(self.density_) if state["density_is_given"] else None
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.density_, name):
+                setattr(self, name, getattr(self.density_, name))
+        shape = (min(len(state["neighbours_"]), MAX_NEIGHBOURS), self.n_features_in_)
+        check_array("neighbours_", state["neighbours_"], shape)
+        check_array("latent_neighbours_", state["latent_neighbours_"], shape)
+        scores = state["calibration_scores_"]
+        check_array("calibration_scores_", scores, (np.size(scores),))
+        if shape[0] == 0 or np.any(np.diff(scores) < 0):
+            raise ValueError("neighbours_ must be rows, and calibration_scores_ ascend")
+        check_number("calibration_size_", state["calibration_size_"], low=0.0, high=1e18)
+        check_number("offset_", state["offset_"], low=-LARGEST_SCORE, high=LARGEST_SCORE)
+        vars(self).update({name: state[name] for name in FITTED})
+        self._index_neighbours()
+
     def _validated(self, X):
         check_is_fitted(self)
         return validate_data(self, X, dtype=np.float64, reset=False)
@@ -309,9 +350,8 @@ class JKOFlowOutlierDetector(
 
     def _index_neighbours(self):
         self._standard_scaler = make_scaler("standard").fit(self.neighbours_)
-        latent, _ = self.density_._latent_and_log_density(self.neighbours_)
         self._in_columns = NeighbourDensity(self._standard(self.neighbours_))
-        self._in_latents = NeighbourDensity(_near(latent))
+        self._in_latents = NeighbourDensity(_near(self.latent_neighbours_))
 
     def _standard(self, X):
         return _near(self._standard_scaler.transform(X)[0])

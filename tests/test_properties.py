@@ -1,7 +1,9 @@
 """Laws that hold whatever the table: drawn data, a fit of a few steps, and its promises."""
 
 import pickle
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -244,6 +246,16 @@ def test_container_of_the_numbers_does_not_matter(X, params):
 def test_pickled_model_scores_the_same(X, params):
     model = fitted(X, params)
     loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+
+
+@few
+@given(ARRAYS | FRAMES, SETTINGS)
+def test_saved_model_scores_the_same(X, params):
+    model = fitted(X, params)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model")
+        loaded = JKOFlowDensity.load(Path(folder) / "model")
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
 
 

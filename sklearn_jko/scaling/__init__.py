@@ -6,8 +6,10 @@ A scaler is a class with three methods on finite float64 arrays:
 - ``transform(X) -> (Z, log_det)``, Z (n, d) and log_det (n,): log |det dZ/dX| of each row, in nats;
 - ``inverse_transform(Z) -> X`` of any Z (n, d), also far outside the training data.
 
-What `fit` learns is kept in a few numpy arrays and floats whose names end in an underscore. A row's
-result depends on that row alone. To add a scaler, write such a class in a file of its own and enter
+What `fit` learns is kept in a few numpy arrays and floats whose names end in an underscore. The
+class names them in ``learned``, and ``check(n_features)`` raises ValueError unless they fit so many
+columns, each other and their ranges: they may come from a file. A row's result depends on that
+row alone. To add a scaler, write such a class in a file of its own and enter
 it in `SCALERS`: the laws in `tests/test_scaling.py` run over the table.
 """
 

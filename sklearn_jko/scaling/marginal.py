@@ -3,9 +3,10 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
-from sklearn_jko.scaling._spline import evaluate, invert
+from sklearn_jko.scaling._spline import check_splines, evaluate, invert
 
 __all__ = ["Marginal"]
 
@@ -29,6 +30,8 @@ class Marginal:
         Column j's spline is `splines_[:, starts_[j]:starts_[j + 1]]`.
     """
 
+    learned = ("centre_", "spread_", "splines_", "starts_")
+
     def fit(self, X):
         self.centre_, spread = median_and_spread(X)
         self.spread_ = LINEAR_RANGE * spread
@@ -36,6 +39,13 @@ class Marginal:
         self.splines_ = np.concatenate(splines, axis=1)
         self.starts_ = np.cumsum([0] + [spline.shape[1] for spline in splines])
         return self
+
+    def check(self, n_features):
+        check_array("centre_", self.centre_, (n_features,))
+        check_array("spread_", self.spread_, (n_features,), low=SMALLEST)
+        n_knots = np.size(self.splines_) // 3
+        check_array("starts_", self.starts_, (n_features + 1,), 0, n_knots, dtype=np.int64)
+        check_splines("splines_", self.splines_, self.starts_)
 
     def transform(self, X):
         Z, log_det = np.empty(X.shape), np.zeros(len(X))

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import bounded, mean_and_scale, median_and_spread
 
 __all__ = ["Power"]
@@ -35,6 +36,8 @@ class Power:
     Yeo and Johnson (2000), A new family of power transformations, Biometrika 87.
     """
 
+    learned = ("centre_", "spread_", "exponent_", "low_", "high_", "mean_", "scale_")
+
     def fit(self, X):
         self.centre_, self.spread_ = median_and_spread(X)
         inner = self._standardised(X)
@@ -44,6 +47,14 @@ class Power:
         power, _ = self._power(inner)
         self.mean_, self.scale_ = mean_and_scale(power)
         return self
+
+    def check(self, n_features):
+        for name in ("centre_", "low_", "mean_"):
+            check_array(name, getattr(self, name), (n_features,))
+        for name in ("spread_", "scale_"):
+            check_array(name, getattr(self, name), (n_features,), low=SMALLEST)
+        check_array("exponent_", self.exponent_, (n_features,), *EXPONENTS)
+        check_array("high_", self.high_, (n_features,), low=self.low_)
 
     def transform(self, X):
         power, log_slope = self._power(self._standardised(X))

@@ -5,7 +5,7 @@ from scipy.special import gammainc, gammaincinv
 
 from sklearn_jko.column_statistics import bounded
 from sklearn_jko.scaling._knots import fit_spline
-from sklearn_jko.scaling._spline import IDENTITY, evaluate, invert
+from sklearn_jko.scaling._spline import IDENTITY, check_splines, evaluate, invert
 
 __all__ = ["Radial"]
 
@@ -30,6 +30,8 @@ class Radial:
     using radial Gaussianization, Neural Computation 21.
     """
 
+    learned = ("spline_",)
+
     def fit(self, X):
         half = X.shape[1] / 2
         radius = _radius(X)
@@ -43,6 +45,9 @@ class Radial:
         self.spline_[2, 0] = 1.0
         self.spline_[2, -1] = np.clip(self.spline_[2, -1], FLATTEST_TAIL, 1.0)
         return self
+
+    def check(self, n_features):
+        check_splines("spline_", self.spline_, np.array([0, np.size(self.spline_) // 3]))
 
     def transform(self, X):
         # Where the map is linear every length gives the same stretch, so zero may stand for the

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import bounded, mean_and_scale
 
 __all__ = ["Standard"]
@@ -16,9 +17,15 @@ class Standard:
         A constant column has scale 1.
     """
 
+    learned = ("mean_", "scale_")
+
     def fit(self, X):
         self.mean_, self.scale_ = mean_and_scale(X)
         return self
+
+    def check(self, n_features):
+        check_array("mean_", self.mean_, (n_features,))
+        check_array("scale_", self.scale_, (n_features,), low=SMALLEST)
 
     def transform(self, X):
         with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_jko.checks import SMALLEST, check_array, check_number
 from sklearn_jko.column_statistics import bounded, mean_and_scale
 
 __all__ = ["Whiten"]
@@ -9,6 +10,7 @@ __all__ = ["Whiten"]
 EIGENVALUE_FLOOR = 1e-9
 SHRINKAGES = np.geomspace(1e-9, 1.0, 37)
 FOLDS = 5
+MAX_FLOAT = np.finfo(float).max
 
 
 class Whiten:
@@ -26,6 +28,8 @@ class Whiten:
         Of the whole map, in nats.
     """
 
+    learned = ("mean_", "scale_", "whitening_", "colouring_", "log_det_")
+
     def fit(self, X):
         self.mean_, self.scale_ = mean_and_scale(X)
         correlation = _shrunk_correlation((X - self.mean_) / self.scale_)
@@ -35,6 +39,13 @@ class Whiten:
         self.colouring_ = (vectors * roots) @ vectors.T
         self.log_det_ = float(-np.log(self.scale_).sum() - np.log(roots).sum())
         return self
+
+    def check(self, n_features):
+        check_array("mean_", self.mean_, (n_features,))
+        check_array("scale_", self.scale_, (n_features,), low=SMALLEST)
+        check_array("whitening_", self.whitening_, (n_features, n_features))
+        check_array("colouring_", self.colouring_, (n_features, n_features))
+        check_number("log_det_", self.log_det_, -MAX_FLOAT, MAX_FLOAT)
 
     def transform(self, X):
         with np.errstate(over="ignore"):

@@ -3,7 +3,8 @@
 A velocity is a ``torch.nn.Module`` built as ``cls(n_features, hidden_layer_sizes,
 generator)`` whose ``forward(t, x)`` maps a time (a number, or a column (n, 1)) and rows
 of shape (n, d) to velocities of shape (n, d). Where ``has_trace`` is true it also offers
-``forward_and_trace(t, x)``, which adds the exact divergence of shape (n,).
+``forward_and_trace(t, x)``, which adds the exact divergence of shape (n,). Its
+``hidden_layer_sizes`` and `state_dict` are all that a file needs to hold.
 To add one, write such a class in a file of its own and name it in `VELOCITIES`.
 """
 

@@ -23,6 +23,7 @@ class LinearVelocity(nn.Module):
     """
 
     has_trace = True
+    hidden_layer_sizes = ()
 
     def __init__(self, n_features, hidden_layer_sizes=(), generator=None):
         super().__init__()

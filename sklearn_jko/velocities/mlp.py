@@ -50,6 +50,11 @@ class MLPVelocity(nn.Module):
         self.out_bias = nn.Parameter(torch.zeros(n_features))
 
     @property
+    def hidden_layer_sizes(self):
+        """Width of each hidden layer."""
+        return tuple(len(bias) for bias in self.biases)
+
+    @property
     def has_trace(self):
         """Whether :meth:`forward_and_trace` is available."""
         return len(self.weights) <= 2

@@ -1,0 +1,43 @@
+"""Checks of values that come from a file, which anybody may have written."""
+
+import reprlib
+
+import numpy as np
+
+__all__ = ["SMALLEST", "check_array", "check_keys", "check_number", "shown"]
+
+SMALLEST = np.nextafter(0.0, 1.0)
+EVERYTHING = (-np.inf, np.inf)
+LARGEST_EXACT = 2**53  # of the integers that a float can be
+
+
+def check_keys(name, state, keys):
+    """Raise ValueError unless the state is a dictionary of exactly these keys."""
+    if not isinstance(state, dict) or state.keys() != set(keys):
+        found = list(state) if isinstance(state, dict) else state
+        raise ValueError(f"{name} must hold {list(keys)}; it holds {shown(found)}")
+
+
+def check_array(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
+    """Raise ValueError unless the value is a finite array of this shape, type and range."""
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
+        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else shown(value)
+        raise ValueError(
+            f"{name} must be a {np.dtype(dtype)} array of shape {shape}; it is {found}"
+        )
+    if not (np.isfinite(value).all() and np.all((value >= low) & (value <= high))):
+        raise ValueError(f"{name} must be finite and within [{low}, {high}]")
+
+
+def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
+    """Raise ValueError unless the value is a number within the range, a NaN in the widest."""
+    is_float = type(value) is float or (type(value) is int and abs(value) <= LARGEST_EXACT)
+    is_number = type(value) is int if whole else is_float
+    if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):
+        kind = "an integer" if whole else "a number"
+        raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
+
+
+def shown(value):
+    """Its representation, shortened where it is long."""
+    return reprlib.repr(value)

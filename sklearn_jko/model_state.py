@@ -1,0 +1,184 @@
+"""Plain states of a flow, its scaling and its history, and their way back."""
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from sklearn_jko.bases import BASES
+from sklearn_jko.block_training import BlockRecord
+from sklearn_jko.checks import check_array, check_keys, check_number, shown
+from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.scaling import make_scaler
+from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.velocities import VELOCITIES
+
+__all__ = [
+    "flow_from_state",
+    "flow_state",
+    "history_from_state",
+    "history_state",
+    "scaler_from_state",
+    "scaler_state",
+]
+
+MAX_COUNT = 2**63 - 1
+
+
+def flow_state(flow):
+    """All of a fitted flow as names, numbers and arrays."""
+    n_steps = np.broadcast_to(flow.n_steps, len(flow.blocks)).astype(np.int64)
+    return {
+        "base": _name_of(type(flow.base), BASES),
+        "solver": flow.solver,
+        "n_steps": n_steps,
+        "blocks": [_block_state(block) for block in flow.blocks],
+    }
+
+
+def flow_from_state(state, n_features):
+    """The flow of rows of so many columns, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound.
+    """
+    check_keys("flow", state, ("base", "solver", "n_steps", "blocks"))
+    for name, table in (("base", BASES), ("solver", SOLVERS)):
+        _check_name(name, state[name], table)
+    _check_list("blocks", state["blocks"])
+    n_blocks = len(state["blocks"])
+    check_array("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
+    blocks = [_block_from_state(block, n_features) for block in state["blocks"]]
+    flow = JKOFlow(blocks, BASES[state["base"]](), state["solver"], state["n_steps"])
+    return flow.eval().requires_grad_(False)
+
+
+def scaler_state(scaler):
+    """What each scaler of a chain has learned, in their order."""
+    return [
+        {name: getattr(part, name) for name in part.learned} for part in _parts_of_scaler(scaler)
+    ]
+
+
+def scaler_from_state(name, state, n_features):
+    """The fitted scaler of this name for so many columns.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the state not sound.
+    """
+    _check_list("scaler", state)
+    if not isinstance(name, str):
+        raise ValueError(f"scaling_={shown(name)} must be a name")
+    scaler = make_scaler(name)
+    if len(state) != len(_parts_of_scaler(scaler)):
+        raise ValueError(f"scaling_={shown(name)} must be of {len(state)} scalers")
+    for part, learned in zip(_parts_of_scaler(scaler), state, strict=True):
+        check_keys(type(part).__name__, learned, part.learned)
+        vars(part).update(learned)
+        part.check(n_features)
+    return scaler
+
+
+def history_state(history):
+    """The records of all blocks tried."""
+    return [dataclasses.asdict(record) for record in history]
+
+
+def history_from_state(state):
+    """The list of `BlockRecord`.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound.
+    """
+    _check_list("history", state)
+    return [_record_from_state(record) for record in state]
+
+
+def _record_from_state(state):
+    fields = dataclasses.fields(BlockRecord)
+    check_keys("record", state, [field.name for field in fields])
+    for field in fields:
+        value = state[field.name]
+        if field.type is float:
+            check_number(field.name, value)
+        elif field.type is int:
+            check_number(field.name, value, 0, MAX_COUNT, whole=True)
+        elif not isinstance(value, bool):
+            raise ValueError(f"{field.name} must be true or false; it is {shown(value)}")
+    return BlockRecord(**state)
+
+
+def _block_state(block):
+    velocity = block.velocity
+    weights = {name: tensor.cpu().numpy() for name, tensor in velocity.state_dict().items()}
+    return {
+        "t0": block.t0,
+        "t1": block.t1,
+        "velocity": _name_of(type(velocity), VELOCITIES),
+        "hidden_layer_sizes": list(velocity.hidden_layer_sizes),
+        "weights": weights,
+    }
+
+
+def _block_from_state(state, n_features):
+    check_keys("block", state, ("t0", "t1", "velocity", "hidden_layer_sizes", "weights"))
+    check_number("t0", state["t0"], 0.0, 1.0)
+    check_number("t1", state["t1"], 0.0, 1.0)
+    if not state["t0"] < state["t1"]:
+        raise ValueError(f"t0={state['t0']} must be less than t1={state['t1']}")
+    return JKOBlock(_velocity_from_state(state, n_features), state["t0"], state["t1"])
+
+
+def _velocity_from_state(state, n_features):
+    name, hidden, weights = state["velocity"], state["hidden_layer_sizes"], state["weights"]
+    _check_name("velocity", name, VELOCITIES)
+    _check_list("hidden_layer_sizes", hidden)
+    for width in hidden:
+        check_number("width", width, 1, MAX_COUNT, whole=True)
+    _check_room(n_features, hidden, weights)
+    # A generator of its own: the one of torch is its user's.
+    velocity = VELOCITIES[name](n_features, hidden, torch.Generator())
+    shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}
+    check_keys("weights", weights, shapes)
+    for key, shape in shapes.items():
+        check_array(key, weights[key], shape)
+    tensors = {key: torch.tensor(array) for key, array in weights.items()}
+    velocity.load_state_dict(tensors, assign=True)
+    return velocity
+
+
+def _check_room(n_features, hidden, weights):
+    """Refuse widths that the weights at hand cannot have, before anything of that size is made."""
+    if not isinstance(weights, dict) or len(hidden) > len(weights):
+        raise ValueError(f"weights={shown(weights)} are too few for {len(hidden)} layers")
+    wanted = sum(a * b for a, b in pairwise([n_features, *hidden, n_features]))
+    if wanted > sum(np.size(array) for array in weights.values()):
+        raise ValueError(f"hidden_layer_sizes={shown(hidden)} are wider than the weights")
+
+
+def _parts_of_scaler(scaler):
+    return getattr(scaler, "scalers", [scaler])
+
+
+def _name_of(cls, table):
+    for name, entry in table.items():
+        if entry is cls:
+            return name
+    raise ValueError(f"a {cls.__name__} cannot be saved: its table is {list(table)}")
+
+
+def _check_name(name, value, table):
+    if not isinstance(value, str) or value not in table:
+        raise ValueError(f"{name} must be one of {list(table)}; it is {shown(value)}")
+
+
+def _check_list(name, value):
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list; it is {shown(value)}")
