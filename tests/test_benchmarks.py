@@ -21,7 +21,7 @@ from sklearn_jko.solvers import SOLVERS
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
 SUITES = (
     *("step", "likelihood", "patches", "scoring", "memory", "cost", "peak"),
-    *("search", "choices", "cures"),
+    *("search", "choices", "cures", "outliers"),
 )
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """
@@ -92,7 +92,8 @@ def tiny(tmp_path_factory):
 
     @functools.cache
     def run(name):
-        pytest.importorskip("zuko")
+        for package in ("zuko", "pyod"):
+            pytest.importorskip(package)
         prefix = tmp_path_factory.mktemp("results") / "new" / name
         options = ["--default-fit", 1] if name == "likelihood" else []
         done = run_benchmark(

@@ -18,6 +18,7 @@ from sklearn_jko.velocities import VELOCITIES
 __all__ = [
     "FORCED_BLOCKS",
     "OURS",
+    "OURS_DETECTOR",
     "STEP_SIZE",
     "curved_rows",
     "fit_ours",
@@ -30,7 +31,7 @@ __all__ = [
     "warm_up",
 ]
 
-OURS = "JKOFlowDensity"
+OURS, OURS_DETECTOR = "JKOFlowDensity", "JKOFlowOutlierDetector"
 STEP_SIZE = 0.5
 HELD_OUT = 100
 REFINED_ROWS = 2000

@@ -25,7 +25,16 @@ from measuring import limit_threads
 from reporting import markdown
 from suites import SUITES
 
-PACKAGES = ("numpy", "scikit-learn", "scipy", "sklearn-jko", "torch", "torchdiffeq", "zuko")
+PACKAGES = (
+    "numpy",
+    "pyod",
+    "scikit-learn",
+    "scipy",
+    "sklearn-jko",
+    "torch",
+    "torchdiffeq",
+    "zuko",
+)
 
 
 def main(argv=None, suites=SUITES, description=__doc__):

@@ -6,13 +6,26 @@ A suite is a module with a docstring that explains its figures, the first line b
 `reporting.ratio` returns. To add one, write such a module and name it in `SUITES`.
 """
 
-from suites import choices, cost, cures, likelihood, memory, patches, peak, scoring, search, step
+from suites import (
+    choices,
+    cost,
+    cures,
+    likelihood,
+    memory,
+    outliers,
+    patches,
+    peak,
+    scoring,
+    search,
+    step,
+)
 
 __all__ = ["SUITES"]
 
 SUITES = {
     "step": step,
     "likelihood": likelihood,
+    "outliers": outliers,
     "patches": patches,
     "scoring": scoring,
     "memory": memory,
