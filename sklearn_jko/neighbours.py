@@ -8,6 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 __all__ = ["NeighbourDensity"]
 
 FEW = 2
+# Beyond so many columns a tree takes longer than all distances.
+TREE_COLUMNS = 5
 # In units of the columns: rows that are closer count as this close, and rows of this share of
 # their own length as being in the same place.
 SMALLEST_DISTANCE, SAME_PLACE = 1e-2, 1e-6
@@ -28,9 +30,11 @@ class NeighbourDensity:
 
     def __init__(self, rows):
         self.rows = rows
-        n = len(rows)
+        n, d = rows.shape
         self.ranks = [min(FEW, n), min(max(round(math.sqrt(n)), 1), n)]
-        self.index = NearestNeighbors(n_neighbors=min(max(self.ranks) + 1, n)).fit(rows)
+        algorithm = "kd_tree" if d <= TREE_COLUMNS else "brute"
+        n_neighbours = min(max(self.ranks) + 1, n)
+        self.index = NearestNeighbors(n_neighbors=n_neighbours, algorithm=algorithm).fit(rows)
 
     def score_samples(self, X):
         """Log-density in nats, up to a constant, of each row of X (n, d)."""
