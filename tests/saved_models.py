@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import safetensors
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.persistence import SavedModelError, _encoded
 from sklearn_jko.tensor_file import read_arrays, write_arrays
 
 MAX_SECONDS, MAX_BYTES = 2.0, 2**30
 CROWDED_PERIOD = 50
+CLASSES = {cls.__name__: cls for cls in (JKOFlowDensity, JKOFlowOutlierDetector)}
 FORBIDDEN = ("exec", "compile", "import", "open", "os.", "subprocess.", "pickle.", "ctypes.")
 FORBIDDEN += ("socket.", "shutil.", "marshal.", "builtins.input", "builtins.breakpoint")
 PICKLED = "cposix\nsystem\n(S'touch executed'\ntR."
@@ -257,11 +258,11 @@ class Guard:
             self.seen.append(f"{event}{args}"[:200])
 
 
-def load_guarded(guard, path):
+def load_guarded(guard, path, cls):
     """The model or the error, and the seconds of the processor and of the clock."""
     cpu, clock, guard.active = time.process_time(), time.perf_counter(), True
     try:
-        outcome = JKOFlowDensity.load(path)
+        outcome = cls.load(path)
     except SavedModelError as error:
         outcome = error
     finally:
@@ -271,14 +272,15 @@ def load_guarded(guard, path):
 
 def run(count, folder):
     """Mutate, load and judge so many times; raise AssertionError, or return figures."""
-    originals = [path.read_bytes() for path in sorted(Path(folder).glob("*.safetensors"))]
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    originals = [(path.read_bytes(), CLASSES[parts(path)[0]["model"]]) for path in paths]
     path = Path(folder) / "mutated"
     guard, figures, slowest = Guard(path), collections.Counter(), (0.0, 0.0)
-    for data in originals:  # whatever is imported late is so now
+    for data, cls in originals:  # whatever is imported late is so now
         path.write_bytes(data)
-        JKOFlowDensity.load(path)
+        cls.load(path)
     path.write_bytes(data[:100])
-    load_guarded(guard, path)
+    load_guarded(guard, path, cls)
     guard.seen.clear()
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MAX_BYTES, size + MAX_BYTES))
@@ -286,10 +288,11 @@ def run(count, folder):
     peak = peak_memory()
     for seed in range(count):
         rng = random.Random(seed)
-        mutate = crowded if seed % CROWDED_PERIOD == 0 else rng.choice(MUTATIONS)
-        data = rng.choice(originals)
+        data, cls = rng.choice(originals)
+        is_crowded = seed % CROWDED_PERIOD == 0 and cls is JKOFlowDensity
+        mutate = crowded if is_crowded else rng.choice(MUTATIONS)
         mutate(rng, path, data)
-        outcome, *seconds = load_guarded(guard, path)
+        outcome, *seconds = load_guarded(guard, path, cls)
         assert not guard.seen, (seed, mutate.__name__, guard.seen)
         assert seconds[0] < MAX_SECONDS, (seed, mutate.__name__, seconds)
         slowest = tuple(map(max, slowest, seconds))
@@ -302,7 +305,8 @@ def run(count, folder):
         else:
             assert content(outcome) == said(path), (seed, mutate.__name__)
             rows = np.random.default_rng(0).normal(size=(3, outcome.n_features_in_))
-            scores = outcome.set_params(device="cpu").score_samples(rows)
+            getattr(outcome, "density_", outcome).set_params(device="cpu")
+            scores = outcome.score_samples(rows)
             assert np.isfinite(scores).all(), (seed, mutate.__name__)
             figures["loaded as it says"] += 1
             figures[f"loaded, {mutate.__name__}"] += 1

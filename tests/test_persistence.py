@@ -601,12 +601,13 @@ def test_deep_nests_are_refused(path, model, nest):
             JKOFlowDensity.load(path)
 
 
-def test_many_mutated_files(tmp_path):
+def test_many_mutated_files(tmp_path, detector):
     """`SKLEARN_JKO_FUZZ=10000 pytest -s -k mutated tests/test_persistence.py` looks further."""
     for k, (velocity, scaling) in enumerate(
         zip(VELOCITY_CASES, [CHAIN, "power", "standard+radial", "whiten"], strict=True)
     ):
         build(scaling, velocity, n_blocks=k % 3).save(tmp_path / f"{k}.safetensors")
+    detector.save(tmp_path / "detector.safetensors")
     script = Path(__file__).with_name("saved_models.py")
     done = subprocess.run(
         [sys.executable, script, str(N_MUTATIONS), tmp_path],

@@ -109,3 +109,10 @@ def test_weights_come_from_the_generator_alone(case):
     assert all(same)
     if name == "mlp":
         assert not torch.equal(first.weights[0], other.weights[0])
+
+
+@pytest.mark.parametrize("n_features", [2, 9])
+def test_a_network_without_hidden_layers_is_refused(n_features):
+    """A forged file of a saved model may ask for one."""
+    with pytest.raises(ValueError, match="hidden_layer_sizes is empty"):
+        VELOCITIES["mlp"](n_features, ())

@@ -30,10 +30,17 @@ class MLPVelocity(nn.Module):
         Width of each hidden layer.
     generator : torch.Generator, optional
         Source of the random initial weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no hidden layer.
     """
 
     def __init__(self, n_features, hidden_layer_sizes=(128, 128), generator=None):
         super().__init__()
+        if not hidden_layer_sizes:
+            raise ValueError("hidden_layer_sizes is empty: a linear velocity has no hidden layer.")
         widths = [n_features, *hidden_layer_sizes]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
