@@ -42,6 +42,7 @@ LAYERS = {
     "sklearn_jko.objective": 2,
     "sklearn_jko.partition": 2,
     "sklearn_jko.refinement": 2,
+    "sklearn_jko.scaler_twins": 2,
     "sklearn_jko.block_training": 3,
     "sklearn_jko.model_state": 4,
     "sklearn_jko.training": 4,
@@ -50,6 +51,7 @@ LAYERS = {
     "sklearn_jko.pilot": 5,
     "sklearn_jko.estimator": 6,
     "sklearn_jko.plotting": 6,
+    "sklearn_jko.export": 7,
     "sklearn_jko": 8,
 }
 FOLDERS = ("sklearn_jko.plotting", "sklearn_jko.scaling", "sklearn_jko.velocities")
