@@ -20,9 +20,11 @@ __all__ = ["LogDensity", "as_torch_module"]
 def as_torch_module(density):
     """A density's `score_samples` as a torch module.
 
-    It holds a copy of the density: the scaling, the blocks and their solver. `torch.export` takes
-    it with any number of rows (see the example). The module computes all rows at once, where
-    `score_samples` goes by chunks: give it so many as memory holds.
+    It holds a copy of the density: the scaling, the blocks and their solver. The module computes
+    all rows at once, where `score_samples` goes by chunks: give it so many as memory holds.
+
+    `torch.export` records it for any number of rows from an example of two or more (see below);
+    the program then takes rows of the example's dtype.
 
     Parameters
     ----------

@@ -158,6 +158,16 @@ def test_module_is_a_copy(moons):
     torch.testing.assert_close(module(rows), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("scaling", ["standard", "power+whiten", "marginal+whiten+radial"])
+def test_module_computes_where_it_is_moved(moons, scaling):
+    """Operands on two devices raise, on the one without numbers too."""
+    density = density_of(moons[0], scaling, hidden_layer_sizes=(8, 8, 8), max_blocks=1)
+    module, rows = as_torch_module(density).to("meta"), torch.tensor(moons[1]).to("meta")
+    assert module(rows).device.type == "meta"
+    with pytest.raises(RuntimeError, match="device"):
+        as_torch_module(density)(rows)
+
+
 def test_module_takes_any_real_dtype(fitted, moons):
     rows = torch.tensor(moons[1], dtype=torch.float32)
     found = as_torch_module(fitted)(rows)
