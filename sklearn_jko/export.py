@@ -62,8 +62,8 @@ def as_torch_module(density):
 
     To score where torch is, and this package is not:
 
-    >>> n = {"X": {0: torch.export.Dim.DYNAMIC}}
-    >>> program = torch.export.export(module, (rows.detach(),), dynamic_shapes=n)
+    >>> shapes = {"X": {0: torch.export.Dim("n")}}
+    >>> program = torch.export.export(module, (rows.detach(),), dynamic_shapes=shapes)
     >>> torch.export.save(program, "density.pt2")  # doctest: +SKIP
     >>> loaded = torch.export.load("density.pt2").module()  # doctest: +SKIP
     """
