@@ -404,6 +404,25 @@ class JKOFlowDensity(
         Returns
         -------
         log_likelihood : float
+
+        Examples
+        --------
+        A grid search takes this total, which grows with the rows of a fold. In nats per row, and
+        with rows shuffled, which without a target it does not do:
+
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.model_selection import GridSearchCV, KFold
+        >>> from sklearn_jko import JKOFlowDensity
+        >>> def mean_log_likelihood(estimator, X, y=None):
+        ...     return estimator.score_samples(X).mean()
+        >>> search = GridSearchCV(
+        ...     JKOFlowDensity(max_blocks=1, max_iter=20, random_state=0),
+        ...     {"scaling": ["standard", "whiten"]},
+        ...     scoring=mean_log_likelihood,
+        ...     cv=KFold(3, shuffle=True, random_state=0),
+        ... )
+        >>> search.fit(load_iris().data).best_params_
+        {'scaling': 'whiten'}
         """
         return float(self.score_samples(X).sum())
 

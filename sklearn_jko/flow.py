@@ -99,7 +99,7 @@ class JKOFlow(nn.Module):
 
     def path(self, x, n_steps=None):
         """Yield rows (n, d) and their log |det| so far (n,): at first, and after each block."""
-        log_det = x.new_zeros(len(x))
+        log_det = x.new_zeros(x.shape[0])
         yield x, log_det
         for block, *solver in self._solvers(n_steps):
             x, block_log_det = block(x, *solver, exact_divergence_for(block.velocity))

@@ -259,7 +259,7 @@ class JKOFlowOutlierDetector(
         sklearn_jko.attribution.attribute : How the shares are taken.
         """
         X = self._validated(X)
-        return attribute(self._scores, X, self.references(X))
+        return attribute(self._scores, X, self._references(X))
 
     def references(self, X):
         """The rows that `explain` compares with: of the typical rows the nearest.
@@ -275,12 +275,7 @@ class JKOFlowOutlierDetector(
         -------
         X_reference : ndarray of shape (n_samples, n_features)
         """
-        X = self._validated(X)
-        scores = self._scores(self.neighbours_)
-        typical = self.neighbours_[scores >= np.median(scores)]
-        nearest = NeighbourDensity(self._standard(typical)).index
-        chosen = nearest.kneighbors(self._standard(X), 1, return_distance=False)[:, 0]
-        return typical[chosen]
+        return self._references(self._validated(X))
 
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
@@ -356,6 +351,13 @@ class JKOFlowOutlierDetector(
 
     def _standard(self, X):
         return _near(self._standard_scaler.transform(X)[0])
+
+    def _references(self, X):
+        scores = self._scores(self.neighbours_)
+        typical = self.neighbours_[scores >= np.median(scores)]
+        nearest = NeighbourDensity(self._standard(typical)).index
+        chosen = nearest.kneighbors(self._standard(X), 1, return_distance=False)[:, 0]
+        return typical[chosen]
 
     def _scores(self, X):
         scores = np.empty(len(X))

@@ -41,6 +41,7 @@ LAYERS = {
     "sklearn_jko.objective": 2,
     "sklearn_jko.partition": 2,
     "sklearn_jko.refinement": 2,
+    "sklearn_jko.scaler_twins": 2,
     "sklearn_jko.block_training": 3,
     "sklearn_jko.model_state": 4,
     "sklearn_jko.training": 4,
@@ -49,6 +50,7 @@ LAYERS = {
     "sklearn_jko.pilot": 5,
     "sklearn_jko.estimator": 6,
     "sklearn_jko.plotting": 6,
+    "sklearn_jko.export": 7,
     "sklearn_jko.outlier": 7,
     "sklearn_jko": 8,
 }

@@ -10,7 +10,8 @@ What `fit` learns is kept in a few numpy arrays and floats whose names end in an
 class names them in ``learned``, and ``check(n_features)`` raises ValueError unless they fit so many
 columns, each other and their ranges: they may come from a file. A row's result depends on that
 row alone. To add a scaler, write such a class in a file of its own and enter
-it in `SCALERS`: the laws in `tests/test_scaling.py` run over the table.
+it in `SCALERS`, and its transform in torch in `sklearn_jko.scaler_twins`: the laws in
+`tests/test_scaling.py` and `tests/test_export.py` run over the table.
 """
 
 from sklearn_jko.scaling.chain import Chain

@@ -36,4 +36,4 @@ class LinearVelocity(nn.Module):
 
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), the same for every row."""
-        return self(t, x), self.weight.trace().expand(len(x))
+        return self(t, x), self.weight.trace().expand(x.shape[0])

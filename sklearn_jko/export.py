@@ -1,0 +1,154 @@
+"""Fitted densities as modules that leave Python.
+
+`as_torch_module` gives log-densities in torch, with gradients, on any device. `torch.export` writes
+such a module to a file that torch alone can run, without this package.
+"""
+
+import copy
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sklearn_jko.estimator import LOWEST_LOG_DENSITY, JKOFlowDensity
+from sklearn_jko.scaler_twins import twin_of
+from sklearn_jko.solvers import TABLEAUS
+
+__all__ = ["LogDensity", "as_torch_module"]
+
+
+def as_torch_module(density):
+    """A density's `score_samples` as a torch module.
+
+    It holds a copy of the density: the scaling, the blocks and their solver. The module computes
+    all rows at once, where `score_samples` goes by chunks: give it so many as memory holds.
+
+    `torch.export` records it for any number of rows from an example of two or more (see below);
+    the program then takes rows of the example's dtype.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+        A fitted one; of a `JKOFlowOutlierDetector`, its `density_`.
+
+    Returns
+    -------
+    module : LogDensity
+        In float64 on the CPU; ``module.to("cuda")`` moves it.
+
+    Raises
+    ------
+    TypeError
+        If `density` is something else.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If its scores take steps of each row's own, which cannot be recorded: after a fit with
+        ``solver="dopri5"`` or ``"dopri5_adjoint"``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_jko import JKOFlowDensity
+    >>> from sklearn_jko.export import as_torch_module
+    >>> X = load_iris().data
+    >>> density = JKOFlowDensity("standard", max_blocks=1, max_iter=20, random_state=0).fit(X)
+    >>> module = as_torch_module(density)
+    >>> rows = torch.tensor(X[:5], requires_grad=True)
+    >>> bool(abs(module(rows).detach().numpy() - density.score_samples(X[:5])).max() < 1e-9)
+    True
+    >>> (score,) = torch.autograd.grad(module(rows).sum(), rows)  # d log p(x) / dx
+
+    To score where torch is, and this package is not:
+
+    >>> shapes = {"X": {0: torch.export.Dim("n")}}
+    >>> program = torch.export.export(module, (rows.detach(),), dynamic_shapes=shapes)
+    >>> torch.export.save(program, "density.pt2")  # doctest: +SKIP
+    >>> loaded = torch.export.load("density.pt2").module()  # doctest: +SKIP
+    """
+    if not isinstance(density, JKOFlowDensity):
+        raise TypeError(
+            f"density must be a JKOFlowDensity; got {type(density).__name__}. Of a "
+            "JKOFlowOutlierDetector, give `density_`."
+        )
+    check_is_fitted(density)
+    if density.flow_.solver not in TABLEAUS:
+        raise ValueError(
+            f"A density fitted with solver={density.solver!r} scores with steps of each row's "
+            "own, which cannot be recorded; fit with solver='rk4' or 'midpoint'."
+        )
+    return LogDensity(density.n_features_in_, density.scaler_, density.flow_)
+
+
+class LogDensity(nn.Module):
+    """Log-density of rows, their scaling included.
+
+    Parameters
+    ----------
+    n_features : int
+    scaler : scaler
+        See `sklearn_jko.scaling`.
+    flow : JKOFlow
+    """
+
+    def __init__(self, n_features, scaler, flow):
+        super().__init__()
+        self.n_features = n_features
+        self.scaler = twin_of(scaler)
+        self.flow = copy.deepcopy(flow)
+        for block in self.flow.blocks:
+            if not block.velocity.has_trace:
+                block.velocity = DeepVelocity(block.velocity)
+
+    def forward(self, X):
+        """Log-density of each row.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, n_features), of any real dtype
+
+        Returns
+        -------
+        log_density : Tensor of shape (n,), float64
+            Natural logarithm, in the units of X, and finite; NaN for a row that is not.
+        """
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise ValueError(f"X must have shape (n, {self.n_features}); it is {tuple(X.shape)}.")
+        X = X.double()
+        Z, log_det = self.scaler(X)
+        log_density = self.flow.log_prob(Z) + log_det
+        return torch.where(X.isfinite().all(1), _finite(log_density), torch.nan)
+
+
+class DeepVelocity(nn.Module):
+    """A network of any depth with the trace of its Jacobian as a product of matrices.
+
+    The automatic differentiation that scores use for it cannot be recorded. Memory is n d times
+    the network's width.
+    """
+
+    has_trace = True
+
+    def __init__(self, velocity):
+        super().__init__()
+        self.velocity = velocity
+
+    def forward(self, t, x):
+        """Velocity (n, d) of the rows ``x``."""
+        return self.velocity(t, x)
+
+    def forward_and_trace(self, t, x):
+        """Velocity (n, d) and its divergence (n,), exactly."""
+        jacobian = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        for weight, activation in zip(
+            self.velocity.weights, self.velocity._activations(t, x), strict=True
+        ):
+            jacobian = (1 - activation**2).unsqueeze(2) * (weight @ jacobian)
+        return self.velocity(t, x), (self.velocity.out_weight.T * jacobian).sum((1, 2))
+
+
+def _finite(log_density):
+    return log_density.nan_to_num(
+        nan=LOWEST_LOG_DENSITY, posinf=-LOWEST_LOG_DENSITY, neginf=LOWEST_LOG_DENSITY
+    ).clamp(min=LOWEST_LOG_DENSITY)

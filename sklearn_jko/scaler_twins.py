@@ -1,0 +1,207 @@
+"""Scalers in torch, for a module that leaves Python.
+
+A twin is a ``torch.nn.Module`` built from a fitted scaler, whose ``forward(X)`` is the scaler's
+`transform` on float64 tensors: to rounding, with gradients, and in operations that `torch.export`
+records. What the scaler has learned are its buffers. To add one, write such a class and enter it
+in `TWINS`: the laws in `tests/test_export.py` run over all scalers.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_jko.column_statistics import LARGEST
+from sklearn_jko.scaling.chain import Chain
+from sklearn_jko.scaling.identity import Identity
+from sklearn_jko.scaling.marginal import Marginal
+from sklearn_jko.scaling.power import Power
+from sklearn_jko.scaling.radial import Radial
+from sklearn_jko.scaling.standard import Standard
+from sklearn_jko.scaling.whiten import Whiten
+
+__all__ = ["TWINS", "twin_of"]
+
+SMALLEST_NORMAL = np.finfo(np.float64).tiny
+LARGEST_EXPONENT = 709.0
+
+
+def twin_of(scaler):
+    """The torch module that does what a fitted scaler's `transform` does.
+
+    Parameters
+    ----------
+    scaler : scaler
+        See `sklearn_jko.scaling`.
+
+    Returns
+    -------
+    twin : nn.Module
+        Maps X (n, d) to Z (n, d) and log |det dZ/dX| (n,).
+
+    Raises
+    ------
+    TypeError
+        If the scaler has no twin.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklearn_jko.scaler_twins import twin_of
+    >>> from sklearn_jko.scaling import make_scaler
+    >>> X = np.exp(np.random.default_rng(0).normal(size=(1000, 2)))
+    >>> scaler = make_scaler("marginal+whiten").fit(X)
+    >>> Z, log_det = twin_of(scaler)(torch.from_numpy(X))
+    >>> bool(np.allclose(Z, scaler.transform(X)[0]))
+    True
+    """
+    name = type(scaler).__name__
+    if type(scaler) not in TWINS:
+        raise TypeError(f"The scaler {name} has no twin in torch: write one and enter it in TWINS.")
+    return TWINS[type(scaler)](scaler)
+
+
+class ChainTwin(nn.Module):
+    def __init__(self, scaler):
+        super().__init__()
+        self.twins = nn.ModuleList(twin_of(part) for part in scaler.scalers)
+
+    def forward(self, X):
+        log_det = X.new_zeros(X.shape[0])
+        for twin in self.twins:
+            X, step = twin(X)
+            log_det = log_det + step
+        return X, log_det
+
+
+class Learned(nn.Module):
+    """What a scaler has learned, under the same names."""
+
+    def __init__(self, scaler):
+        super().__init__()
+        for name in scaler.learned:
+            self.register_buffer(name, torch.tensor(np.asarray(getattr(scaler, name))))
+
+
+class IdentityTwin(Learned):
+    def forward(self, X):
+        return _bounded(X), X.new_zeros(X.shape[0])
+
+
+class StandardTwin(Learned):
+    def forward(self, X):
+        Z = _bounded((X - self.mean_) / self.scale_)
+        return Z, -self.scale_.log().sum().expand(X.shape[0])
+
+
+class WhitenTwin(Learned):
+    def forward(self, X):
+        standard = _bounded((X - self.mean_) / self.scale_)
+        return standard @ self.whitening_, self.log_det_.expand(X.shape[0])
+
+
+class PowerTwin(Learned):
+    def forward(self, X):
+        inner = _bounded((X - self.centre_) / self.spread_)
+        inside = inner.clamp(self.low_, self.high_)
+        # Not sign and abs, whose derivatives at 0 are 0: the median is there.
+        sign = torch.where(inside < 0, -1.0, 1.0).to(inside)
+        exponent = torch.where(inside < 0, 2 - self.exponent_, self.exponent_)
+        log = torch.log1p(sign * inside)
+        log_slope = (exponent - 1) * log
+        flat = exponent.abs() < 1e-12
+        power = sign * torch.where(
+            flat, log, torch.expm1(exponent * log) / torch.where(flat, 1.0, exponent)
+        )
+        power = _bounded(power + (inner - inside) * log_slope.exp())
+        log_det = log_slope - self.spread_.log() - self.scale_.log()
+        return _bounded((power - self.mean_) / self.scale_), log_det.sum(1)
+
+
+class MarginalTwin(nn.Module):
+    def __init__(self, scaler):
+        super().__init__()
+        self.splines = Splines(np.split(scaler.splines_, scaler.starts_[1:-1], axis=1))
+        self.register_buffer("centre", torch.tensor(scaler.centre_))
+        self.register_buffer("spread", torch.tensor(scaler.spread_))
+
+    def forward(self, X):
+        deviation = _bounded(X) - self.centre
+        Z, log_slope = self.splines(self._inner(deviation))
+        return Z, (log_slope - torch.hypot(deviation, self.spread).log()).sum(1)
+
+    def _inner(self, deviation):
+        inner = torch.asinh(deviation / self.spread)
+        # The quotient overflows before its logarithm does.
+        far = deviation.abs().clamp(min=SMALLEST_NORMAL).log() - (self.spread / 2).log()
+        return torch.where(inner.isfinite(), inner, far.copysign(deviation))
+
+
+class RadialTwin(nn.Module):
+    def __init__(self, scaler):
+        super().__init__()
+        self.spline = Splines([scaler.spline_])
+
+    def forward(self, X):
+        bounded = _bounded(X)
+        largest = bounded.abs().amax(1, keepdim=True)
+        unit = torch.where(largest > 0, largest, 1.0)
+        radius = unit * torch.linalg.vector_norm(bounded / unit, dim=1, keepdim=True)
+        u = torch.maximum(radius, self.spline.start.exp()).log()
+        v, log_slope = self.spline(u)
+        stretched = X * (v - u).clamp(max=LARGEST_EXPONENT).exp()
+        return _bounded(stretched), (log_slope + X.shape[1] * (v - u))[:, 0]
+
+
+class Splines(nn.Module):
+    """Monotone splines, one a column; see `sklearn_jko.scaling._spline`.
+
+    Parameters
+    ----------
+    splines : list of ndarray of shape (3, k)
+        Of each column; k may differ.
+    """
+
+    def __init__(self, splines):
+        super().__init__()
+        width = max(spline.shape[1] for spline in splines) - 1
+        edges = np.full((len(splines), width - 1), np.inf)
+        pieces = np.ones((7, len(splines), width))
+        for j, (x, y, slope) in enumerate(splines):
+            k = len(x) - 1
+            edges[j, : k - 1] = x[1:-1]
+            dx, dy = np.diff(x), np.diff(y)
+            pieces[:, j, :k] = x[:-1], dx, y[:-1], dy, dy / dx, slope[:-1], slope[1:]
+        ends = [spline[[0, 0, 2, 2], [0, -1, 0, -1]] for spline in splines]
+        self.register_buffer("edges", torch.tensor(edges))
+        self.register_buffer("pieces", torch.tensor(pieces))
+        for name, end in zip(("start", "end", "first", "last"), np.array(ends).T, strict=True):
+            self.register_buffer(name, torch.tensor(end))
+
+    def forward(self, x):
+        """Values and log-slopes, both (n, d), of the columns of x (n, d)."""
+        inside = x.clamp(self.start, self.end)
+        piece = torch.searchsorted(self.edges, inside.detach().T.contiguous(), right=True)
+        found = self.pieces.gather(2, piece.expand(7, -1, -1)).mT
+        x0, width, y0, height, secant, d0, d1 = found.unbind()
+        t = (inside - x0) / width
+        tt = t * (1 - t)
+        below = secant + (d0 + d1 - 2 * secant) * tt
+        y = y0 + height * (secant * t**2 + d0 * tt) / below
+        slope = (secant / below) ** 2 * (d1 * t**2 + 2 * secant * tt + d0 * (1 - t) ** 2)
+        outside = x - inside
+        return y + torch.where(outside < 0, self.first, self.last) * outside, slope.log()
+
+
+def _bounded(values):
+    return values.clamp(-LARGEST, LARGEST)
+
+
+TWINS = {
+    Chain: ChainTwin,
+    Identity: IdentityTwin,
+    Standard: StandardTwin,
+    Whiten: WhitenTwin,
+    Power: PowerTwin,
+    Marginal: MarginalTwin,
+    Radial: RadialTwin,
+}

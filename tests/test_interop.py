@@ -1,0 +1,201 @@
+"""Frames, tensors, PyOD and scorers of one's own: other people's objects in and out."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*columns hold repeated values")
+
+PYOD_EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pyod_detector.py"
+NAMES = ["height", "width"]
+
+
+def small_density(**parameters):
+    return JKOFlowDensity("standard", **{**SMALL, "max_iter": 10, "max_blocks": 1, **parameters})
+
+
+def small_detector():
+    return JKOFlowOutlierDetector(density=small_density())
+
+
+both = pytest.mark.parametrize("make", [small_density, small_detector])
+
+
+@pytest.fixture(params=["pandas", "polars"])
+def library(request):
+    return pytest.importorskip(request.param)
+
+
+def frame_of(library, X):
+    return library.DataFrame({name: X[:, j] for j, name in enumerate(NAMES)})
+
+
+@both
+def test_a_frame_is_its_values(library, moons, make):
+    X, held_out = moons[0][:200], moons[1]
+    by_frame, by_array = make().fit(frame_of(library, X)), make().fit(X)
+    assert by_frame.feature_names_in_.tolist() == NAMES
+    frame = frame_of(library, held_out)
+    assert_array_equal(by_frame.score_samples(frame), by_array.score_samples(held_out))
+    assert_array_equal(by_frame.transform(frame), by_array.transform(held_out))
+    assert by_frame.score(frame) == by_array.score(held_out)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        by_frame.score_samples(held_out)
+
+
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+def test_a_detector_judges_frames(library, moons):
+    X, held_out = moons[0][:200], moons[1][:20]
+    by_frame, by_array = small_detector().fit(frame_of(library, X)), small_detector().fit(X)
+    frame = frame_of(library, held_out)
+    for method in ("predict", "decision_function", "p_values", "explain", "references"):
+        assert_array_equal(getattr(by_frame, method)(frame), getattr(by_array, method)(held_out))
+
+
+@both
+def test_latent_coordinates_come_as_a_frame_of_any_library(library, moons, make):
+    X = moons[0][:200]
+    estimator = make().set_output(transform=library.__name__)
+    for latent in (estimator.fit_transform(X), estimator.transform(X)):
+        assert isinstance(latent, library.DataFrame)
+        assert list(latent.columns) == estimator.get_feature_names_out().tolist()
+        assert_array_equal(latent.to_numpy(), make().fit(X).transform(X))
+    assert_allclose(estimator.inverse_transform(latent), X)
+
+
+@both
+def test_weights_may_be_a_series(library, moons, make):
+    X, weight = moons[0][:200], np.arange(200.0) % 3
+    by_series = make().fit(frame_of(library, X), sample_weight=library.Series(weight))
+    by_array = make().fit(X, sample_weight=weight)
+    assert_array_equal(
+        by_series.score_samples(frame_of(library, X[:50])), by_array.score_samples(X[:50])
+    )
+
+
+def test_rows_that_judge_may_be_a_frame(library, moons):
+    X, judges = moons[0][:200], moons[1]
+    by_frame = small_density().fit(frame_of(library, X), X_val=frame_of(library, judges))
+    by_array = small_density().fit(X, X_val=judges)
+    expected = by_array.score_samples(judges)
+    assert_array_equal(by_frame.score_samples(frame_of(library, judges)), expected)
+    turned = frame_of(library, judges)[NAMES[::-1]]
+    with pytest.raises(ValueError, match="must be in the same order"):
+        small_density().fit(frame_of(library, X), X_val=turned)
+
+
+@both
+def test_columns_in_another_order_or_without_values_are_refused(library, moons, make):
+    estimator = make().fit(frame_of(library, moons[0][:200]))
+    with pytest.raises(ValueError, match="must be in the same order"):
+        estimator.score_samples(frame_of(library, moons[1])[NAMES[::-1]])
+    with pytest.raises(ValueError, match="contains NaN"):
+        estimator.score_samples(library.DataFrame({"height": [1.0, None], "width": [1.0, 2.0]}))
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64])
+def test_a_tensor_is_its_values(moons, make, dtype):
+    X = torch.tensor(1000 * moons[0][:200], dtype=dtype)
+    by_tensor = make().fit(X, sample_weight=X[:, 0])
+    by_array = make().fit(X.numpy(), sample_weight=X[:, 0].numpy())
+    assert_array_equal(by_tensor.score_samples(X), by_array.score_samples(X.numpy()))
+    latent = by_tensor.transform(X)
+    assert_array_equal(
+        by_tensor.inverse_transform(torch.tensor(latent)), by_array.inverse_transform(latent)
+    )
+
+
+def test_tensors_may_judge(moons):
+    X, judges = moons[0][:200], moons[1]
+    by_tensor = small_density().fit(torch.tensor(X), X_val=torch.tensor(judges))
+    by_array = small_density().fit(X, X_val=judges)
+    assert_array_equal(by_tensor.score_samples(judges), by_array.score_samples(judges))
+
+
+@both
+@pytest.mark.parametrize(
+    ("prepare", "remedy"),
+    [
+        (lambda X: X.requires_grad_(), r"Use tensor\.detach\(\)"),
+        (lambda X: X.to("meta"), r"Use Tensor\.cpu\(\)"),
+        (lambda X: X.to_sparse(), r"Use Tensor\.to_dense\(\)"),
+    ],
+    ids=["gradient", "device", "sparse"],
+)
+def test_a_tensor_that_is_no_array_is_refused_with_the_remedy(moons, make, prepare, remedy):
+    """Numbers without their gradient, or a silent copy off the device, would mislead."""
+    estimator = make().fit(moons[0][:200])
+    rows = prepare(torch.tensor(moons[1]))
+    for method in (make().fit, estimator.score_samples, estimator.inverse_transform):
+        with pytest.raises((RuntimeError, TypeError), match=remedy):
+            method(rows)
+
+
+def mean_log_likelihood(estimator, X, y=None):
+    """Nats per row: comparable between folds and tables of other sizes."""
+    return estimator.score_samples(X).mean()
+
+
+def test_grid_search_takes_total_and_mean_log_likelihoods(moons):
+    X = moons[0][:200]
+    grid = {"scaling": ["standard", "whiten"]}
+    total = GridSearchCV(small_density(), grid, cv=2).fit(X)
+    mean = GridSearchCV(small_density(), grid, cv=2, scoring=mean_log_likelihood).fit(X)
+    assert total.best_params_ == mean.best_params_
+    assert_allclose(total.cv_results_["mean_test_score"], 100 * mean.cv_results_["mean_test_score"])
+    assert_allclose(total.score(X), 200 * mean.score(X))
+    both_scores = {
+        "total": lambda estimator, X, y=None: estimator.score(X),
+        "mean": mean_log_likelihood,
+    }
+    several = GridSearchCV(small_density(), grid, cv=2, scoring=both_scores, refit="mean").fit(X)
+    assert several.best_params_ == mean.best_params_
+    assert several.best_estimator_.score(X) == mean.best_estimator_.score(X)
+
+
+@both
+def test_pipelines_take_the_mean_too(moons, make):
+    scores = cross_val_score(
+        make_pipeline(StandardScaler(), make()), moons[0][:200], scoring=mean_log_likelihood, cv=2
+    )
+    assert np.isfinite(scores).all()
+
+
+@pytest.fixture
+def pyod_class():
+    pytest.importorskip("pyod")
+    spec = importlib.util.spec_from_file_location("pyod_detector", PYOD_EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.JKOFlow
+
+
+def test_pyod_adapter_keeps_the_conventions_of_pyod(pyod_class, moons):
+    X, far = moons[0][:200], moons[0][:200].mean(axis=0) + 20 * moons[0].std(axis=0)
+    detector = pyod_class(contamination=0.05, density=small_density()).fit(X)
+    assert detector.labels_.sum() == 10
+    assert_array_equal(detector.labels_, detector.decision_scores_ > detector.threshold_)
+    assert_array_equal(detector.decision_function(X), detector.decision_scores_)
+    assert_array_equal(detector.predict(X), detector.labels_)
+    assert detector.predict(far[None]) == 1
+    assert_allclose(detector.predict_proba(far[None]), [[0, 1]])
+    again = small_detector().fit(X)
+    assert np.corrcoef(again.score_samples(X), detector.decision_scores_)[0, 1] == pytest.approx(-1)
+
+
+def test_pyod_adapter_can_be_cloned(pyod_class, moons):
+    X = moons[0][:200]
+    detector = clone(pyod_class(contamination=0.2, density=small_density(), random_state=3)).fit(X)
+    assert detector.labels_.sum() == 40
