@@ -313,6 +313,8 @@ class JKOFlowOutlierDetector(
 
     def _set_fitted_state(self, state):
         check_keys("fitted", state, ("density_is_given", "density_", *FITTED))
+        if not isinstance(state["density_is_given"], bool):
+            raise ValueError("density_is_given must be true or false")
         self.density_ = JKOFlowDensity._from_state(state["density_"])
         self.density = clone(self.density_) if state["density_is_given"] else None
         for name in ("n_features_in_", "feature_names_in_"):
