@@ -139,9 +139,7 @@ def draw_scores(axes, scores):
         scores=np.r_[scores.benign, malignant],
         is_outlier=np.arange(len(scores.benign) + len(malignant)) >= len(scores.benign),
     ).plot(ax=axes)
-    axes.set_title(
-        f"All ten: malignant rows as outliers, ROC AUC {scores.auc:.3f}", fontsize="medium"
-    )
+    axes.set_title(f"Malignant rows as outliers: ROC AUC {scores.auc:.3f}", fontsize="medium")
     axes.set_xlabel("log-density of ten columns (nats)")
 
 

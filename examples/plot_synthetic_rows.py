@@ -22,6 +22,7 @@ import warnings
 
 import numpy as np
 from sklearn.datasets import load_sample_image
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
 
@@ -29,10 +30,14 @@ from sklearn_jko import JKOFlowDensity
 from sklearn_jko.two_sample import classifier_test, median_distance, mmd_test
 
 SEED = 0
-N_TRAIN, N_TEST = 6000, 2000
 LARGEST = 255
-FULL = {"components": range(2, 25, 2), "density": {}}
-SHORT = {"components": range(2, 9, 2), "density": {"scaling": "whiten", "max_iter": 20}}
+FULL = {"n_train": 6000, "n_test": 2000, "components": range(2, 25, 2), "density": {}}
+SHORT = {
+    "n_train": 1000,
+    "n_test": 500,
+    "components": range(2, 9, 2),
+    "density": {"scaling": "whiten", "max_blocks": 2, "max_iter": 20},
+}
 
 
 def load_pixels(n_rows):
@@ -92,21 +97,24 @@ def main():
     arguments = parser.parse_args()
     # Whole numbers repeat; the noise that meets this is undone by rounding.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
+    if arguments.short:
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
     settings = SHORT if arguments.short else FULL
-    picture, pixels = load_pixels(N_TRAIN + 2 * N_TEST)
-    train, others = train_test_split(pixels, train_size=N_TRAIN, random_state=SEED)
+    n_train, n_test = settings["n_train"], settings["n_test"]
+    picture, pixels = load_pixels(n_train + 2 * n_test)
+    train, others = train_test_split(pixels, train_size=n_train, random_state=SEED)
     test, control = train_test_split(others, test_size=0.5, random_state=SEED)
     density = JKOFlowDensity(random_state=SEED, **settings["density"]).fit(train)
     mixture = fit_mixture(train, settings["components"])
     samples = {
         "real pixels": control,
-        "JKOFlowDensity": as_pixels(density.sample(N_TEST, random_state=SEED)),
-        f"GaussianMixture of {mixture.n_components}": as_pixels(mixture.sample(N_TEST)[0]),
+        "JKOFlowDensity": as_pixels(density.sample(n_test, random_state=SEED)),
+        f"GaussianMixture of {mixture.n_components}": as_pixels(mixture.sample(n_test)[0]),
     }
     print(
-        f"{N_TEST} rows of each kind against {N_TEST} real pixels that no model has seen; models "
-        f"fitted to\n{N_TRAIN} others (seed {SEED}). Chance is 0.5 right and a ratio below 1.\n"
+        f"{n_test} rows of each kind against {n_test} real pixels that no model has seen; models "
+        f"fitted to\n{n_train} others (seed {SEED}). Chance is 0.5 right and a ratio below 1.\n"
     )
     results = {name: compare(test, rows) for name, rows in samples.items()}
     print_table(results)
