@@ -8,7 +8,7 @@ malignant one. Then one value of each benign row that was left out is exchanged 
 and it is counted how often the column is the one to which `explain` gives the most negative share
 - beside how often it is the one farthest from the mean, in standard deviations.
 
-    python plot_explain_outlier.py         # about half a minute, writes explain_outlier.png
+    python plot_explain_outlier.py         # about 10 seconds, writes explain_outlier.png
     python plot_explain_outlier.py --short # a few seconds, too short a training for good shares
 
 References

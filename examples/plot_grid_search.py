@@ -8,7 +8,7 @@ fold that it was not fitted to. No block at all leaves the scaling alone, which 
 just a normal distribution. Candidates of one fold are fairly compared: all see the same
 standardised rows.
 
-    python plot_grid_search.py             # about a minute, writes grid_search.png
+    python plot_grid_search.py             # about 40 seconds, writes grid_search.png
     python plot_grid_search.py --short     # a few seconds, a smaller grid and too short a training
 
 References

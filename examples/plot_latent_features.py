@@ -7,7 +7,7 @@ linear whitening of `PCA`, by the accuracy on held-out rows of two tables that c
 scikit-learn. The flow knows no labels, and making all rows together one round cloud can bring
 classes closer to each other, so that it need not win.
 
-    python plot_latent_features.py         # about a minute, writes latent_features.png
+    python plot_latent_features.py         # about half a minute, writes latent_features.png
     python plot_latent_features.py --short # a few seconds, two folds and too short a training
 """
 

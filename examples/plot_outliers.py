@@ -8,7 +8,7 @@ the training rows that its flow held out: those of benign rows should be uniform
 With `predict(X, fdr=q)`, the share of benign rows among those that are called outliers should be at
 most q, in expectation.
 
-    python plot_outliers.py                # about half a minute, writes outliers.png
+    python plot_outliers.py                # about 20 seconds, writes outliers.png
     python plot_outliers.py --short        # a few seconds, too short a training for good scores
 
 References

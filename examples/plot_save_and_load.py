@@ -8,7 +8,7 @@ middle of the stream on, the camera's red fades, by a tenth in the end. The pict
 log-density of the last 500 rows, beside the range of three standard errors around what it is for
 other pixels of the unchanged picture.
 
-    python plot_save_and_load.py           # about half a minute, writes save_and_load.png
+    python plot_save_and_load.py           # about 20 seconds, writes save_and_load.png
     python plot_save_and_load.py --short   # a few seconds, too short a training to watch well
 """
 

@@ -8,7 +8,7 @@ has not seen, each in the same colour all the way; the lower ones tell what each
 rows that judged the training, and how far it moved them. A block that gains nothing is dropped.
 The rays among the dark pixels are the whole numbers, of which there are few in the dark.
 
-    python plot_trajectory.py              # about half a minute, writes trajectory.png
+    python plot_trajectory.py              # about 10 seconds, writes trajectory.png
     python plot_trajectory.py --short      # a few seconds, too short a training to reach noise
 
 References
