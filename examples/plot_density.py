@@ -34,7 +34,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import DensityDisplay, JKOFlowDensity, OutlierDisplay
 
 SEED = 0
 N_FOLDS = 5
@@ -48,7 +48,7 @@ Scores = namedtuple("Scores", ["benign", "malignant", "auc", "seconds", "is_dens
 
 
 def fit_jko(X, **settings):
-    return JKOFlowDensity(random_state=SEED, **settings).fit(X).score_samples
+    return JKOFlowDensity(random_state=SEED, **settings).fit(X)
 
 
 def fit_kernel_density(X):
@@ -104,74 +104,43 @@ def print_table(results):
 
 
 def draw(scores, plane, benign, malignant, path):
-    """Contours of the density of two columns beside a histogram of the scores of all ten."""
+    """Regions of the density of two columns beside the scores of all ten."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(12, 4.6), width_ratios=[1, 1.1], layout="constrained"
+    )
     draw_plane(left, plane, benign, malignant)
-    figure.colorbar(left.collections[0], ax=left, label="probability inside the contour")
-    draw_histogram(right, scores)
+    draw_scores(right, scores)
     figure.savefig(path, dpi=130)
 
 
-def draw_plane(axes, plane, benign, malignant):
-    x, y = (np.linspace(*limits, 150) for limits in plane_limits(benign, malignant))
-    grid = np.stack(np.meshgrid(x, y), axis=-1)
-    log_density = plane(grid.reshape(-1, 2)).reshape(grid.shape[:2])
-    shares = np.array([0.99, 0.95, 0.8, 0.6, 0.4, 0.2, 0.0])
-    share_inside = enclosed_mass(log_density)
-    axes.contourf(x, y, share_inside, levels=shares[::-1], cmap="Blues_r")
-    for rows, colour, marker, label in (
-        (malignant, "0.25", "^", "malignant"),
-        (benign, "C1", "o", "benign, held out"),
-    ):
-        axes.plot(*rows.T, marker, color=colour, ms=4.5, mec="white", mew=0.4, label=label)
-    axes.set(
-        xlim=x[[0, -1]],
-        ylim=y[[0, -1]],
-        xlabel=SHOWN[0],
-        ylabel=SHOWN[1],
-        title="Density of two measurements, fitted to benign rows",
-    )
-    axes.legend(loc="upper right")
+def draw_plane(axes, density, benign, malignant):
+    DensityDisplay.from_estimator(density, benign, random_state=SEED, ax=axes)
+    style = {"ls": "", "marker": "^", "color": "0.35", "ms": 4.5, "mec": "white", "mew": 0.4}
+    (points,) = axes.plot(*malignant.T, zorder=1, label="malignant", **style)
+    legend = axes.get_legend()
+    regions, benign_points = legend.legend_handles[:-1], legend.legend_handles[-1]
+    benign_points.set_label("benign, held out")
+    axes.legend(handles=[*regions, benign_points, points], loc="upper right", fontsize="small")
+    rows = np.concatenate([benign, malignant])
+    (left, right), (bottom, top) = np.stack([rows.min(axis=0), rows.max(axis=0)], axis=1)
+    axes.set(xlim=(left - 1, right + 1), ylim=(0.97 * bottom, 1.03 * top))
+    axes.set(xlabel=SHOWN[0], ylabel=SHOWN[1])
+    axes.set_title("Density of two measurements, fitted to benign rows", fontsize="medium")
 
 
-def plane_limits(*groups):
-    rows = np.concatenate(groups)
-    low, high = rows.min(axis=0), rows.max(axis=0)
-    margin = 0.06 * (high - low)
-    return zip(low - margin, high + margin, strict=True)
-
-
-def enclosed_mass(log_density):
-    """Probability of the region that is at least as dense as each point of an even grid."""
-    order = np.argsort(-log_density, axis=None)
-    mass = np.exp(log_density.ravel()[order] - log_density.max())
-    enclosed = np.empty(log_density.size)
-    enclosed[order] = np.cumsum(mass) / mass.sum()
-    return enclosed.reshape(log_density.shape)
-
-
-def draw_histogram(axes, scores):
-    benign, malignant = -scores.benign, -scores.malignant.mean(axis=0)
-    low, high = benign.min(), np.quantile(malignant, 0.85)
-    bins = np.linspace(low, high, 40)
-    for outlyingness, colour, label in (
-        (benign, "C1", "benign, held out"),
-        (malignant, "0.25", "malignant"),
-    ):
-        shown = np.clip(outlyingness, low, high)
-        weights = np.full(len(shown), 100 / len(shown))
-        axes.hist(shown, bins, weights=weights, color=colour, alpha=0.6, label=label)
-    axes.set(
-        xlabel="minus the log-density of ten columns (last bin: or more)",
-        ylabel="% of the group's rows",
-        title=f"Outlier scores of JKOFlowDensity: ROC AUC {scores.auc:.3f}",
-    )
-    axes.legend()
+def draw_scores(axes, scores):
+    malignant = scores.malignant.mean(axis=0)
+    OutlierDisplay(
+        scores=np.r_[scores.benign, malignant],
+        is_outlier=np.arange(len(scores.benign) + len(malignant)) >= len(scores.benign),
+    ).plot(ax=axes)
+    axes.set_title(f"Malignant rows as outliers: ROC AUC {scores.auc:.3f}", fontsize="medium")
+    axes.set_xlabel("log-density of ten columns (nats)")
 
 
 def main():
@@ -188,7 +157,7 @@ def main():
     benign, malignant = X[is_benign], X[~is_benign]
     ours = functools.partial(fit_jko, **SHORT if arguments.short else {})
     methods = {
-        "JKOFlowDensity": (ours, True),
+        "JKOFlowDensity": (lambda X: ours(X).score_samples, True),
         "KernelDensity": (fit_kernel_density, True),
         "GaussianMixture": (fit_gaussian_mixture, True),
         "IsolationForest": (fit_isolation_forest, False),

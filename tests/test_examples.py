@@ -23,14 +23,23 @@ def run_script(path, *arguments):
     )
 
 
-def test_plot_density_writes_its_table_and_picture(tmp_path):
-    pytest.importorskip("matplotlib")
-    picture = tmp_path / "density.png"
-    done = run_script("plot_density.py", "--short", "--output", picture)
-    assert done.returncode == 0, done.stderr
-    assert picture.read_bytes().startswith(b"\x89PNG")
+def check_density_table(printed):
     for method in ("JKOFlowDensity", "KernelDensity", "GaussianMixture"):
         row = rf"^{method} +{NUMBER} \+- {NUMBER} +0\.\d+ +{NUMBER}$"
-        assert re.search(row, done.stdout, re.MULTILINE), done.stdout
+        assert re.search(row, printed, re.MULTILINE), printed
     row = rf"^IsolationForest +- +0\.\d+ +{NUMBER}$"
-    assert re.search(row, done.stdout, re.MULTILINE), done.stdout
+    assert re.search(row, printed, re.MULTILINE), printed
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("plot_*.py")))
+def test_example_writes_its_figures_and_its_picture(example, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "picture.png"
+    done = run_script(example, "--short", "--output", picture)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert re.search(NUMBER, done.stdout), done.stdout
+    assert not re.search(r"\b(nan|inf)\b", done.stdout, re.IGNORECASE), done.stdout
+    if example == "plot_density.py":
+        check_density_table(done.stdout)
