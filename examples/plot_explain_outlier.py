@@ -5,8 +5,8 @@ with scikit-learn). `explain` then divides the score of a row, less that of the 
 among the columns. Three rows that it has not seen: a benign one; the same with an area copied from
 another tumour, so that every value is common and only the combination is impossible; and a
 malignant one. Then one value of each benign row that was left out is exchanged by that of another,
-and it is counted how often the column is the one to which `explain` gives the most negative share
-- beside how often it is the one farthest from the mean, in standard deviations.
+and it is counted how often the column is the one to which `explain` gives the most negative share,
+and how often it is the one farthest from the mean, in standard deviations.
 
     python plot_explain_outlier.py         # about 10 seconds, writes explain_outlier.png
     python plot_explain_outlier.py --short # a few seconds, too short a training for good shares
@@ -34,10 +34,24 @@ SHORT = JKOFlowDensity("standard", hidden_layer_sizes=(64, 64), max_blocks=2, ma
 
 
 def with_copied_area(row, area, rows):
-    """The row with the largest area of the rows that is no outlier's: the 90th percentile."""
+    """The row with the area of another that is large, but no outlier's: the 90th percentile."""
     row = row.copy()
     row[area] = np.quantile(rows[:, area], 0.9, method="nearest")
     return row
+
+
+def median_row(detector, rows):
+    """The row whose score is the median of theirs."""
+    return rows[np.argsort(detector.score_samples(rows))[len(rows) // 2]]
+
+
+def rows_to_explain(detector, train, benign, malignant, area):
+    row = median_row(detector, benign)
+    return {
+        "a benign row": row,
+        "the same, area copied from another": with_copied_area(row, area, train),
+        "a malignant row": median_row(detector, malignant),
+    }
 
 
 def exchange_one_value(rows, rng):
@@ -59,6 +73,23 @@ def share_named(train, detector, exchanged, columns):
         "farthest from the mean": np.mean(distances.argmax(axis=1) == columns[is_called]),
         "a guess": 1 / exchanged.shape[1],
     }
+
+
+def print_lowest(rows, shares, p_values, names):
+    for title, values, p_value in zip(rows, shares, p_values, strict=True):
+        told = ", ".join(f"{names[k]} {values[k]:.2f}" for k in np.argsort(values)[:3])
+        print(f"{title}: p-value {p_value:.3f}; lowest shares in nats: {told}")
+
+
+def print_named(train, test, detector):
+    exchanged, columns = exchange_one_value(test, np.random.default_rng(SEED))
+    n_called, named = share_named(train, detector, exchanged, columns)
+    print(
+        f"\nOf {len(test)} benign rows with one value exchanged (seed {SEED}), {n_called} have a "
+        "p-value of at most 0.05.\nThe exchanged column is named by"
+    )
+    for method, share in named.items():
+        print(f"  {method:24s} {share:.2f}")
 
 
 def draw(rows, shares, p_values, names, path):
@@ -97,29 +128,11 @@ def main():
     density = SHORT if arguments.short else None
     detector = JKOFlowOutlierDetector(density=density, random_state=SEED).fit(train)
 
-    scores = detector.score_samples(test)
-    benign = test[np.argsort(scores)[len(scores) // 2]]
-    malignant = X[~is_benign]
-    scores = detector.score_samples(malignant)
-    rows = {
-        "a benign row": benign,
-        "the same, area copied from another": with_copied_area(benign, names.index(AREA), train),
-        "a malignant row": malignant[np.argsort(scores)[len(scores) // 2]],
-    }
+    rows = rows_to_explain(detector, train, test, X[~is_benign], names.index(AREA))
     table = np.stack(list(rows.values()))
     shares, p_values = detector.explain(table), detector.p_values(table)
-    for title, values, p_value in zip(rows, shares, p_values, strict=True):
-        first = np.argsort(values)[:3]
-        told = ", ".join(f"{names[k]} {values[k]:.2f}" for k in first)
-        print(f"{title}: p-value {p_value:.3f}; lowest shares in nats: {told}")
-    exchanged, columns = exchange_one_value(test, np.random.default_rng(SEED))
-    n_called, named = share_named(train, detector, exchanged, columns)
-    print(
-        f"\nOf {len(test)} benign rows with one value exchanged (seed {SEED}), {n_called} have a "
-        "p-value of at most 0.05.\nThe exchanged column is named by"
-    )
-    for method, share in named.items():
-        print(f"  {method:24s} {share:.2f}")
+    print_lowest(rows, shares, p_values, names)
+    print_named(train, test, detector)
     draw(rows, shares, p_values, names, arguments.output)
     print(f"\nPicture: {arguments.output}")
 

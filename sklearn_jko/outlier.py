@@ -1,6 +1,7 @@
 """Outlier detector with the interface of scikit-learn."""
 
 import math
+import warnings
 from numbers import Real
 from typing import ClassVar
 
@@ -201,8 +202,11 @@ class JKOFlowOutlierDetector(
         X : array-like of shape (n_samples, n_features)
         fdr : float in (0, 1), optional
             Bound of the expected share of normal rows among those that are called outliers, by
-            Benjamini and Hochberg's procedure on the `p_values`. By default a row is called an
-            outlier where its score is below `offset_`.
+            Benjamini and Hochberg's procedure on the `p_values`. As none of these is less than
+            ``1 / (1 + calibration_size_)``, some row is found only where at least
+            ``len(X) / (fdr * (1 + calibration_size_))`` are as extreme as that: few outliers among
+            many rows need many held-out rows. By default a row is called an outlier where its
+            score is below `offset_`.
 
         Returns
         -------
@@ -213,11 +217,25 @@ class JKOFlowOutlierDetector(
         ------
         ValueError
             If `fdr` is not between 0 and 1.
+
+        Warns
+        -----
+        UserWarning
+            If there were too few held-out rows in `fit` for any row to be found.
         """
         if fdr is None:
             return np.where(self.decision_function(X) < 0, -1, 1)
         if not 0 < fdr < 1:
             raise ValueError(f"fdr={fdr!r} must lie between 0 and 1.")
+        check_is_fitted(self)
+        if fdr * (1 + self.calibration_size_) < 1:
+            warnings.warn(
+                f"fdr={fdr} is less than any p-value of {self.calibration_size_:.0f} held-out rows "
+                "can be, so no row is called an outlier. Fit to more rows, or with a larger "
+                "validation_fraction of the density.",
+                UserWarning,
+                stacklevel=2,
+            )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 
     def p_values(self, X):
@@ -243,7 +261,8 @@ class JKOFlowOutlierDetector(
 
         The shares of a row add up to its score less that of a reference (`references`), and follow
         the score along the straight line between them. An outlier's most negative shares name the
-        columns that make it one.
+        columns that make it one. Columns that determine one another, such as a radius and an area,
+        may get large shares of opposite signs: their sum is what counts.
 
         Parameters
         ----------
