@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 import torch
+from sklearn.utils import gen_batches
 
 from sklearn_jko._version import __version__
 from sklearn_jko.block_training import BlockRecord
@@ -23,6 +24,7 @@ from sklearn_jko.training import Progress
 __all__ = ["Checkpoint", "SavedFit", "data_digest"]
 
 GENERATOR = "generator"
+ROWS_AT_ONCE = 65_536
 
 
 class SavedFit(NamedTuple):
@@ -115,7 +117,10 @@ class Checkpoint:
 
 def data_digest(X):
     """Short digest of the values of an array."""
-    return hashlib.blake2b(np.ascontiguousarray(X).data, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for part in gen_batches(len(X), ROWS_AT_ONCE):  # a copy of all would be a second table
+        digest.update(np.ascontiguousarray(X[part]).data)
+    return digest.hexdigest()
 
 
 def _parsed(fields, tensors):

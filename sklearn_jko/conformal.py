@@ -2,14 +2,15 @@
 
 import numpy as np
 
-__all__ = ["conformal_p_values"]
+__all__ = ["conformal_p_values", "rounding"]
 
 
 def conformal_p_values(scores, calibration, size=None):
     """Share of the calibration rows, and of the row itself, that score no higher.
 
     For a row that is exchangeable with the calibration rows, the chance of a p-value of at most u
-    is at most u, whatever the distribution of the scores.
+    is at most u, whatever the distribution of the scores. Scores that differ by rounding alone are
+    the same.
 
     Parameters
     ----------
@@ -31,5 +32,11 @@ def conformal_p_values(scores, calibration, size=None):
     Annals of Statistics 51.
     """
     size = len(calibration) if size is None else size
-    share = np.searchsorted(calibration, scores, side="right") / max(len(calibration), 1)
+    counts = np.searchsorted(calibration, scores + rounding(scores), side="right")
+    share = counts / max(len(calibration), 1)
     return (1 + size * share) / (1 + size)
+
+
+def rounding(scores):
+    """By how much scores may differ where only the rows scored beside them do."""
+    return 1e-9 * (1 + np.abs(scores))

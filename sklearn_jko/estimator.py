@@ -314,10 +314,11 @@ class JKOFlowDensity(
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows, of which only the ratios count. Whole weights are as good as
-            repeated rows, and a weight of zero as a row left out.
+            Weights of the rows. Whole ones (or whole multiples of the least) are as good as
+            repeated rows, and a weight of zero as a row left out; others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
-            Rows that judge the training, in place of a share of X (`validation_fraction`).
+            Rows that judge the training, in place of a share of X (`validation_fraction`): at
+            least two, of which 4,000 are taken.
 
         Returns
         -------
@@ -372,9 +373,11 @@ class JKOFlowDensity(
         self._warn_of_convergence(history, ending)
         if len(flow.blocks) == 0:
             scaler = make_scaler(scaling).fit(_some(parts.all))
-        vars(self).update(attributes(flow, history))
-        self.validation_indices_ = parts.held_out.row_numbers if X_val is None else np.arange(0)
-        self._calibrate((held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS])
+        fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
+        vars(fitted).update(attributes(flow, history))
+        fitted.validation_indices_ = parts.held_out.row_numbers if X_val is None else np.arange(0)
+        fitted._calibrate((held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS])
+        vars(self).update(vars(fitted))
         reports.ended()
         return self
 
@@ -552,10 +555,13 @@ class JKOFlowDensity(
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-            if not sample_weight.any():
-                raise ValueError("sample_weight is zero for all rows: give some a positive one.")
+            if np.count_nonzero(sample_weight) < 2:
+                raise ValueError(
+                    "sample_weight is zero for all rows, or all but one: give two or more a "
+                    "positive weight."
+                )
         if X_val is not None:
-            X_val = validate_data(self, X_val, dtype=FLOATS, reset=False)
+            X_val = validate_data(self, X_val, dtype=FLOATS, reset=False, ensure_min_samples=2)
         return X, sample_weight, X_val
 
     def _by_chunks(self, rows, function, out):
@@ -643,7 +649,7 @@ class JKOFlowDensity(
         job = {
             name: value
             for name, value in self.get_params(deep=False).items()
-            if name not in ("checkpoint", "on_interrupt", "solver_tol")
+            if name not in ("checkpoint", "on_interrupt", "solver_tol", "verbose")
         }
         job["step_size"] = [self._step_sizes()(k) for k in range(self.max_blocks)]
         job["device"] = device.type

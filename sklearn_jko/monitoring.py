@@ -53,7 +53,8 @@ class Reports(Observer):
 
     def block_ended(self, training):
         line = _line(len(training.history), training.history[-1])
-        if self.verbose and not LOGGER.isEnabledFor(logging.INFO):
+        is_shown = LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers()
+        if self.verbose and not is_shown:
             print(line, flush=True)
         LOGGER.info(line)
         if self.save is not None:
@@ -84,6 +85,7 @@ class CallbackReports(Reports):
         self.estimator, self.context, self.attributes = estimator, context, attributes
         # ScoringMonitor scores nothing where there is no y.
         self.data = {"X": X, "y": np.zeros(len(X)) if y is None else y}
+        self.block = None
 
     def block_started(self, n_evaluations):
         self.block = self.context.subcontext("block", max_subtasks=n_evaluations)
@@ -100,13 +102,16 @@ class CallbackReports(Reports):
 
     def block_ended(self, training):
         super().block_ended(training)
-        return self.block.call_on_fit_task_end(
+        block, self.block = self.block, None
+        return block.call_on_fit_task_end(
             estimator=self.estimator,
             **self.data,
             reconstruction_attributes=lambda: self.attributes(training.flow, training.history),
         )
 
     def ended(self):
+        if self.block is not None:  # an interrupt ended the training within it
+            self.block.call_on_fit_task_end(estimator=self.estimator, **self.data)
         self.context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes={}
         )

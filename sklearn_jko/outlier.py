@@ -1,5 +1,6 @@
 """Outlier detector with the interface of scikit-learn."""
 
+import copy
 import math
 import warnings
 from numbers import Real
@@ -21,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from sklearn_jko.attribution import attribute
 from sklearn_jko.checks import check_array, check_keys, check_number
-from sklearn_jko.conformal import conformal_p_values
+from sklearn_jko.conformal import conformal_p_values, rounding
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.neighbours import NeighbourDensity
 from sklearn_jko.persistence import FileMixin
@@ -31,6 +32,7 @@ from sklearn_jko.weighting import weighted_rows
 __all__ = ["JKOFlowOutlierDetector"]
 
 CHUNK = 8192
+FLOATS = (np.float64, np.float32)
 # On sets of ADBench 10,000 were no better, and take 2.5 times as long.
 MAX_NEIGHBOURS = 4000
 # Squares of larger ones would overflow.
@@ -108,7 +110,7 @@ class JKOFlowOutlierDetector(
     1
     """
 
-    _unsaved = ("density",)  # it comes back from the fitted one
+    _unsaved = ("density",)  # its parameters stand beside what was fitted
 
     _parameter_constraints: ClassVar[dict] = {
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
@@ -143,27 +145,13 @@ class JKOFlowOutlierDetector(
         ValueError
             As of `JKOFlowDensity.fit`.
         """
-        validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
-        self.density_ = self._unfitted_density().fit(X, sample_weight=sample_weight)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        checked = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        fitted = copy.copy(self)  # until all is done, an interrupt leaves the detector as it was
+        fitted.density_ = self._unfitted_density().fit(X, sample_weight=sample_weight)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        rows = weighted_rows(X, sample_weight)
-        held_out = self.density_.validation_indices_
-        train = _difference(rows.repeated, held_out)
-        self.neighbours_ = X[train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]]
-        self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
-        self._index_neighbours()
-
-        calibration = held_out if len(held_out) else rows.repeated
-        self.calibration_scores_ = np.sort(self._scores(X[calibration]))
-        self.calibration_size_ = float(len(calibration) * rows.size / len(rows.repeated))
-        if self.contamination == "auto":
-            low, high = np.quantile(self.calibration_scores_, [0.25, 0.75])
-            self.offset_ = float(low - FENCE * (high - low))
-        else:
-            scores = self._scores(X)[rows.repeated]
-            self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+            sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
+        fitted._calibrate(checked, weighted_rows(checked, sample_weight))
+        vars(self).update(vars(fitted))
         return self
 
     def score_samples(self, X):
@@ -251,7 +239,8 @@ class JKOFlowOutlierDetector(
         Returns
         -------
         p_values : ndarray of shape (n_samples,)
-            At most u with a chance of at most u for a row like those of `fit`.
+            For a row like those of `fit`, at most u with a chance of at most u: approximately, as
+            the held-out rows also stopped the training, and not at all where none were held out.
         """
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
@@ -325,17 +314,16 @@ class JKOFlowOutlierDetector(
 
     def _fitted_state(self):
         return {
-            "density_is_given": self.density is not None,
+            "density": None if self.density is None else self.density._parameters_state(),
             "density_": self.density_._state(),
             **{name: getattr(self, name) for name in FITTED},
         }
 
     def _set_fitted_state(self, state):
-        check_keys("fitted", state, ("density_is_given", "density_", *FITTED))
-        if not isinstance(state["density_is_given"], bool):
-            raise ValueError("density_is_given must be true or false")
+        check_keys("fitted", state, ("density", "density_", *FITTED))
+        if state["density"] is not None:
+            self.density = JKOFlowDensity._from_parameters_state(state["density"])
         self.density_ = JKOFlowDensity._from_state(state["density_"])
-        self.density = clone(self.density_) if state["density_is_given"] else None
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.density_, name):
                 setattr(self, name, getattr(self.density_, name))
@@ -353,7 +341,7 @@ class JKOFlowOutlierDetector(
 
     def _validated(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return validate_data(self, X, dtype=FLOATS, reset=False)
 
     def _unfitted_density(self):
         if self.density is None:
@@ -364,6 +352,26 @@ class JKOFlowOutlierDetector(
         return (
             density if density.random_state is not None else density.set_params(random_state=seed)
         )
+
+    def _calibrate(self, X, rows):
+        """Take over neighbours, the scores of held-out rows and the threshold."""
+        held_out = self.density_.validation_indices_
+        train = _difference(rows.observed, held_out)
+        some = train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]
+        self.neighbours_ = X[some].astype(np.float64)
+        self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
+        self._index_neighbours()
+
+        calibration = held_out if len(held_out) else rows.repeated
+        self.calibration_scores_ = np.sort(self._scores(X[calibration]))
+        self.calibration_size_ = float(len(calibration) * rows.size / len(rows.repeated))
+        if self.contamination == "auto":
+            low, high = np.quantile(self.calibration_scores_, [0.25, 0.75])
+            threshold = float(low - FENCE * (high - low))
+        else:
+            scores = self._scores(X)[rows.repeated]
+            threshold = float(np.percentile(scores, 100 * self.contamination))
+        self.offset_ = float(threshold - rounding(threshold))
 
     def _index_neighbours(self):
         self._standard_scaler = make_scaler("standard").fit(self.neighbours_)
@@ -383,8 +391,9 @@ class JKOFlowOutlierDetector(
     def _scores(self, X):
         scores = np.empty(len(X))
         for chunk in gen_batches(len(X), CHUNK):
-            latent, log_density = self.density_._latent_and_log_density(X[chunk])
-            standard = self._standard(X[chunk])
+            part = np.ascontiguousarray(X[chunk], dtype=np.float64)
+            latent, log_density = self.density_._latent_and_log_density(part)
+            standard = self._standard(part)
             normal = -0.5 * np.square(standard).sum(axis=1)
             neighbours = self._in_columns.score_samples(standard)
             neighbours += self._in_latents.score_samples(_near(latent))
@@ -395,7 +404,7 @@ class JKOFlowOutlierDetector(
 def _difference(rows, others):
     """The row numbers without the others, each as often as it is more often among the first."""
     counts = np.bincount(rows, minlength=rows.max() + 1)
-    counts -= np.bincount(others, minlength=len(counts))
+    counts = np.maximum(counts - np.bincount(others, minlength=len(counts)), 0)
     # Equal numbers stand together: the order of the distinct ones is kept.
     distinct = rows[np.r_[True, rows[1:] != rows[:-1]]]
     return distinct.repeat(counts[distinct])

@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_jko.resolution import BlurredRows, noise_widths
 from sklearn_jko.row_hash import hash_rows
-from sklearn_jko.splitting import held_out_mask
+from sklearn_jko.splitting import MAX_HELD_OUT, held_out_mask
 from sklearn_jko.weighting import weighted_rows
 
 __all__ = ["Parts", "divide"]
@@ -41,7 +41,7 @@ def divide(X, weight, X_val, fraction, seed):
     weight : ndarray of shape (n,) or None
         See `weighted_rows`.
     X_val : ndarray of shape (m, d) or None
-        Rows to judge by; None for a part of X.
+        Rows to judge by, of which 4,000 are taken; None for a part of X.
     fraction : float
         Share of X to judge by, see `held_out_mask`.
     seed : int
@@ -58,11 +58,19 @@ def divide(X, weight, X_val, fraction, seed):
         return BlurredRows(X, rows.repeated, places[chosen], widths, seed)
 
     if X_val is None:
-        is_held_out = held_out_mask(hash_rows(X)[rows.repeated], fraction, seed)
+        is_held_out = _held_out_places(rows, hash_rows(X), fraction, seed)
         train, held_out = some(~is_held_out), some(is_held_out)
     else:
-        judges = weighted_rows(X_val).repeated
+        judges = weighted_rows(X_val).repeated[:MAX_HELD_OUT]
         train = some(slice(None))
         held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed)
     train_size = rows.size * len(train) / len(places)
     return Parts(some(slice(None)), train, held_out, widths, train_size)
+
+
+def _held_out_places(rows, hashes, fraction, seed):
+    """Which of the repeated rows are held out; copies that only express weights count once."""
+    if rows.observed is rows.repeated:
+        return held_out_mask(hashes[rows.repeated], fraction, seed)
+    is_held_out = held_out_mask(hashes[rows.observed], fraction, seed)
+    return np.isin(hashes[rows.repeated], hashes[rows.observed][is_held_out])

@@ -146,18 +146,25 @@ class FileMixin:
             ) from error
 
     def _state(self):
+        return {"parameters": self._parameters_state(), "fitted": self._fitted_state()}
+
+    def _parameters_state(self):
         names = [name for name in self.get_params(deep=False) if name not in self._unsaved]
-        parameters = {name: _storable(name, getattr(self, name)) for name in names}
-        return {"parameters": parameters, "fitted": self._fitted_state()}
+        return {name: _storable(name, getattr(self, name)) for name in names}
 
     @classmethod
     def _from_state(cls, state):
         check_keys(cls.__name__, state, ("parameters", "fitted"))
-        names = [name for name in cls().get_params(deep=False) if name not in cls._unsaved]
-        check_keys("parameters", state["parameters"], names)
-        model = cls(**state["parameters"])
-        model._validate_params()
+        model = cls._from_parameters_state(state["parameters"])
         model._set_fitted_state(state["fitted"])
+        return model
+
+    @classmethod
+    def _from_parameters_state(cls, state):
+        names = [name for name in cls().get_params(deep=False) if name not in cls._unsaved]
+        check_keys("parameters", state, names)
+        model = cls(**state)
+        model._validate_params()
         return model
 
     def __getstate__(self):

@@ -34,9 +34,10 @@ class WeightedRows(NamedTuple):
 def weighted_rows(X, weight=None):
     """Express weights by repeating rows.
 
-    Only the ratios of weights count. Where these make them whole numbers the rows are repeated
-    so often, and to all that follows a weighted table is one with its rows repeated. Other weights
-    repeat rows in proportion, as nearly as a few copies of each can.
+    Where the weights, or their multiples of the least, are whole numbers, the rows are repeated so
+    often, and to all that follows a weighted table is one with its rows repeated; a common factor
+    of the numbers is left out, and so are very large ones. Other weights repeat rows in proportion,
+    as nearly as a few copies of each can.
 
     Parameters
     ----------
@@ -49,9 +50,8 @@ def weighted_rows(X, weight=None):
     rows : WeightedRows
     """
     weight = np.ones(len(X)) if weight is None else weight
-    order = _order(X, np.flatnonzero(weight))
+    order, is_first = _ordered(X, np.flatnonzero(weight))
     weight = weight[order]
-    is_first = np.r_[True, _differ_from_next(X, order)]
     group, distinct = np.cumsum(is_first) - 1, order[is_first]
     shuffled = np.random.default_rng(0).permutation(len(distinct))
     counts = _whole_numbers(weight)
@@ -68,22 +68,24 @@ def weighted_rows(X, weight=None):
     return WeightedRows(distinct[shuffled][chosen], order, size)
 
 
-def _order(X, rows):
-    """Sort row numbers by the rows' values, column after column."""
-    first = X[rows, 0]
-    order = np.argsort(first, kind="stable")
-    if (np.diff(first[order]) == 0).any():
-        order = np.lexsort([X[rows, j] for j in reversed(range(X.shape[1]))])
-    return rows[order]
+def _ordered(X, rows):
+    """Row numbers sorted by the rows' values, and which of them differ from the one before.
 
-
-def _differ_from_next(X, rows):
-    """Whether each of the rows but the last differs from the one after."""
-    differs = np.zeros(len(rows) - 1, dtype=bool)
-    for column in X.T:
-        values = column[rows]
-        differs |= values[1:] != values[:-1]
-    return differs
+    Column after column sorts what the columns before it left tied, and no more is read of it.
+    """
+    order = rows[np.argsort(X[rows, 0], kind="stable")]
+    is_first = np.r_[True, X[order[1:], 0] != X[order[:-1], 0]]
+    for j in range(1, X.shape[1]):
+        group = np.cumsum(is_first) - 1
+        tied = np.flatnonzero(np.bincount(group)[group] > 1)
+        if len(tied) == 0:
+            break
+        values, group = X[order[tied], j], group[tied]
+        by_value = np.lexsort([values, group])
+        order[tied] = order[tied][by_value]
+        values, group = values[by_value], group[by_value]
+        is_first[tied[1:]] |= (values[1:] != values[:-1]) & (group[1:] == group[:-1])
+    return order, is_first
 
 
 def _whole_numbers(weight):
@@ -91,10 +93,9 @@ def _whole_numbers(weight):
     for unit in (1.0, weight.min()):
         with np.errstate(over="ignore"):
             multiples = weight / unit
-        counts = np.rint(multiples)
-        if counts.sum() <= max(len(weight), MANY_ROWS) and np.allclose(
-            multiples, counts, rtol=1e-9, atol=0
-        ):
+            counts = np.rint(multiples)
+            n = counts.sum()
+        if n <= max(len(weight), MANY_ROWS) and np.allclose(multiples, counts, rtol=1e-9, atol=0):
             return counts
     return None
 

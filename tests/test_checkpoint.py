@@ -118,7 +118,8 @@ def test_without_a_seed_that_of_the_file_is_used(rows, path, interrupted_at, ran
 
 def test_what_does_not_touch_training_may_change(rows, path, uninterrupted):
     JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
-    model = JKOFlowDensity(**SETTINGS, checkpoint=path, solver_tol=1e-6, on_interrupt="keep")
+    changed = {"solver_tol": 1e-6, "on_interrupt": "keep", "verbose": True}
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path, **changed)
     assert model.fit(rows).solver_error_ <= 1e-6
     np.testing.assert_allclose(
         model.score_samples(rows), uninterrupted.score_samples(rows), atol=1e-2
@@ -256,3 +257,11 @@ def test_killed_fits_end_with_the_uninterrupted_model(rows, tmp_path):
     assert process.exitcode == 0
     assert saved_model(path) == expected
     assert n_resumed > N_KILLS / 4
+
+
+def test_other_weights_and_judges_are_refused(rows, path):
+    JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**SETTINGS, checkpoint=path)
+    for name in ("sample_weight", "X_val"):
+        with pytest.raises(ValueError, match=f"belongs to another fit.*{name}"):
+            model.fit(rows, **{name: np.ones(len(rows)) if name == "sample_weight" else rows})

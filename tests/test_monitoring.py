@@ -61,6 +61,16 @@ def test_lines_go_to_the_logger_where_it_shows_them(moons, estimator, capsys, ca
     assert capsys.readouterr().out == ""
 
 
+def test_verbose_prints_where_a_logger_shows_nothing(moons, estimator, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("sklearn_jko"), "hasHandlers", lambda: False)
+    logging.getLogger("sklearn_jko").setLevel(logging.INFO)
+    try:
+        estimator.set_params(verbose=True).fit(moons[0])
+    finally:
+        logging.getLogger("sklearn_jko").setLevel(logging.NOTSET)
+    assert capsys.readouterr().out.startswith("block 1")
+
+
 def test_a_fit_is_silent_by_default(moons, estimator, capsys):
     estimator.fit(moons[0])
     assert capsys.readouterr().out == ""
@@ -73,6 +83,17 @@ def test_a_block_is_a_task_and_so_is_each_evaluation(moons, estimator):
     assert recorder.begun.count("evaluation") >= 10 * len(estimator.history_)
     assert sorted(recorder.begun) == sorted(recorder.ended)
     assert recorder.begun[0] == recorder.ended[-1] == "fit"
+
+
+def test_an_interrupted_block_is_ended_too(moons, estimator, monkeypatch):
+    recorder = Recorder()
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_jko.block_training._BlockTraining.evaluate", interrupt)
+    estimator.set_params(on_interrupt="keep").set_callbacks(recorder).fit(moons[0])
+    assert recorder.ended == ["block", "fit"]
 
 
 def test_callbacks_change_nothing(moons, estimator):

@@ -1,5 +1,7 @@
 """The outlier detector as its users meet it."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,6 +138,35 @@ def test_weights_stand_for_repeated_rows(moons):
     repeated = small(contamination=0.1).fit(repeats)
     np.testing.assert_allclose(weighted.offset_, repeated.offset_, rtol=1e-9)
     np.testing.assert_allclose(weighted.p_values(moons[1]), repeated.p_values(moons[1]), rtol=1e-9)
+
+
+def test_other_weights_do_not_bring_training_rows_near_to_themselves(moons):
+    weight = np.random.default_rng(0).uniform(0.9, 1.1, len(moons[0]))
+    detector = small(contamination=0.1).fit(moons[0], sample_weight=weight)
+    assert 0.05 < (detector.predict(moons[1]) == -1).mean() < 0.2
+    assert len(np.unique(detector.neighbours_, axis=0)) == len(detector.neighbours_)
+
+
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+def test_a_common_row_is_as_normal_alone_as_among_its_copies():
+    X = np.repeat(np.random.default_rng(0).normal(size=(1, 3)), 200, axis=0)
+    X[::10] += np.random.default_rng(1).normal(size=(20, 3))
+    detector = small(random_state=0).fit(X)
+    assert detector.p_values(X[1:2])[0] == detector.p_values(X[1:9])[0] > 0.5
+    assert detector.predict(X[1:2])[0] == 1
+
+
+def test_an_interrupted_fit_leaves_the_detector_as_it_was(moons, detector, monkeypatch):
+    other = pickle.loads(pickle.dumps(detector))
+    before = other.score_samples(moons[1])
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(JKOFlowOutlierDetector, "_index_neighbours", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        other.fit(moons[0] + 100)
+    np.testing.assert_array_equal(other.score_samples(moons[1]), before)
 
 
 def test_extreme_rows_have_finite_scores_and_are_outliers(detector):

@@ -286,7 +286,8 @@ def test_detector_comes_back_equal(path, detector):
     X = two_moons(40, 1)
     loaded = round_trip(detector, path)
     assert loaded.contamination == 0.1
-    assert loaded.density.get_params() == detector.density_.get_params()
+    assert loaded.density.get_params() == detector.density.get_params()
+    assert loaded.density_.get_params() == detector.density_.get_params()
     for method in ("score_samples", "predict", "p_values", "explain", "transform"):
         np.testing.assert_array_equal(getattr(loaded, method)(X), getattr(detector, method)(X))
     assert vars(loaded).keys() == vars(detector).keys()

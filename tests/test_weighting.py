@@ -84,6 +84,22 @@ def test_whole_weights_are_as_good_as_repeated_rows(scaling):
     )
 
 
+@pytest.mark.parametrize("weight", [np.linspace(0.99, 1.01, 100), np.arange(100) % 2 + 2.0])
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+def test_weights_of_nearly_one_choose_no_scaling_that_overfits(weight):
+    """Copies of a row in every fold would let the richest scaling win."""
+    rng = np.random.default_rng(0)
+    train, fresh = rng.normal(size=(100, 30)), rng.normal(size=(2000, 30))
+    model = small(scaling="auto", max_blocks=0).fit(train, sample_weight=weight)
+    assert -model.score_samples(fresh).mean() < 45
+
+
+def test_other_weights_hold_out_as_many_rows():
+    weighted, plain = (small(max_blocks=0).fit(X, sample_weight=w) for w in (SHARES + 9, None))
+    held_out = np.unique(weighted.validation_indices_)
+    assert len(held_out) == len(plain.validation_indices_)
+
+
 def test_weights_tilt_the_density():
     """Normal rows weighted by exp(x) are normal around one."""
     x = np.random.default_rng(0).normal(size=(4000, 1))
@@ -109,6 +125,8 @@ def test_rows_to_judge_by_stand_in_for_held_out_ones():
     [
         ({"sample_weight": -COUNTS}, "Negative"),
         ({"sample_weight": np.zeros(len(X))}, "zero"),
+        ({"sample_weight": np.arange(len(X)) == 3}, "all but one"),
+        ({"X_val": np.ones((1, 2))}, "minimum of 2"),
         ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
         ({"sample_weight": np.ones(3)}, "shape"),
         ({"X_val": np.ones((3, 5))}, "5 features"),
