@@ -20,8 +20,8 @@ from sklearn_jko.solvers import SOLVERS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
 SUITES = (
-    *("step", "likelihood", "patches", "scoring", "memory", "cost", "peak"),
-    *("search", "choices", "cures", "outliers"),
+    *("step", "likelihood", "outliers", "patches", "scoring", "memory", "cost", "peak"),
+    *("search", "choices", "cures"),
 )
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """
@@ -74,7 +74,8 @@ def write_data(folder):
     """Made-up files where the loaders look for them."""
     rng = np.random.default_rng(0)
     n = 300
-    X = np.c_[rng.normal(size=(n, 1)), rng.integers(0, 50, size=n) / 10]
+    x = 3 * rng.normal(size=n)
+    X = np.c_[x, np.round(x**2 + rng.normal(size=n), 1)]  # curved, so that blocks gain; with ties
     (folder / "adbench").mkdir()
     for name in ("22_magic.gamma.npz", "38_thyroid.npz"):
         np.savez(folder / "adbench" / name, X=X, y=(rng.random(n) < 0.05).astype(int))
