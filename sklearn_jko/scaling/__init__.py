@@ -11,7 +11,8 @@ class names them in ``learned``, and ``check(n_features)`` raises ValueError unl
 columns, each other and their ranges: they may come from a file. A row's result depends on that
 row alone. To add a scaler, write such a class in a file of its own and enter
 it in `SCALERS`, and its transform in torch in `sklearn_jko.scaler_twins`: the laws in
-`tests/test_scaling.py` and `tests/test_export.py` run over the table.
+`tests/test_scaling.py` and `tests/test_export.py` run over the table. `bounds.Bounds` is a scaler
+too, without a name: only its user knows the bounds.
 """
 
 from sklearn_jko.scaling.chain import Chain
