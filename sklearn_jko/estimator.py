@@ -27,6 +27,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from sklearn_jko.block_training import TrainingOptions
 from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
+from sklearn_jko.column_bounds import bounds_of_columns, check_inside
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.diagnostics import STEPS, calibrate_steps
 from sklearn_jko.model_state import (
@@ -74,6 +75,7 @@ SCORING_SOLVERS = ("dop853", "dopri5_by_row")
 FITTED = (
     "n_features_in_",
     "feature_names_in_",
+    "bounds_",
     "validation_indices_",
     "noise_width_",
     "scaling_",
@@ -108,6 +110,11 @@ class JKOFlowDensity(
         Invertible scaling before the flow: "none", "standard", "whiten", "power", "marginal",
         "radial", or several joined by "+" and applied from left to right, such as
         "marginal+whiten+radial". "auto" trains a short pilot on several and takes the best.
+    columns : dict or None, default=None
+        Bounds of columns: from a column's name or number to a pair (low, high), None where a side
+        is open, such as ``{"price": (0, None), "share": (0, 1)}``. The density is zero outside,
+        samples are inside, and a logarithm or logit (exact, as all scaling) goes first, so that
+        nothing is lost at the bounds.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
         by the size of the data. ``()`` makes the velocity linear.
@@ -147,8 +154,6 @@ class JKOFlowDensity(
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
         Copies of a row stay together unless they are very many.
-    n_iter_no_change : int, default=5
-        Evaluations without improvement, of 20 in a block, after which its training winds up.
     max_time : float or None, default=None
         Seconds that `fit` may take, approximately. Results then depend on the machine.
     checkpoint : str, path-like or None, default=None
@@ -181,6 +186,8 @@ class JKOFlowDensity(
         negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
     n_iter_ : int
         Optimiser steps in all blocks.
+    bounds_ : ndarray of shape (2, n_features_in_)
+        Least and largest values of the columns (`columns`), in units of X, infinite where open.
     validation_indices_ : ndarray of shape (n_held_out,), int
         Numbers of the rows of X that were held out, as often as their weights say.
     noise_width_ : ndarray of shape (n_features_in_,)
@@ -237,6 +244,7 @@ class JKOFlowDensity(
     _unsaved = ("checkpoint",)
     _parameter_constraints: ClassVar[dict] = {
         "scaling": [str],
+        "columns": [dict, None],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "max_blocks": [Interval(Integral, 0, None, closed="left")],
         "step_size": [callable, Interval(Real, 0, None, closed="right")],
@@ -249,7 +257,6 @@ class JKOFlowDensity(
         "solver": [StrOptions(set(TRAINING_SOLVERS))],
         "solver_tol": [Interval(Real, 0, None, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "checkpoint": [str, os.PathLike, None],
         "on_interrupt": [StrOptions({"raise", "keep"})],
@@ -262,6 +269,7 @@ class JKOFlowDensity(
         self,
         scaling="auto",
         *,
+        columns=None,
         hidden_layer_sizes="auto",
         max_blocks=6,
         step_size=0.5,
@@ -274,7 +282,6 @@ class JKOFlowDensity(
         solver="rk4",
         solver_tol=1e-3,
         validation_fraction=0.1,
-        n_iter_no_change=5,
         max_time=None,
         checkpoint=None,
         on_interrupt="raise",
@@ -283,6 +290,7 @@ class JKOFlowDensity(
         random_state=None,
     ):
         self.scaling = scaling
+        self.columns = columns
         self.hidden_layer_sizes = hidden_layer_sizes
         self.max_blocks = max_blocks
         self.step_size = step_size
@@ -295,7 +303,6 @@ class JKOFlowDensity(
         self.solver = solver
         self.solver_tol = solver_tol
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.max_time = max_time
         self.checkpoint = checkpoint
         self.on_interrupt = on_interrupt
@@ -328,10 +335,12 @@ class JKOFlowDensity(
         ------
         ValueError
             If a parameter is out of range, X or X_val is not a finite numeric table, of two or
-            more rows in X, or a weight is negative or all are zero.
+            more rows in X, a value is outside its column's bounds, or a weight is negative or
+            all are zero.
         """
         start = time.monotonic()
         X, sample_weight, X_val = self._validated_for_fit(X, sample_weight, X_val)
+        bounds = self._validated_bounds(X, X_val)
         device = _device(self.device)
         if self.scaling != "auto":
             make_scaler(self.scaling)  # a wrong name must fail before the work begins
@@ -341,23 +350,25 @@ class JKOFlowDensity(
         if saved is not None:
             seed, start = saved.seed, start - saved.seconds
 
-        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed)
+        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, bounds)
         self._warn_of_noise(parts.noise_width)
         train, held_out = parts.train, parts.held_out[:]
         options = self._training_options(parts.train_size, X.shape[1])
 
+        scaler_of = functools.partial(make_scaler, bounds=bounds, noise_width=parts.noise_width)
         max_time = self.max_time or math.inf
         scaling = self.scaling if saved is None else saved.scaling
         if scaling == "auto":
-            scaling = choose_scaling(train, held_out, options, seed, device, max_time)
-        scaler = make_scaler(scaling).fit(_some(train))
+            scaling = choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
+        scaler = scaler_of(scaling).fit(_some(train))
         rows, judges = (as_rows(scaler, part, device) for part in (train, held_out))
 
         def save(progress):
             checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
 
         def attributes(flow, history):
-            return self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
+            scaled = self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
+            return {**scaled, "bounds_": bounds}
 
         reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
@@ -372,7 +383,7 @@ class JKOFlowDensity(
         )
         self._warn_of_convergence(history, ending)
         if len(flow.blocks) == 0:
-            scaler = make_scaler(scaling).fit(_some(parts.all))
+            scaler = scaler_of(scaling).fit(_some(parts.all))
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
         vars(fitted).update(attributes(flow, history))
         fitted.validation_indices_ = parts.held_out.row_numbers if X_val is None else np.arange(0)
@@ -391,7 +402,9 @@ class JKOFlowDensity(
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            Natural logarithm, in the units of X; always finite.
+            Natural logarithm, in the units of X; always finite: -1e300 outside the bounds of
+            `columns`, where the density is zero. A value on a bound counts as one just inside,
+            see `sklearn_jko.scaling.bounds`.
         """
         X = self._validated(X)
         return self._by_chunks(X, self._log_density, np.empty(len(X)))
@@ -494,6 +507,7 @@ class JKOFlowDensity(
         return {
             "n_features_in_": self.n_features_in_,
             "feature_names_in_": None if names is None else names.tolist(),
+            "bounds_": self.bounds_,
             "validation_indices_": self.validation_indices_,
             "noise_width_": self.noise_width_,
             "scaling_": self.scaling_,
@@ -509,6 +523,7 @@ class JKOFlowDensity(
         d, names = state["n_features_in_"], state["feature_names_in_"]
         check_number("n_features_in_", d, 1, whole=True)
         check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
+        self.bounds_ = _sound_bounds(state["bounds_"], d)
         indices = state["validation_indices_"]
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
@@ -518,7 +533,7 @@ class JKOFlowDensity(
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
         self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
-        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], d)
+        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], self.bounds_)
         flow, history = flow_from_state(state["flow_"], d), history_from_state(state["history_"])
         vars(self).update(_trained(flow, history))
         if self.flow_.solver not in SCORING_SOLVERS:
@@ -563,6 +578,15 @@ class JKOFlowDensity(
         if X_val is not None:
             X_val = validate_data(self, X_val, dtype=FLOATS, reset=False, ensure_min_samples=2)
         return X, sample_weight, X_val
+
+    def _validated_bounds(self, X, X_val):
+        """Bounds of the columns, which all rows of a fit keep to."""
+        names = getattr(self, "feature_names_in_", None)
+        bounds = bounds_of_columns(self.columns, names, X.shape[1])
+        for part in (X, X_val):
+            if part is not None:
+                check_inside(part, bounds, np.arange(X.shape[1]) if names is None else names)
+        return bounds
 
     def _by_chunks(self, rows, function, out):
         """Fill ``out`` with ``function(flow, rows)``, by chunks: their memory does not add up."""
@@ -634,7 +658,6 @@ class JKOFlowDensity(
                 else self.weight_decay
             ),
             solver=self.solver,
-            patience=self.n_iter_no_change,
         )
 
     def _step_sizes(self):
@@ -753,6 +776,14 @@ def _names_of_columns(names, d):
     if not isinstance(names, list) or len(names) != d or not all(type(n) is str for n in names):
         raise ValueError(f"feature_names_in_={shown(names)} must be {d} strings")
     return np.array(names, dtype=object)
+
+
+def _sound_bounds(bounds, d):
+    """They, unless a file holds what are none."""
+    is_table = isinstance(bounds, np.ndarray) and bounds.shape == (2, d)
+    if not is_table or bounds.dtype != np.float64 or not np.all(bounds[0] < bounds[1]):
+        raise ValueError(f"bounds_={shown(bounds)} must be a least and a larger value a column")
+    return bounds
 
 
 def _auto_hidden_layer_sizes(n, d):

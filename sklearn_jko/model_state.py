@@ -63,8 +63,8 @@ def scaler_state(scaler):
     ]
 
 
-def scaler_from_state(name, state, n_features):
-    """The fitted scaler of this name for so many columns.
+def scaler_from_state(name, state, bounds):
+    """The fitted scaler of this name for columns of these bounds, of shape (2, d).
 
     Raises
     ------
@@ -74,13 +74,13 @@ def scaler_from_state(name, state, n_features):
     _check_list("scaler", state)
     if not isinstance(name, str):
         raise ValueError(f"scaling_={shown(name)} must be a name")
-    scaler = make_scaler(name)
+    scaler = make_scaler(name, bounds)
     if len(state) != len(_parts_of_scaler(scaler)):
         raise ValueError(f"scaling_={shown(name)} must be of {len(state)} scalers")
     for part, learned in zip(_parts_of_scaler(scaler), state, strict=True):
         check_keys(type(part).__name__, learned, part.learned)
         vars(part).update(learned)
-        part.check(n_features)
+        part.check(bounds.shape[1])
     return scaler
 
 

@@ -32,7 +32,7 @@ class Parts(NamedTuple):
     train_size: float
 
 
-def divide(X, weight, X_val, fraction, seed):
+def divide(X, weight, X_val, fraction, seed, bounds=None):
     """Divide the rows of a fit, whatever their order.
 
     Parameters
@@ -45,6 +45,8 @@ def divide(X, weight, X_val, fraction, seed):
     fraction : float
         Share of X to judge by, see `held_out_mask`.
     seed : int
+    bounds : ndarray of shape (2, d), optional
+        Least and largest values of the columns, which the noise keeps to.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def divide(X, weight, X_val, fraction, seed):
     places = np.arange(len(rows.repeated))
 
     def some(chosen):
-        return BlurredRows(X, rows.repeated, places[chosen], widths, seed)
+        return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
 
     if X_val is None:
         is_held_out = _held_out_places(rows, hash_rows(X), fraction, seed)
@@ -63,7 +65,7 @@ def divide(X, weight, X_val, fraction, seed):
     else:
         judges = weighted_rows(X_val).repeated[:MAX_HELD_OUT]
         train = some(slice(None))
-        held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed)
+        held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed, bounds)
     train_size = rows.size * len(train) / len(places)
     return Parts(some(slice(None)), train, held_out, widths, train_size)
 

@@ -4,7 +4,7 @@ A file is in the safetensors format. Its metadata are texts: ``format_version``,
 (the version that wrote it), ``model`` (the class), ``state`` (JSON) and ``digest`` (a check sum
 against accidental damage). The state is a dictionary; where it has ``{"$array": name}`` the file's
 tensor of that name stands, ``{"$tuple": [...]}`` is a tuple, ``{"$float": "inf"}`` a number that
-JSON lacks.
+JSON lacks, ``{"$items": [[key, value], ...]}`` a dictionary by other keys than texts.
 
 A class becomes one of files by `FileMixin` and two methods that give and take such a state. What
 stands in a state, in which order and by which names, is the format: who changes it raises
@@ -29,12 +29,12 @@ from sklearn_jko.tensor_file import read_arrays, write_arrays
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Room for 50,000 names of columns or 1,000 blocks. What a hostile header costs is then bounded: a
 # second, and 100 MB.
 MAX_HEADER = 2 * 2**20
 DTYPES = {"F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
-ARRAY, TUPLE, FLOAT = "$array", "$tuple", "$float"
+ARRAY, TUPLE, FLOAT, ITEMS = "$array", "$tuple", "$float", "$items"
 NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 MAX_REASON = 300
 VERSION_STAMP = "_sklearn_jko_version"
@@ -192,8 +192,8 @@ def _storable(name, value):
     except TypeError:
         raise TypeError(
             f"{name}={shown(value)} cannot be saved: a file without code holds numbers, "
-            f"strings, lists and None. Use set_params({name}=...) with one of these, which leaves "
-            "the fitted model as it is, or pickle."
+            f"strings, lists, dictionaries and None. Use set_params({name}=...) with one of these, "
+            "which leaves the fitted model as it is, or pickle."
         ) from None
     return value
 
@@ -263,6 +263,8 @@ def _encoded(value, name, arrays):
     if type(value) in (list, tuple):
         items = [_encoded(item, f"{name}.{k}", arrays) for k, item in enumerate(value)]
         return items if type(value) is list else {TUPLE: items}
+    if type(value) is dict and not all(type(key) is str and key[:1] != "$" for key in value):
+        return {ITEMS: [_encoded(list(item), name, arrays) for item in value.items()]}
     if type(value) is dict:
         return {key: _encoded(item, f"{name}.{key}", arrays) for key, item in value.items()}
     if type(value) is float and not math.isfinite(value):
@@ -280,6 +282,8 @@ def _decoded(value, arrays):
         return arrays.pop(value[ARRAY])
     if value.keys() == {TUPLE}:
         return tuple(value[TUPLE])
+    if value.keys() == {ITEMS}:
+        return dict(value[ITEMS])
     if value.keys() == {FLOAT} and value[FLOAT] in NOT_IN_JSON:
         return NOT_IN_JSON[value[FLOAT]]
     return value

@@ -1,5 +1,6 @@
 """Choice of the scaling by short pilot runs."""
 
+import functools
 import math
 import time
 from dataclasses import replace
@@ -58,7 +59,7 @@ def as_rows(scaler, X, device):
     return rows
 
 
-def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
+def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make=make_scaler):
     """Name the candidate whose short flow gives the held-out rows the most likelihood.
 
     The likelihood of a scaling by itself only says roughly what training will make of it, so it
@@ -74,6 +75,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
     device : torch.device
     max_time : float
         Seconds for the whole fit, of which the pilots use a fifth at most.
+    make : callable
+        From a name to an unfitted scaler.
 
     Returns
     -------
@@ -82,13 +85,16 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf):
     if len(X) < 2:
         return "standard"
     X = X[:: math.ceil(len(X) / MAX_ROWS)]
-    finalists = _best_first({name: _cross_validated_nll(name, X) for name in CANDIDATES})
+    finalists = _best_first(
+        {name: _cross_validated_nll(functools.partial(make, name), X) for name in CANDIDATES}
+    )
     if options.max_blocks == 0 or len(X_held_out) == 0:
         return finalists[0]
     finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], SLOW_STARTER]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
-        name: _pilot_nll(name, X, X_held_out, options, seed, device, seconds) for name in finalists
+        name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
+        for name in finalists
     }
     return _best_first(pilots)[0]
 
@@ -100,20 +106,19 @@ def _best_first(nll):
     return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
 
 
-def _cross_validated_nll(name, X):
+def _cross_validated_nll(make, X):
     """Held-out negative log-density of each row without any block, in nats."""
     n_folds = min(N_FOLDS, len(X)) if len(X) < FEW_ROWS else 2
     folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row stand together
     parts = [
-        as_rows(make_scaler(name).fit(X[folds != fold]), X[folds == fold], "cpu")
-        for fold in range(n_folds)
+        as_rows(make().fit(X[folds != fold]), X[folds == fold], "cpu") for fold in range(n_folds)
     ]
     return torch.cat([row_nll(StandardNormal(), rows) for rows in parts])
 
 
-def _pilot_nll(name, X, X_held_out, options, seed, device, seconds):
+def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     """Negative log-density of each held-out row after a short training, in nats."""
-    scaler = make_scaler(name).fit(X)
+    scaler.fit(X)
     rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
     options = replace(
         options,

@@ -7,6 +7,7 @@ data's own resolution, added for training only, gives it a finite answer.
 
 import numpy as np
 
+from sklearn_jko.column_bounds import reflect
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
 __all__ = ["BlurredRows", "blur", "noise_widths"]
@@ -77,10 +78,13 @@ class BlurredRows:
     widths : ndarray of shape (d,)
         As of `noise_widths`.
     seed : int
+    bounds : ndarray of shape (2, d), optional
+        Least and largest values, over which the noise is folded back.
     """
 
-    def __init__(self, X, rows, places, widths, seed):
+    def __init__(self, X, rows, places, widths, seed, bounds=None):
         self.X, self.rows, self.places, self.widths, self.seed = X, rows, places, widths, seed
+        self.bounds = bounds
 
     def __len__(self):
         return len(self.places)
@@ -93,7 +97,8 @@ class BlurredRows:
     def __getitem__(self, part):
         places = self.places[part]
         values = np.ascontiguousarray(self.X[self.rows[places]], dtype=np.float64)
-        return blur(values, self.widths, np.random.default_rng([self.seed, *places[:1]]))
+        noisy = blur(values, self.widths, np.random.default_rng([self.seed, *places[:1]]))
+        return noisy if noisy is values or self.bounds is None else reflect(noisy, self.bounds)
 
 
 def _tie_width(column, spread):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sklearn_jko.column_statistics import LARGEST
+from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
 from sklearn_jko.scaling.marginal import Marginal
@@ -97,6 +98,30 @@ class WhitenTwin(Learned):
     def forward(self, X):
         standard = _bounded((X - self.mean_) / self.scale_)
         return standard @ self.whitening_, self.log_det_.expand(X.shape[0])
+
+
+class BoundsTwin(Learned):
+    def __init__(self, scaler):
+        super().__init__(scaler)
+        self.register_buffer("low", torch.tensor(scaler.low))
+        self.register_buffer("high", torch.tensor(scaler.high))
+
+    def forward(self, X):
+        width, inner = self.high - self.low, _bounded(X)
+        below, above = inner <= self.low, inner >= self.high
+        distance_low = torch.where(below, self.low_gap_, inner - self.low)
+        distance_low = torch.where(above, width - self.high_gap_, distance_low)
+        distance_high = torch.where(above, self.high_gap_, self.high - inner)
+        distance_high = torch.where(below, width - self.low_gap_, distance_high)
+        log_low, log_high = (
+            torch.where(bound.isfinite(), distance, 1.0).log()
+            for bound, distance in ((self.low, distance_low), (self.high, distance_high))
+        )
+        log_width = torch.where(width.isfinite(), width, 1.0).log()
+        is_open = self.low.isinf() & self.high.isinf()
+        Z = torch.where(is_open, inner, log_low - log_high)
+        log_det = (log_width - log_low - log_high).sum(1)
+        return Z, torch.where(((X < self.low) | (X > self.high)).any(1), -torch.inf, log_det)
 
 
 class PowerTwin(Learned):
@@ -197,6 +222,7 @@ def _bounded(values):
 
 
 TWINS = {
+    Bounds: BoundsTwin,
     Chain: ChainTwin,
     Identity: IdentityTwin,
     Standard: StandardTwin,

@@ -17,6 +17,7 @@ LAYERS = {
     "sklearn_jko.attribution": 0,
     "sklearn_jko.bases": 0,
     "sklearn_jko.checks": 0,
+    "sklearn_jko.column_bounds": 0,
     "sklearn_jko.column_statistics": 0,
     "sklearn_jko.conformal": 0,
     "sklearn_jko.divergence": 0,

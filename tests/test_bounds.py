@@ -119,8 +119,15 @@ def test_a_value_on_or_beyond_a_bound_counts_as_half_of_the_nearest_distance_ins
     Z, log_det = scaler.transform(np.array([[-3.0], [0.0], [0.25], [9.5], [10.0], [1e300]]))
     np.testing.assert_array_equal(Z[[0, 1], 0], Z[2, 0])
     np.testing.assert_array_equal(Z[[4, 5], 0], Z[3, 0])
-    np.testing.assert_array_equal(log_det[[0, 1]], log_det[2])
+    np.testing.assert_array_equal(log_det[[1, 4]], log_det[[2, 3]])
+    np.testing.assert_array_equal(log_det[[0, 5]], -np.inf)  # no density there
     np.testing.assert_allclose(scaler.inverse_transform(Z)[:, 0], [0.25] * 3 + [9.5] * 3)
+
+
+def test_a_value_on_a_bound_counts_as_noise_carries_it_on_average():
+    scaler = Bounds(np.zeros(2), np.array([OPEN, 0.5]), np.array([0.4, 4.0]))
+    Z, _ = scaler.fit(np.full((3, 2), 0.1)).transform(np.zeros((1, 2)))
+    np.testing.assert_allclose(scaler.inverse_transform(Z), [[0.1, 0.125]])
 
 
 def test_a_value_inside_counts_as_it_is_however_near_the_bound():
@@ -156,7 +163,10 @@ def test_largest_numbers_stay_finite_without_a_warning(low, high, unit):
     scaler = bounds(unit * low, unit * high).fit(unit * np.array([[3.0], [4.0]]))
     for number in (np.finfo(np.float64).max, 1e-320):
         X = np.array([[number], [-number]])
-        assert all(np.isfinite(part).all() for part in scaler.transform(X))
+        Z, log_det = scaler.transform(X)
+        inside = (X[:, 0] >= unit * low) & (X[:, 0] <= unit * high)
+        assert np.isfinite(Z).all()
+        np.testing.assert_array_equal(np.isfinite(log_det), inside)
         assert np.isfinite(scaler.inverse_transform(X)).all()
 
 

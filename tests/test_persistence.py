@@ -490,7 +490,10 @@ BLOCK = "fitted/flow_/blocks/0"
 WIDTHS = f"{BLOCK}/hidden_layer_sizes"
 WRAPPED = [0, 2**63 - 1, 7]
 FORGED = {
-    "later format": (text("format_version", "2"), "written in format '2' by sklearn_jko '0.1.0'"),
+    "later format": (
+        text("format_version", "999"),
+        "written in format '999' by sklearn_jko '0.1.0'",
+    ),
     "no format": (text("format_version", "x" * 10**5), "written in format 'xxx"),
     "another class": (text("model", "os.system"), "one of 'os.system'"),
     "more texts": (text("more", ""), "metadata must hold"),

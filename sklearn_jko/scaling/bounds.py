@@ -19,16 +19,20 @@ class Bounds:
     - below an upper one z = -log b, log dz/dx = -log b;
     - without bounds z = x.
 
-    On a bound the map has no value. A value there or beyond counts as one inside, half as far from
-    that bound as the nearest inner value of the column in `fit`; where `fit` saw no inner value,
+    On a bound the map has no value. A value there counts as one inside, half as far from
+    that bound as the nearest inner value of the column in `fit`, or in a column with noise where
+    the noise carries it on average, by a quarter of its width; where `fit` saw no inner value,
     at a quarter of the width between two bounds, or at 1 from a single one. Every value inside
-    counts as it is, however near, so that densities are exact. Any Z comes back within the
+    counts as it is, however near, so that densities are exact. Beyond a bound there is no density:
+    log |det| is -inf, and Z that of the bound. Any Z comes back within the
     bounds, and on one only by rounding. Nothing is standardised: the scaler that follows does that.
 
     Parameters
     ----------
     low, high : ndarrays of shape (d,)
         In the units of X, low < high; -inf and inf for an open side.
+    noise_width : ndarray of shape (d,) or float, default=0
+        Width of the uniform noise in the rows, folded back at the bounds; 0 for none.
 
     Attributes
     ----------
@@ -56,15 +60,17 @@ class Bounds:
 
     learned = ("low_gap_", "high_gap_")
 
-    def __init__(self, low, high):
+    def __init__(self, low, high, noise_width=0.0):
         wrong = np.flatnonzero(~(low < high))
         if len(wrong):
             j = wrong[0]
             raise ValueError(f"column {j}: low={low[j]} must be below high={high[j]}.")
         self.low, self.high = low, high
+        self.noise_width = np.broadcast_to(noise_width, np.shape(low))
 
     def fit(self, X):
-        gaps = [_gaps(*part) for part in zip(X.T, self.low, self.high, strict=True)]
+        parts = zip(X.T, self.low, self.high, self.noise_width, strict=True)
+        gaps = [_gaps(*part) for part in parts]
         self.low_gap_, self.high_gap_ = np.array(gaps).T.copy()
         return self
 
@@ -81,6 +87,7 @@ class Bounds:
             gaps = self.low_gap_[j], self.high_gap_[j]
             Z[:, j], log_slope = _to_line(bounded(X[:, j]), low, high, *gaps)
             log_det += log_slope
+        log_det[((X < self.low) | (X > self.high)).any(axis=1)] = -np.inf
         return Z, log_det
 
     def inverse_transform(self, Z):
@@ -90,10 +97,13 @@ class Bounds:
         return X
 
 
-def _gaps(x, low, high):
+def _gaps(x, low, high, noise_width):
     """How far from either bound a value on it counts."""
     inner = x[(x > low) & (x < high)]
     width = high - low
+    if noise_width > 0:
+        gap = min(noise_width, width) / 4
+        return gap, gap
     if len(inner) == 0:
         gap = width / 4 if np.isfinite(width) else 1.0
         return gap, gap
