@@ -56,11 +56,13 @@ def check_inside(X, bounds, shown_names):
 
 
 def reflect(X, bounds):
-    """Fold values that noise has carried over a bound back inside."""
-    low, high = bounds
-    X = np.where(X < low, 2 * low - X, X)
-    X = np.where(X > high, 2 * high - X, X)
-    return np.clip(X, low, high)
+    """Fold values that noise has carried over a bound back inside, in place."""
+    for j in np.flatnonzero(np.isfinite(bounds).any(axis=0)):
+        low, high = bounds[:, j]
+        column = np.where(X[:, j] < low, 2 * low - X[:, j], X[:, j])
+        column = np.where(column > high, 2 * high - column, column)
+        X[:, j] = np.clip(column, low, high)
+    return X
 
 
 def _number(column, names, n_features):

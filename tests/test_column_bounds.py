@@ -67,7 +67,7 @@ def test_wrong_bounds_are_refused(columns, names, message):
 def test_reflection_keeps_values_inside_and_inner_ones_as_they_are():
     bounds = np.array([[0.0, -np.inf], [1.0, np.inf]])
     X = np.array([[-0.1, -7.0], [0.3, 2.0], [1.2, 9.0], [5.0, 1.0]])
-    np.testing.assert_allclose(reflect(X, bounds), [[0.1, -7], [0.3, 2], [0.8, 9], [0.0, 1]])
+    np.testing.assert_allclose(reflect(X.copy(), bounds), [[0.1, -7], [0.3, 2], [0.8, 9], [0.0, 1]])
 
 
 def test_values_outside_are_refused_in_fit():
