@@ -1,0 +1,65 @@
+"""A guess at what a column is, for `columns="auto"`."""
+
+import numpy as np
+from scipy.stats import skew
+
+__all__ = ["guess_kind"]
+
+MIN_ROWS = 20
+# How near to either end of [0, 1] a share's values come, as a part of it.
+NEAR_ENDS = 0.05
+# Skewness of a column to which a logarithm is worth trying; that of an exponential one is 2.
+STRONG_SKEWNESS = 1.0
+# A column that begins far from zero has no bound there: its least value over its median.
+NEAR_ZERO = 0.2
+
+
+def guess_kind(values, column_type):
+    """Guess a column's kind by its type and values.
+
+    - "category": booleans, texts, and types that declare categories;
+    - "integer": types of integers, without bounds;
+    - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends;
+    - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
+      absolute value, the least of which is under a fifth of the median;
+    - (None, None): all others, and any numbers of fewer than 20 rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), without missing ones
+    column_type : ColumnType
+
+    Returns
+    -------
+    kind : str or tuple
+    """
+    content = _content(values)
+    if column_type.categories is not None or content in ("boolean", "text"):
+        return "category"
+    if content == "integer":
+        return "integer"
+    return _guess_bounds(values.astype(np.float64)) if content == "number" else (None, None)
+
+
+def _content(values):
+    by_type = {"b": "boolean", "U": "text", "i": "integer", "u": "integer", "f": "number"}
+    if values.dtype != object:
+        return by_type.get(values.dtype.kind, "other")
+    kinds = {np.asarray(value).dtype.kind for value in values.tolist()}
+    contents = {by_type.get(kind, "other") for kind in kinds}
+    if contents == {"integer", "number"}:
+        return "number"
+    return contents.pop() if len(contents) == 1 else "other"
+
+
+def _guess_bounds(x):
+    if len(x) < MIN_ROWS or not np.isfinite(x).all():
+        return None, None
+    least, most = x.min(), x.max()
+    if 0 <= least < NEAR_ENDS and 1 - NEAR_ENDS < most <= 1:
+        return 0.0, 1.0
+    if 0 < least < NEAR_ZERO * np.median(x):
+        skewness = skew(x / most)
+        if skewness > STRONG_SKEWNESS and abs(skew(np.log(x))) < skewness:
+            return 0.0, None
+    return None, None

@@ -1,0 +1,217 @@
+"""What the columns of a table are, and the table as numbers."""
+
+import numpy as np
+
+from sklearn_jko.checks import check_keys, shown
+from sklearn_jko.column_codes import Column, check_present, column_from_state, labels_of
+from sklearn_jko.column_kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
+from sklearn_jko.tables import TYPES, build_table, read_table
+
+__all__ = ["Roles", "resolve_roles"]
+
+
+class Roles:
+    """The roles of a table's columns, which encode tables as float64 arrays and decode these.
+
+    Made by `resolve_roles` or `Roles.from_state`.
+
+    Attributes
+    ----------
+    numeric, integer, category : ndarrays of int64
+        Numbers of the columns by kind; each column is in one of them.
+    given : ndarray of int64
+        Numbers of the columns that are conditioned on, whatever their kind.
+    low, high : ndarrays of shape (d,)
+        Bounds of the values to model, infinite where open. Those of integer columns are a half
+        wider: k stands for [k - 1/2, k + 1/2].
+    n_categories : ndarray of int64
+        Number of labels of each column in `category`.
+    """
+
+    def __init__(self, container, names, columns):
+        self.container, self.names, self.columns = container, names, columns
+        kinds = np.array([column.kind.name for column in columns])
+        self.numeric, self.integer, self.category = (
+            np.flatnonzero(kinds == kind) for kind in (NUMERIC, INTEGER, CATEGORY)
+        )
+        self.given = np.flatnonzero([column.given for column in columns])
+        half = np.where(kinds == INTEGER, 0.5, 0.0)
+        self.low = np.array([column.kind.low for column in columns]) - half
+        self.high = np.array([column.kind.high for column in columns]) + half
+        n_categories = [len(columns[j].labels) for j in self.category]
+        self.n_categories = np.array(n_categories, dtype=np.int64)
+
+    @property
+    def kinds(self):
+        """The kinds as `columns` takes them, by name or number: it shows what "auto" guessed."""
+        keys = self.names or range(len(self.columns))
+        kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
+        return {key: kind for key, kind in kinds if kind is not None}
+
+    def encode(self, X):
+        """The table as numbers: categories are codes 0, 1, ..., or -1 for an unknown label.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or frame of pandas or polars
+
+        Returns
+        -------
+        table : ndarray of shape (n, d)
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns, or a value that is missing or not of its
+            column's kind. Values may be outside their bounds: see `outside`.
+        """
+        table = read_table(X)
+        if len(table.values) != len(self.columns):
+            raise ValueError(f"X has {len(table.values)} columns, not {len(self.columns)}.")
+        encoded = np.empty((len(table.values[0]), len(self.columns)))
+        for j, (column, values) in enumerate(zip(self.columns, table.values, strict=True)):
+            encoded[:, j] = column.encode(values)
+        return encoded
+
+    def decode(self, table):
+        """The numbers as a table such as `resolve_roles` saw.
+
+        Integers are rounded, and kept within their bounds and the range of their type. Where
+        a type holds no fractions, columns that are neither integer nor category become floats,
+        and those of an array of floats are float64. Columns without names are numbered.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, d)
+
+        Returns
+        -------
+        X : ndarray or frame
+
+        Raises
+        ------
+        ValueError
+            If a code has no label.
+        """
+        types = [column.decoded_type(self.container) for column in self.columns]
+        values = [column.decode(part) for column, part in zip(self.columns, table.T, strict=True)]
+        return build_table(self.container, self.names, types, values)
+
+    def outside(self, table):
+        """Which values of an encoded table are outside their bounds, where the density is zero.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, d)
+
+        Returns
+        -------
+        outside : ndarray of shape (n, d), bool
+        """
+        return (table < self.low) | (table > self.high)
+
+    def state(self):
+        """All of it as plain values."""
+        return {
+            "container": self.container,
+            "names": self.names,
+            "columns": [column.state() for column in self.columns],
+        }
+
+    @classmethod
+    def from_state(cls, state):
+        """The roles whose `state` this is.
+
+        Raises
+        ------
+        ValueError
+            If the state is not sound.
+        """
+        check_keys("roles", state, ("container", "names", "columns"))
+        container, names, columns = state["container"], state["names"], state["columns"]
+        if not isinstance(container, str) or container not in TYPES:
+            raise ValueError(f"container must be one of {list(TYPES)}; it is {shown(container)}")
+        if not isinstance(columns, list):
+            raise ValueError(f"columns must be a list; it is {shown(columns)}")
+        _check_names(names, len(columns), container)
+        columns = [column_from_state(column, container) for column in columns]
+        if all(column.given for column in columns):
+            raise ValueError("one column or more must not be given")
+        return cls(container, names, columns)
+
+
+def resolve_roles(X, columns=None, condition=None):
+    """Find the roles of the columns of X.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or frame of pandas or polars
+    columns : dict or "auto", optional
+        From a column's name or number to its kind: a pair (low, high) of bounds, None where a
+        side is open; "integer"; ("integer", low, high); "category". Others are numbers without
+        bounds. "auto" guesses, as `column_guess.guess_kind` tells.
+    condition : iterable of str or int, optional
+        Names or numbers of the columns that are given.
+
+    Returns
+    -------
+    roles : Roles
+
+    Raises
+    ------
+    ValueError
+        If a column or a kind is not known; if a value is missing, not of its column's kind or
+        outside its bounds; if a category has more than 1,000 labels; if all columns are given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.columns import resolve_roles
+    >>> X = np.array([["red", 3, 0.5], ["blue", 4, 0.9]], dtype=object)
+    >>> roles = resolve_roles(X, columns={0: "category", 1: "integer", 2: (0, 1)})
+    >>> table = roles.encode(X)
+    >>> table.tolist()
+    [[1.0, 3.0, 0.5], [0.0, 4.0, 0.9]]
+    >>> roles.decode(table + [0, 0.2, 0]).tolist()
+    [['red', 3, 0.5], ['blue', 4, 0.9]]
+    """
+    table = read_table(X)
+    for j, values in enumerate(table.values):
+        check_present(table.shown_name(j), values)
+    given = given_columns(condition, table)
+    kinds = kinds_of_columns(columns, table)
+    resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]
+    roles = Roles(table.container, table.names, resolved)
+    _check_inside(roles, roles.encode(X))
+    return roles
+
+
+def _column(table, j, kind, given):
+    name, column_type, values = table.shown_name(j), table.types[j], table.values[j]
+    if kind.name == CATEGORY:
+        return Column(name, column_type, kind, labels_of(name, values, column_type), given)
+    if column_type.categories is not None:
+        raise ValueError(
+            f"column {name} is of the type {column_type.name}; make it a category by "
+            f"columns={{{name}: 'category'}}, or convert it."
+        )
+    return Column(name, column_type, kind, None, given)
+
+
+def _check_inside(roles, table):
+    outside = roles.outside(table)
+    for column, numbers, wrong in zip(roles.columns, table.T, outside.T, strict=True):
+        if wrong.any():
+            raise ValueError(
+                f"column {column.shown}: {wrong.sum()} of its {len(numbers)} values are outside "
+                f"its bounds {column.kind.low:g} and {column.kind.high:g}, the first is "
+                f"{numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
+            )
+
+
+def _check_names(names, d, container):
+    if names is None and container != "polars":
+        return
+    is_list = isinstance(names, list) and all(type(name) is str for name in names)
+    if not is_list or not len(names) == len(set(names)) == d:
+        raise ValueError(f"names={shown(names)} must be {d} different texts")

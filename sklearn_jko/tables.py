@@ -1,0 +1,178 @@
+"""Tables of numpy, pandas and polars as lists of columns, and back."""
+
+import importlib
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["FLOAT", "TYPES", "ColumnType", "Table", "build_table", "read_table"]
+
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_CAPITAL_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+# The types of columns that can be read and made, by their own names.
+TYPES = {
+    "numpy": ("bool", "float64", "object", "str", *_INTEGERS),
+    "pandas": (
+        *("bool", "boolean", "category", "float32", "float64", "Float32", "Float64"),
+        *("object", "str", "string", *_INTEGERS, *_CAPITAL_INTEGERS),
+    ),
+    "polars": (
+        *("Boolean", "Categorical", "Enum", "Float32", "Float64", "String", *_CAPITAL_INTEGERS),
+    ),
+}
+FLOAT = {"numpy": "float64", "pandas": "float64", "polars": "Float64"}
+
+
+class ColumnType(NamedTuple):
+    """A column's type in its table: one of `TYPES`, and the categories that it declares."""
+
+    name: str
+    categories: list | None = None
+    ordered: bool = False
+
+
+class Table(NamedTuple):
+    """The columns of a table.
+
+    `names` is None unless all are texts; `values` are arrays of shape (n,).
+    """
+
+    container: str
+    names: list | None
+    types: list
+    values: list
+
+    def shown_name(self, j):
+        """Column j's name, or its number, for a message."""
+        return repr(j if self.names is None else self.names[j])
+
+
+def read_table(X):
+    """The columns of an array, or of a frame of pandas or polars.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or frame
+
+    Returns
+    -------
+    table : Table
+
+    Raises
+    ------
+    ValueError
+        If X is not a table of rows and columns or is empty, two columns have the same name, or a
+        column's type is none of numbers, booleans, texts or categories.
+    """
+    container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
+    table = Table(container, *_READERS[container](X))
+    if not table.values or len(table.values[0]) == 0:
+        raise ValueError("X must have a row and a column, or more; it is empty.")
+    for j, column_type in enumerate(table.types):
+        if column_type.name not in TYPES[container]:
+            raise ValueError(
+                f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
+                f"one of {', '.join(TYPES[container])}."
+            )
+        if table.names is not None and table.names.count(table.names[j]) > 1:
+            raise ValueError(f"two columns have the name {table.shown_name(j)}; rename one.")
+    return table
+
+
+def build_table(container, names, types, values):
+    """The table of these columns.
+
+    Parameters
+    ----------
+    container : {"numpy", "pandas", "polars"}
+    names : list of str or None
+        None numbers the columns.
+    types : list of ColumnType
+    values : list of ndarray of shape (n,)
+
+    Returns
+    -------
+    X : ndarray or frame, of shape (n, d)
+        An array is of the one type that holds all columns.
+    """
+    return _BUILDERS[container](names, types, values)
+
+
+def _is_frame(X, library):
+    # Where it is not imported, X is not one of its frames.
+    module = sys.modules.get(library)
+    return module is not None and isinstance(X, module.DataFrame)
+
+
+def _read_array(X):
+    array = np.asarray(X)
+    if array.dtype.kind == "U" and not hasattr(X, "dtype"):
+        array = np.asarray(X, dtype=object)  # numbers beside texts in a list stay numbers
+    if array.ndim != 2:
+        raise ValueError(f"X must be a table of rows and columns; its shape is {array.shape}.")
+    name = {"f": "float64", "U": "str"}.get(array.dtype.kind, array.dtype.name)
+    return None, [ColumnType(name)] * array.shape[1], list(array.T)
+
+
+def _read_pandas(X):
+    columns = [X.iloc[:, j] for j in range(X.shape[1])]
+    types = [_pandas_type(column.dtype) for column in columns]
+    values = [
+        (column.astype(object) if column_type.name == "category" else column).to_numpy()
+        for column, column_type in zip(columns, types, strict=True)
+    ]
+    return _texts(X.columns.tolist()), types, values
+
+
+def _pandas_type(dtype):
+    if str(dtype) != "category":
+        return ColumnType(str(dtype))
+    return ColumnType("category", dtype.categories.tolist(), bool(dtype.ordered))
+
+
+def _read_polars(X):
+    columns = X.get_columns()
+    types = [_polars_type(column.dtype) for column in columns]
+    return _texts(X.columns), types, [column.to_numpy() for column in columns]
+
+
+def _polars_type(dtype):
+    name = str(dtype.base_type())
+    return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
+
+
+def _texts(names):
+    return names if all(type(name) is str for name in names) else None
+
+
+def _build_array(_, types, values):
+    columns = [column.astype(t.name) for column, t in zip(values, types, strict=True)]
+    return np.stack(columns, axis=1)
+
+
+def _build_pandas(names, types, values):
+    pandas = importlib.import_module("pandas")
+    columns = {}
+    for name, column_type, column in zip(names or range(len(types)), types, values, strict=True):
+        dtype = column_type.name
+        if dtype == "category":
+            dtype = pandas.CategoricalDtype(column_type.categories, column_type.ordered)
+        columns[name] = pandas.Series(column, dtype=dtype)
+    return pandas.DataFrame(columns)
+
+
+def _build_polars(names, types, values):
+    polars = importlib.import_module("polars")
+    columns = []
+    for name, column_type, column in zip(names, types, values, strict=True):
+        dtype = getattr(polars, column_type.name)
+        if column_type.name == "Enum":
+            dtype = dtype(column_type.categories)
+        plain = column.tolist() if column.dtype == object else column
+        columns.append(polars.Series(name, plain, dtype=dtype))
+    return polars.DataFrame(columns)
+
+
+_READERS = {"numpy": _read_array, "pandas": _read_pandas, "polars": _read_polars}
+_BUILDERS = {"numpy": _build_array, "pandas": _build_pandas, "polars": _build_polars}

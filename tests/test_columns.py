@@ -1,0 +1,416 @@
+"""The roles of columns: reading tables, the two parameters, codes and back."""
+
+import datetime
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal as assert_polars_equal
+
+from sklearn_jko.columns import Roles, resolve_roles
+
+N = 40
+COLOURS = ["red", "green", "blue", "green"] * (N // 4)
+SHARES = np.linspace(0, 1, N)
+PLAIN = {
+    "share": SHARES,
+    "length": np.linspace(-3, 5, N).astype(np.float32),
+    "count": np.arange(N) % 7,
+    "small": (np.arange(N) % 5).astype(np.uint8),
+    "colour": COLOURS,
+    "smoker": [True, False] * (N // 2),
+}
+COLUMNS = {
+    "share": (0, 1),
+    "count": ("integer", 0, None),
+    "small": "integer",
+    "colour": "category",
+    "smoker": "category",
+}
+
+
+def pandas_frame():
+    frame = pd.DataFrame(PLAIN)
+    frame["size"] = pd.Categorical(["S", "L"] * (N // 2), categories=["S", "M", "L"], ordered=True)
+    frame["grade"] = pd.Categorical([3, 1] * (N // 2))
+    frame["nullable"] = pd.array(np.arange(N) % 3, dtype="Int64")
+    frame["maybe"] = pd.array([True, False] * (N // 2), dtype="boolean")
+    frame["text"] = pd.array(COLOURS, dtype="string")
+    return frame
+
+
+def polars_frame():
+    return pl.DataFrame(PLAIN).with_columns(
+        size=pl.Series(["S", "L"] * (N // 2), dtype=pl.Enum(["S", "M", "L"])),
+        grade=pl.Series(COLOURS, dtype=pl.Categorical),
+    )
+
+
+EXTRA = {"size": "category", "grade": "category"}
+FRAMES = {
+    "pandas": (pandas_frame, {**EXTRA, "nullable": "integer", "maybe": "category"}),
+    "polars": (polars_frame, EXTRA),
+}
+every_frame = pytest.mark.parametrize("library", FRAMES)
+
+
+def frame_and_roles(library):
+    make, extra = FRAMES[library]
+    frame = make()
+    extra = {**extra, "text": "category"} if "text" in frame.columns else extra
+    return frame, resolve_roles(frame, {**COLUMNS, **extra})
+
+
+def same(frame, other):
+    if isinstance(frame, pd.DataFrame):
+        pd.testing.assert_frame_equal(frame, other)
+    else:
+        assert_polars_equal(frame, other)
+    return True
+
+
+@every_frame
+def test_a_frame_comes_back_with_its_types(library):
+    frame, roles = frame_and_roles(library)
+    table = roles.encode(frame)
+    assert table.dtype == np.float64
+    assert table.shape == frame.shape
+    assert same(roles.decode(table), frame)
+
+
+@every_frame
+def test_roles_come_back_from_their_state(library):
+    frame, roles = frame_and_roles(library)
+    again = Roles.from_state(json.loads(json.dumps(roles.state())))
+    assert again.state() == roles.state()
+    assert same(again.decode(again.encode(frame)), frame)
+
+
+@every_frame
+def test_auto_gives_the_kinds_as_columns_takes_them(library):
+    frame, _ = frame_and_roles(library)
+    guessed = resolve_roles(frame, "auto")
+    expected = {**COLUMNS, "count": "integer", **FRAMES[library][1]}
+    if "text" in frame.columns:
+        expected["text"] = "category"
+    assert guessed.kinds == expected
+    assert resolve_roles(frame, guessed.kinds).state() == guessed.state()
+
+
+def test_index_arrays_bounds_and_codes():
+    frame = pd.DataFrame({**PLAIN, "below": -SHARES})
+    roles = resolve_roles(
+        frame, {**COLUMNS, "below": (None, 0), "small": ("integer", 0, 9)}, ["smoker", 0]
+    )
+    assert roles.numeric.tolist() == [0, 1, 6]
+    assert roles.integer.tolist() == [2, 3]
+    assert roles.category.tolist() == [4, 5]
+    assert roles.given.tolist() == [0, 5]
+    assert roles.n_categories.tolist() == [3, 2]
+    inf = math.inf
+    assert roles.low.tolist() == [0, -inf, -0.5, -0.5, -inf, -inf, -inf]
+    assert roles.high.tolist() == [1, inf, inf, 9.5, inf, inf, 0]
+    table = roles.encode(frame)
+    assert table[:4, 4].tolist() == [2, 1, 0, 1]  # blue, green, red
+    assert table[:2, 5].tolist() == [1, 0]  # False, True
+
+
+def test_declared_categories_keep_their_order_and_those_unseen():
+    frame = pd.DataFrame({"x": [0.0, 1.0], "size": pd.Categorical(["L", "S"], ["S", "M", "L"])})
+    roles = resolve_roles(frame, {"size": "category"})
+    assert roles.encode(frame)[:, 1].tolist() == [2, 0]
+    assert roles.n_categories.tolist() == [3]
+    one = frame[:1].assign(size=pd.Categorical(["M"]))  # a frame of other categories
+    assert roles.encode(one)[0, 1] == 1
+
+
+def test_both_booleans_are_labels_of_a_boolean_column():
+    roles = resolve_roles(pd.DataFrame({"x": [1.0, 2.0], "b": [True, True]}), {"b": "category"})
+    assert roles.n_categories.tolist() == [2]
+
+
+def test_an_unknown_label_is_minus_one_and_is_never_decoded():
+    X = np.array([["a", 1.0], ["b", 2.0]], dtype=object)
+    roles = resolve_roles(X, {0: "category"})
+    table = roles.encode(np.array([["c", 1.0], ["a", 2.0]], dtype=object))
+    assert table[:, 0].tolist() == [-1, 0]
+    with pytest.raises(ValueError, match="column 0: no label has the code -1"):
+        roles.decode(table)
+    with pytest.raises(ValueError, match="column 0: no label has the code 2"):
+        roles.decode(np.array([[2.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("X", "columns"),
+    [
+        (np.array([[0.5, 1.0], [0.25, 3.0]]), {0: (0, 1)}),
+        (np.array([[5, 1], [2, 3]], dtype=np.int32), {0: "integer", 1: "category"}),
+        (np.array([["a", "b"], ["c", "b"]]), {0: "category", 1: "category"}),
+        (np.array([["a", 1.5], [True, 2.0], [3, -1.0]], dtype=object), {0: "category"}),
+        (np.array([[True, False], [True, True]]), {0: "category", 1: "category"}),
+        ([["a", 1.5], ["b", 2.0]], {0: "category"}),
+    ],
+    ids=["float", "int", "str", "object", "bool", "list"],
+)
+def test_an_array_comes_back_with_its_type(X, columns):
+    roles = resolve_roles(X, columns)
+    back = roles.decode(roles.encode(X))
+    expected = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    assert back.tolist() == expected.tolist()
+    assert back.dtype == expected.dtype
+    again = Roles.from_state(json.loads(json.dumps(roles.state())))
+    assert again.decode(again.encode(X)).tolist() == expected.tolist()
+
+
+def test_numbers_of_an_integer_type_come_back_as_floats():
+    X = np.array([[5, 1], [2, 3]])
+    roles = resolve_roles(X, {1: "integer"})
+    np.testing.assert_array_equal(roles.decode(np.array([[0.3, 2.7]])), [[0.3, 3.0]])
+    frame = pd.DataFrame({"a": [5, 2], "b": [1, 3]})
+    back = resolve_roles(frame, {"b": "integer"}).decode(np.array([[0.3, 2.7]]))
+    assert back["a"].tolist() == [0.3]
+    assert back.dtypes.tolist() == [np.float64, np.int64]
+
+
+def test_integers_are_rounded_into_their_bounds_and_their_types_range():
+    frame = pl.DataFrame({"k": [1, 2], "u": [1, 2], "i": [1, 2]}, schema_overrides={"u": pl.UInt8})
+    roles = resolve_roles(frame, {"k": ("integer", 1, 5), "u": "integer", "i": "integer"})
+    table = np.array([[0.6, -3.2, 1e300], [9.7, 700.0, -1e300], [4.4, 254.6, 2.4]])
+    back = roles.decode(table)
+    assert back["k"].to_list() == [1, 5, 4]
+    assert back["u"].to_list() == [0, 255, 255]
+    assert back["i"].to_list() == [2**52, -(2**52), 2]
+    assert back.dtypes == frame.dtypes
+
+
+def test_integers_of_a_float_column_stay_floats():
+    X = np.array([[1.0, 0.5], [4.0, 0.7]])
+    back = resolve_roles(X, {0: "integer"}).decode(np.array([[2.6, 0.1]]))
+    assert back.dtype == np.float64
+    assert back.tolist() == [[3.0, 0.1]]
+
+
+def test_an_array_may_follow_a_frame():
+    frame, roles = frame_and_roles("pandas")
+    rows = frame.astype(object).to_numpy()
+    np.testing.assert_array_equal(roles.encode(rows), roles.encode(frame))
+
+
+def test_without_parameters_all_columns_are_numbers_without_bounds():
+    X = np.arange(6.0).reshape(3, 2)
+    roles = resolve_roles(X)
+    assert roles.kinds == {}
+    np.testing.assert_array_equal(roles.encode(X), X)
+    np.testing.assert_array_equal(roles.decode(X), X)
+
+
+def test_values_outside_their_bounds_are_told_of_not_refused_after_fit():
+    roles = resolve_roles(np.array([[0.5, 1.0], [1.0, 2.0]]), {0: (0, 1), 1: ("integer", None, 2)})
+    table = roles.encode(np.array([[0.0, 3.0], [-0.1, 2.0]]))
+    assert roles.outside(table).tolist() == [[False, True], [True, False]]
+
+
+FRAME = pd.DataFrame({"a": [1.0, 2.5, -3.0], "b": ["x", "y", "x"], "c": [1, 2, 3]})
+WRONG = [
+    ({"z": "integer"}, None, r"columns: there is no column 'z'; use one of \['a', 'b', 'c'\]"),
+    ({3: "integer"}, None, r"columns: there is no column 3; use 0 to 2"),
+    ({-1: "integer"}, None, r"columns: there is no column -1; use 0 to 2"),
+    ({True: "integer"}, None, r"columns: there is no column True"),
+    ({"a": (0, 1), 0: (0, 1)}, None, r"columns names the column 'a' twice"),
+    ({"a": "ordinal"}, None, r"column 'a': 'ordinal' is no kind; use a pair"),
+    ({"a": (0, "1")}, None, r"column 'a': \(0, '1'\) is no kind"),
+    ({"a": ("integer", 1)}, None, r"column 'a': \('integer', 1\) is no kind"),
+    ({"a": 3}, None, r"column 'a': 3 is no kind"),
+    ({"a": (1, 1)}, None, r"column 'a': the lower bound 1.0 must be below the upper, 1.0"),
+    ({"a": (math.nan, 1)}, None, r"column 'a': the lower bound nan must be below"),
+    ({"a": (-1e301, 1)}, None, r"column 'a': the bound -1e\+301 is beyond 1e\+300"),
+    ({"c": ("integer", 0.5, 9)}, None, r"column 'c': the bound 0.5 of integers must be whole"),
+    ("all", None, r"columns must be 'auto', or a dictionary .*; got 'all'"),
+    (
+        {"a": (0, 1), "b": "category"},
+        None,
+        r"column 'a': 2 of its 3 values are outside its bounds 0 and 1, .* 2.5",
+    ),
+    (
+        {"c": ("integer", 2, 9), "b": "category"},
+        None,
+        r"column 'c': 1 of its 3 values are outside .* 2 and 9, .* 1",
+    ),
+    ({"a": "integer"}, None, r"column 'a': 1 of its 3 values are no integers, the first is 2.5"),
+    ({"b": "integer"}, None, r"column 'b': 'x' is no number; .* columns=\{'b': 'category'\}"),
+    ({}, None, r"column 'b': 'x' is no number"),
+    ({"b": "category"}, "a", r"condition must be a list .*; got 'a'"),
+    ({"b": "category"}, 0, r"condition must be a list .*; got 0"),
+    ({"b": "category"}, ["z"], r"condition: there is no column 'z'"),
+    ({"b": "category"}, ["a", 0], r"condition names the column 'a' twice"),
+    ({"b": "category"}, ["a", "b", 2], r"condition=\['a', 'b', 2\] names all columns"),
+]
+
+
+@pytest.mark.parametrize(("columns", "condition", "message"), WRONG)
+def test_wrong_parameters_are_told(columns, condition, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_roles(FRAME, columns, condition)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_missing_values_are_told(missing):
+    X = np.array([["x", 1.0], [missing, 2.0]], dtype=object)
+    message = "column 0: 1 of its 2 values are missing, the first in row 1"
+    with pytest.raises(ValueError, match=message):
+        resolve_roles(X, {0: "category"})
+    with pytest.raises(ValueError, match=message):
+        resolve_roles(X[:1], {0: "category"}).encode(X)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([1.0, np.nan]),
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series([True, None], dtype="boolean"),
+        pd.Series(["a", None], dtype="category"),
+        pd.Series(["a", None], dtype="string"),
+        pl.Series([1.0, None]),
+        pl.Series([1, None]),
+        pl.Series(["a", None]),
+        pl.Series([True, None]),
+        pl.Series([1.0, np.nan]),
+    ],
+)
+def test_missing_values_of_frames_are_told(column):
+    library = pd if isinstance(column, pd.Series) else pl
+    with pytest.raises(ValueError, match="column 'm': 1 of its 2 values are missing"):
+        resolve_roles(library.DataFrame({"x": [0.0, 1.0], "m": column}), "auto")
+
+
+@pytest.mark.parametrize(
+    ("X", "columns", "message"),
+    [
+        (
+            pd.DataFrame({"t": pd.to_datetime(["2020", "2021"])}),
+            None,
+            "'t' is of the type datetime",
+        ),
+        (pl.DataFrame({"t": [datetime.date(2020, 1, 1)]}), None, "'t' is of the type Date"),
+        (np.array([[1 + 2j]]), None, "column 0 is of the type complex128"),
+        (np.array([b"a"])[:, None], None, "column 0 is of the type bytes"),
+        (np.zeros(3), None, r"its shape is \(3,\)"),
+        (np.zeros((0, 2)), None, "it is empty"),
+        (np.zeros((2, 0)), None, "it is empty"),
+        (np.array([[np.inf], [1.0]]), None, "column 0: 1 of its 2 values are infinite"),
+        (np.array([[2**52 + 2]]), {0: "integer"}, r"column 0: 4503599627370498 is beyond 2\*\*52"),
+        (np.array([[(1, 2)], [1.0]], dtype=object)[:, :1], None, "is no number"),
+        (np.array([[np.inf], [1.0]]), {0: "category"}, "column 0: the label inf must be"),
+        (np.arange(1001.0)[:, None], {0: "category"}, "column 0 has 1001 labels; .* have 1000"),
+        (np.zeros((1, 1)), {"a": "integer"}, "'a' is a name, but X has none; use 0 to 0"),
+        (np.array([["1", "2"]]), None, "column 0: .*'1'.* is no number"),
+        (
+            pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]),
+            None,
+            "two columns have the name 'a'",
+        ),
+        (
+            pd.DataFrame({"g": pd.Categorical([3, 1])}),
+            None,
+            "'g' is of the type category; make it a category",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_read_are_told(X, columns, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_roles(X, columns)
+
+
+def test_another_number_of_columns_is_told():
+    with pytest.raises(ValueError, match="X has 3 columns, not 2"):
+        resolve_roles(np.zeros((2, 2))).encode(np.zeros((2, 3)))
+
+
+def guess(x):
+    return resolve_roles(np.asarray(x)[:, None], "auto").kinds.get(0)
+
+
+def test_auto_guesses_bounds_with_care():
+    rng = np.random.default_rng(0)
+    uniform, lognormal = rng.random(500), rng.lognormal(size=500)
+    assert guess(uniform) == (0.0, 1.0)
+    assert guess(rng.exponential(size=500)) == (0.0, None)
+    assert guess(1e-9 * lognormal) == (0.0, None)
+    assert guess(0.5 * uniform) is None  # far from 1
+    assert guess(uniform[:15]) is None  # few rows
+    assert guess(10 + lognormal) is None  # it begins far from zero
+    assert guess(-lognormal) is None
+    assert guess(np.r_[0.0, lognormal]) is None  # zero itself
+    assert guess(rng.normal(10, 1, size=500)) is None
+    assert guess(2 * uniform) is None  # positive and not skewed
+    assert guess(np.r_[rng.normal(10, 1, size=500), 1e6]) is None  # one outlier
+
+
+def test_auto_of_object_columns_looks_at_the_values():
+    X = np.array([[1, "a", True, 1.5, 2], [2, "b", False, 0.5, 1.5]], dtype=object)
+    roles = resolve_roles(X, "auto")
+    assert roles.kinds == {0: "integer", 1: "category", 2: "category"}
+    with pytest.raises(ValueError, match="column 0: 'a' is no number"):
+        resolve_roles(np.array([["a"], [1]], dtype=object), "auto")  # neither, so not guessed
+
+
+def changed(path, value):
+    _, roles = frame_and_roles("pandas")
+    state = json.loads(json.dumps(roles.state()))
+    *way, last = path
+    place = state
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return state
+
+
+COLOUR, SIZE, COUNT = 4, 6, 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["container"], "arrow"),
+        (["container"], None),
+        (["container"], "polars"),
+        (["columns"], None),
+        (["columns"], []),
+        (["names"], ["a"]),
+        (["names"], "abcdefghijk"),
+        (["extra"], 1),
+        (["columns", COUNT], 7),
+        (["columns", COUNT, "kind"], "ordinal"),
+        (["columns", COUNT, "kind"], "category"),
+        (["columns", COUNT, "type"], "datetime64[ns]"),
+        (["columns", COUNT, "low"], math.nan),
+        (["columns", COUNT, "low"], 0.5),
+        (["columns", COUNT, "high"], -1.0),
+        (["columns", COUNT, "high"], "1"),
+        (["columns", COUNT, "shown"], None),
+        (["columns", COUNT, "given"], 1),
+        (["columns", COUNT, "labels"], ["a"]),
+        (["columns", COLOUR, "labels"], []),
+        (["columns", COLOUR, "labels"], ["a", "a"]),
+        (["columns", COLOUR, "labels"], ["a", None]),
+        (["columns", COLOUR, "labels"], ["a", ["b"]]),
+        (["columns", COLOUR, "labels"], list(range(1001))),
+        (["columns", COLOUR, "declares"], True),
+        (["columns", SIZE, "declares"], False),
+        (["columns", SIZE, "kind"], "numeric"),
+    ],
+)
+def test_unsound_states_are_refused(path, value):
+    with pytest.raises(ValueError, match=r"must|no category|not declare"):
+        Roles.from_state(changed(path, value))
+
+
+def test_a_state_with_all_columns_given_is_refused():
+    state = resolve_roles(np.zeros((2, 2)), None, [0]).state()
+    state["columns"][1]["given"] = True
+    with pytest.raises(ValueError, match="must not be given"):
+        Roles.from_state(state)
