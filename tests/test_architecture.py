@@ -16,6 +16,7 @@ LAYERS = {
     "sklearn_jko._version": 0,
     "sklearn_jko.attribution": 0,
     "sklearn_jko.bases": 0,
+    "sklearn_jko.cells": 0,
     "sklearn_jko.checks": 0,
     "sklearn_jko.column_bounds": 0,
     "sklearn_jko.column_guess": 0,

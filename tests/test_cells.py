@@ -1,0 +1,160 @@
+"""Probabilities of integers: closed forms, the error told, and rows by themselves."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import ndtr
+
+from sklearn_jko.cells import cell_log_probability
+
+MEAN = np.array([0.3, -0.2, 1.1])
+SCALE = np.array([1.0, 0.7, 2.5])
+CORRELATED = stats.multivariate_normal([0.4, -0.3], [[1.5, 1.1], [1.1, 2.0]])
+
+
+def normal(rows):
+    d = rows.shape[1]
+    return stats.norm.logpdf(rows, MEAN[:d], SCALE[:d]).sum(axis=1)
+
+
+def normal_cells(X, j, width=1.0):
+    upper, lower = (ndtr((X[:, j] + sign * width / 2 - MEAN[j]) / SCALE[j]) for sign in (1, -1))
+    return np.log(upper - lower)
+
+
+def integers(n=200, d=3, seed=0):
+    return np.random.default_rng(seed).integers(-3, 4, size=(n, d)).astype(float)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.25])
+def test_one_integer_column_of_a_normal(width):
+    X = integers(d=1)
+    found, error = cell_log_probability(normal, X, np.array([width]), 16, seed=0)
+    np.testing.assert_allclose(found, normal_cells(X, 0, width), atol=1e-12)
+    assert np.all(error < 1e-6)
+
+
+def test_other_columns_keep_their_density():
+    X = integers() + np.array([0.0, 0.37, -0.21])
+    found, _ = cell_log_probability(normal, X, np.array([1.0, 0.0, 0.0]), 16, seed=0)
+    others = stats.norm.logpdf(X[:, 1:], MEAN[1:], SCALE[1:]).sum(axis=1)
+    np.testing.assert_allclose(found, normal_cells(X, 0) + others, atol=1e-12)
+
+
+def test_without_integer_columns_it_is_the_density():
+    X = integers()
+    found, error = cell_log_probability(normal, X, np.zeros(3), 16, seed=0)
+    np.testing.assert_array_equal(found, normal(X))
+    assert not error.any()
+
+
+def test_three_integer_columns_of_a_normal():
+    X = integers()
+    found, error = cell_log_probability(normal, X, np.ones(3), 1024, seed=0)
+    truth = sum(normal_cells(X, j) for j in range(3))
+    np.testing.assert_allclose(found, truth, atol=5e-3)
+    assert np.all(error < 5e-3)
+
+
+def rectangles(X):
+    return np.log([CORRELATED.cdf(x + 0.5, lower_limit=x - 0.5) for x in X])
+
+
+def test_correlated_integer_columns():
+    X = integers(n=30, d=2)
+    found, error = cell_log_probability(CORRELATED.logpdf, X, np.ones(2), 4096, seed=0)
+    np.testing.assert_allclose(found, rectangles(X), atol=1e-3)
+    assert np.all(error < 1e-3)
+
+
+def test_probabilities_of_all_integers_add_up_to_one():
+    grid = np.stack(np.meshgrid(np.arange(-9.0, 10), np.arange(-9.0, 10)), axis=-1)
+    found, _ = cell_log_probability(CORRELATED.logpdf, grid.reshape(-1, 2), np.ones(2), 256, 0)
+    assert abs(np.exp(found).sum() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("n_points", [16, 64, 512])
+def test_the_standard_error_is_calibrated(n_points):
+    """Over seeds: the scatter of the same row's results against what each of them tells."""
+    X = integers(n=20)
+    runs = [cell_log_probability(normal, X, np.ones(3), n_points, seed) for seed in range(200)]
+    found, told = (np.array(part) for part in zip(*runs, strict=True))
+    truth = sum(normal_cells(X, j) for j in range(3))
+    ratio = np.mean((found - truth) ** 2, axis=0) / np.mean(told**2, axis=0)
+    assert 0.8 < np.mean(ratio) < 1.25
+    within = np.abs(found - truth) < stats.t(7).ppf(0.975) * told
+    assert 0.91 < within.mean() < 0.97
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1.0])
+def test_the_error_of_one_integer_column_is_not_understated(scale):
+    X = np.linspace(-1, 1, 50)[:, None]  # cells that a narrow normal cuts anywhere
+    normal = stats.norm(scale=scale)
+    found, told = cell_log_probability(lambda x: normal.logpdf(x[:, 0]), X, np.ones(1), 16, 0)
+    truth = np.log(normal.cdf(X[:, 0] + 0.5) - normal.cdf(X[:, 0] - 0.5))
+    assert np.all(np.abs(found - truth) < told + 1e-12)
+
+
+def test_the_estimate_is_a_lower_bound_in_expectation():
+    X = np.zeros((1, 3))
+
+    def narrow(rows):
+        return stats.norm.logpdf(rows, scale=0.15).sum(axis=1)
+
+    runs = [cell_log_probability(narrow, X, np.ones(3), 16, seed)[0] for seed in range(500)]
+    truth = 3 * np.log(1 - 2 * ndtr(-0.5 / 0.15))
+    assert abs(np.mean(np.exp(runs)) - np.exp(truth)) < 4 * np.std(np.exp(runs)) / np.sqrt(500)
+    assert np.mean(runs) < truth - 0.05
+
+
+@pytest.mark.parametrize("widths", [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+def test_a_row_does_not_depend_on_its_batch_to_the_bit(widths):
+    X = integers(n=5000)
+    whole = cell_log_probability(normal, X, np.array(widths), 32, seed=3)
+    for part in (slice(0, 1), slice(2047, 2050), slice(4999, 5000)):
+        alone = cell_log_probability(normal, X[part], np.array(widths), 32, seed=3)
+        for ours, theirs in zip(alone, whole, strict=True):
+            np.testing.assert_array_equal(ours, theirs[part])
+
+
+def test_the_seed_decides():
+    X = integers(n=10)
+    first, again, other = (
+        cell_log_probability(normal, X, np.ones(3), 16, seed)[0] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.all(first != other)
+
+
+def test_memory_is_bounded():
+    sizes = []
+
+    def counting(rows):
+        sizes.append(len(rows))
+        return normal(rows)
+
+    cell_log_probability(counting, integers(n=3000), np.ones(3), 64, seed=0)
+    assert sum(sizes) == 3000 * 64
+    assert max(sizes) <= 65_536
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("d", [1, 2])
+def test_far_rows(d):
+    X = np.zeros((2, d))
+    found, error = cell_log_probability(
+        lambda rows: np.full(len(rows), -1e300), X, np.ones(d), 16, 0
+    )
+    np.testing.assert_array_equal(found, -1e300)
+    np.testing.assert_allclose(error, 0, atol=1e-12)
+    found, error = cell_log_probability(
+        lambda rows: np.full(len(rows), -np.inf), X, np.ones(d), 16, 0
+    )
+    np.testing.assert_array_equal(found, -np.inf)
+    np.testing.assert_array_equal(error, np.inf)
+
+
+@pytest.mark.parametrize("n_points", [0, 8, 100, -16])
+def test_wrong_numbers_of_points_are_told(n_points):
+    with pytest.raises(ValueError, match=f"n_points={n_points} must be a power of two, 16 or more"):
+        cell_log_probability(normal, integers(), np.ones(3), n_points, seed=0)
