@@ -35,6 +35,7 @@ LAYERS = {
     "sklearn_jko.two_sample": 0,
     "sklearn_jko.velocities": 0,
     "sklearn_jko.weighting": 0,
+    "sklearn_jko.categories": 1,
     "sklearn_jko.column_kinds": 1,
     "sklearn_jko.flow": 1,
     "sklearn_jko.persistence": 1,
