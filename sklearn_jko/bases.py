@@ -1,6 +1,7 @@
 """Base densities, the flow's target.
 
-A base offers ``log_prob(z)``, of shape (n,) in nats, and ``sample(shape, generator)``.
+A base offers ``log_prob(z)``, of shape (n,) in nats, ``sample(shape, generator)`` and
+``modelled(z)``, the columns of z whose density it is.
 """
 
 import math
@@ -11,10 +12,25 @@ __all__ = ["BASES", "StandardNormal"]
 
 
 class StandardNormal:
-    """Standard normal density N(0, I) on R^d."""
+    """Standard normal density N(0, I) on R^d.
+
+    Parameters
+    ----------
+    n_given : int, default=0
+        Rows have so many columns more, at their end: what they are given, of which the density
+        does not speak.
+    """
+
+    def __init__(self, n_given=0):
+        self.n_given = n_given
+
+    def modelled(self, z):
+        """The first d columns of z (n, d + n_given)."""
+        return z[:, : z.shape[1] - self.n_given]
 
     def log_prob(self, z):
         """Log-density in nats of the rows of ``z``."""
+        z = self.modelled(z)
         return -0.5 * (z * z).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
     def sample(self, shape, generator, dtype=torch.float64):

@@ -46,7 +46,8 @@ class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
     Beside those, a block's weights are judged ``n_evaluations`` times, and not believed where the
-    solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; and
+    solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; the
+    last ``n_given`` columns of the rows are what they are given, and stay as they are; and
     ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
     """
 
@@ -66,6 +67,7 @@ class TrainingOptions:
     n_evaluations: int = 20
     patience: int = 5
     honest_gap: float = 1e-2
+    n_given: int = 0
     penalty: Callable | None = None
 
 
@@ -158,7 +160,8 @@ def train_block(
     """
     start = time.monotonic()
     observer = observer or Observer()
-    training = _BlockTraining(block, h, StandardNormal(), held_out, options, len(x), refinement)
+    base = StandardNormal(options.n_given)
+    training = _BlockTraining(block, h, base, held_out, options, len(x), refinement)
     for rows in _batches(len(x), options.batch_size, generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
@@ -299,7 +302,7 @@ class _BlockTraining:
     @torch.no_grad()
     def _movement(self):
         y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
-        return float((y - self.held_out.x).square().sum() / y.square().sum())
+        return float((y - self.held_out.x).square().sum() / self.base.modelled(y).square().sum())
 
     @torch.no_grad()
     def _held_out_nll(self):
@@ -367,7 +370,7 @@ def _training_solve(block, solver, divergence):
         solve = TwoLayerSolve(block.velocity, TABLEAUS[solver], block.t0, block.t1)
         return lambda x, n_steps, generator: solve(x, n_steps)
     return lambda x, n_steps, generator: block(
-        x, SOLVERS[solver], n_steps, divergence, _noise(divergence, x, generator)
+        x, SOLVERS[solver], n_steps, divergence, _noise(divergence, block.velocity, x, generator)
     )
 
 
@@ -379,12 +382,14 @@ def _batches(n, batch_size, generator):
         yield from order[: n - n % batch_size].split(batch_size)
 
 
-def _noise(divergence, x, generator):
-    """Random signs for a stochastic divergence, fixed over one solve."""
+def _noise(divergence, velocity, x, generator):
+    """Random signs for a stochastic divergence, fixed over one solve; zero for columns at rest."""
     if divergence not in NOISY_DIVERGENCES:
         return None
     bits = torch.randint(2, x.shape, generator=generator, device=x.device)
-    return 2.0 * bits.to(x.dtype) - 1.0
+    noise = 2.0 * bits.to(x.dtype) - 1.0
+    noise[:, x.shape[1] - velocity.n_given :] = 0.0
+    return noise
 
 
 def _standard_error(values):

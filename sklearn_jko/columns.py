@@ -21,11 +21,17 @@ class Roles:
         Numbers of the columns by kind; each column is in one of them.
     given : ndarray of int64
         Numbers of the columns that are conditioned on, whatever their kind.
+    modelled, inputs : ndarrays of int64
+        Numbers of the columns that a flow models: numbers and integers that are not given; and of
+        all others, which it is given.
     low, high : ndarrays of shape (d,)
         Bounds of the values to model, infinite where open. Those of integer columns are a half
         wider: k stands for [k - 1/2, k + 1/2].
-    n_categories : ndarray of int64
-        Number of labels of each column in `category`.
+    n_labels : ndarray of int64
+        Number of labels of each column in `inputs`; 0 for one of numbers.
+    noise_width : ndarray of shape (d,)
+        Width of the noise that a column needs by its role: 1 for integers to model, the width of
+        their cells; 0 for `inputs`; NaN where the values must tell.
     """
 
     def __init__(self, container, names, columns):
@@ -38,8 +44,21 @@ class Roles:
         half = np.where(kinds == INTEGER, 0.5, 0.0)
         self.low = np.array([column.kind.low for column in columns]) - half
         self.high = np.array([column.kind.high for column in columns]) + half
-        n_categories = [len(columns[j].labels) for j in self.category]
-        self.n_categories = np.array(n_categories, dtype=np.int64)
+        is_input = np.isin(np.arange(len(columns)), [*self.given, *self.category])
+        self.modelled, self.inputs = np.flatnonzero(~is_input), np.flatnonzero(is_input)
+        n_labels = [len(columns[j].labels or ()) for j in self.inputs]
+        self.n_labels = np.array(n_labels, dtype=np.int64)
+        self.noise_width = np.where(is_input, 0.0, np.where(kinds == INTEGER, 1.0, np.nan))
+
+    @property
+    def cell_width(self):
+        """Width of the cells of modelled integers, shape (d,); 0 for other columns."""
+        return np.nan_to_num(self.noise_width)
+
+    @property
+    def has_bounds_only(self):
+        """Whether all columns are numbers to model, with or without bounds."""
+        return len(self.numeric) == len(self.modelled) == len(self.columns)
 
     @property
     def kinds(self):
@@ -63,15 +82,49 @@ class Roles:
         ------
         ValueError
             If X has another number of columns, or a value that is missing or not of its
-            column's kind. Values may be outside their bounds: see `outside`.
+            column's kind, or a given label that is unknown. Values may be outside their bounds:
+            see `outside`.
         """
-        table = read_table(X)
-        if len(table.values) != len(self.columns):
-            raise ValueError(f"X has {len(table.values)} columns, not {len(self.columns)}.")
-        encoded = np.empty((len(table.values[0]), len(self.columns)))
-        for j, (column, values) in enumerate(zip(self.columns, table.values, strict=True)):
-            encoded[:, j] = column.encode(values)
+        return self._encoded(read_table(X), self.columns, "X")
+
+    def encode_some(self, X, numbers, parameter):
+        """Some columns as numbers, in a table that is empty but for them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k), or frame
+            These columns in their order; a frame that names them may hold others.
+        numbers : ndarray of int
+            Numbers of the columns.
+        parameter : str
+            What X is called, for messages.
+
+        Returns
+        -------
+        table : ndarray of shape (n, d)
+            NaN in all other columns.
+
+        Raises
+        ------
+        ValueError
+            As of `encode`.
+        """
+        table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
+        if self.names is not None and table.names is not None:
+            table = table.only([self.names[j] for j in numbers], parameter)
+        encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
+        encoded[:, numbers] = self._encoded(table, columns, parameter)
         return encoded
+
+    def _encoded(self, table, columns, parameter):
+        if len(table.values) != len(columns):
+            names = ", ".join(column.shown for column in columns[:10])
+            raise ValueError(
+                f"{parameter} has {len(table.values)} columns; it must have {len(columns)}: {names}"
+                f"{', ...' if len(columns) > 10 else ''}."
+            )
+        parts = zip(columns, table.values, strict=True)
+        return np.stack([column.encode(values) for column, values in parts], axis=1)
 
     def decode(self, table):
         """The numbers as a table such as `resolve_roles` saw.
@@ -109,6 +162,17 @@ class Roles:
         outside : ndarray of shape (n, d), bool
         """
         return (table < self.low) | (table > self.high)
+
+    def check_inside(self, table):
+        """Raise ValueError, naming the column, if values of an encoded table are out of bounds."""
+        outside = self.outside(table)
+        for column, numbers, wrong in zip(self.columns, table.T, outside.T, strict=True):
+            if wrong.any():
+                raise ValueError(
+                    f"column {column.shown}: {wrong.sum()} of its {len(numbers)} values are "
+                    f"outside its bounds {column.kind.low:g} and {column.kind.high:g}, the first "
+                    f"is {numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
+                )
 
     def state(self):
         """All of it as plain values."""
@@ -182,7 +246,7 @@ def resolve_roles(X, columns=None, condition=None):
     kinds = kinds_of_columns(columns, table)
     resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]
     roles = Roles(table.container, table.names, resolved)
-    _check_inside(roles, roles.encode(X))
+    roles.check_inside(roles.encode(X))
     return roles
 
 
@@ -196,17 +260,6 @@ def _column(table, j, kind, given):
             f"columns={{{name}: 'category'}}, or convert it."
         )
     return Column(name, column_type, kind, None, given)
-
-
-def _check_inside(roles, table):
-    outside = roles.outside(table)
-    for column, numbers, wrong in zip(roles.columns, table.T, outside.T, strict=True):
-        if wrong.any():
-            raise ValueError(
-                f"column {column.shown}: {wrong.sum()} of its {len(numbers)} values are outside "
-                f"its bounds {column.kind.low:g} and {column.kind.high:g}, the first is "
-                f"{numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
-            )
 
 
 def _check_names(names, d, container):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import gen_batches
 
 from sklearn_jko.flow import JKOFlow
 
@@ -82,8 +82,9 @@ def path_through_blocks(density, X):
 
     Returns
     -------
-    path : ndarray of shape (n_blocks_ + 1, n_samples, n_features)
-        The first are the scaled rows, the last are those of `transform`.
+    path : ndarray of shape (n_blocks_ + 1, n_samples, n_modelled)
+        The first are the scaled rows, the last are those of `transform`, of the columns that the
+        flow models.
     """
     return _path(density, X)[0]
 
@@ -91,14 +92,14 @@ def path_through_blocks(density, X):
 @torch.no_grad()
 def _path(density, X):
     """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""
-    X = check_array(X, dtype=np.float64)
-    n_stops = len(density.flow_.blocks) + 1
-    path, log_density = np.empty((n_stops, *X.shape)), np.empty((n_stops, len(X)))
+    X, base = density._validated(X), density.flow_.base
+    shape = len(density.flow_.blocks) + 1, len(X)
+    path, log_density = np.empty((*shape, density._n_features_out)), np.empty(shape)
     for chunk in gen_batches(len(X), CHUNK):
-        Z, scaler_log_det = density.scaler_.transform(X[chunk])
+        Z, scaler_log_det = density.scaler_.transform(np.asarray(X[chunk], dtype=np.float64))
         for stop, (x, log_det) in enumerate(density.flow_.path(torch.tensor(Z))):
-            path[stop, chunk] = x.numpy()
-            log_prob = density.flow_.base.log_prob(x) + log_det
+            path[stop, chunk] = base.modelled(x).numpy()
+            log_prob = base.log_prob(x) + log_det
             log_density[stop, chunk] = log_prob.numpy() + scaler_log_det
     return path, log_density
 

@@ -22,21 +22,30 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array as check_table
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_jko.block_training import TrainingOptions
+from sklearn_jko.category_model import CategoryModel
+from sklearn_jko.cells import cell_log_probability
 from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
-from sklearn_jko.column_bounds import bounds_of_columns, check_inside
 from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.columns import Roles, resolve_roles
 from sklearn_jko.diagnostics import STEPS, calibrate_steps
+from sklearn_jko.input_codes import InputCodes
 from sklearn_jko.model_state import (
     flow_from_state,
     flow_state,
     history_from_state,
     history_state,
+    parts_state,
+    restore_parts,
     scaler_from_state,
-    scaler_state,
 )
 from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
 from sklearn_jko.partition import divide
@@ -45,6 +54,7 @@ from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
+from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training import Ending, train_flow
 
 __all__ = ["JKOFlowDensity"]
@@ -62,6 +72,9 @@ DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # A higher rate makes wide networks stiff: solver steps then cost more than it gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
 STEP_GROWTH = 2.0
+SETTLED = 0.01
+# At which the density is taken in the cell of a row's integers.
+CELL_POINTS = 16
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
@@ -75,7 +88,8 @@ SCORING_SOLVERS = ("dop853", "dopri5_by_row")
 FITTED = (
     "n_features_in_",
     "feature_names_in_",
-    "bounds_",
+    "roles_",
+    "categories_",
     "validation_indices_",
     "noise_width_",
     "scaling_",
@@ -110,25 +124,29 @@ class JKOFlowDensity(
         Invertible scaling before the flow: "none", "standard", "whiten", "power", "marginal",
         "radial", or several joined by "+" and applied from left to right, such as
         "marginal+whiten+radial". "auto" trains a short pilot on several and takes the best.
-    columns : dict or None, default=None
-        Bounds of columns: from a column's name or number to a pair (low, high), None where a side
-        is open, such as ``{"price": (0, None), "share": (0, 1)}``. The density is zero outside,
-        samples are inside, and a logarithm or logit (exact, as all scaling) goes first, so that
-        nothing is lost at the bounds.
+    columns : dict, "auto" or None, default=None
+        What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),
+        "rooms": "integer", "city": "category"}``; others are numbers. Bounds (low, high): the
+        density is zero outside, samples are inside, and a logarithm or logit (exact, as all
+        scaling) goes first, so that nothing is lost at them. "integer", or ("integer", low, high):
+        scores hold the probability of the integer, samples are integers. "category", of texts or
+        numbers: its probability goes by logistic regression, and the flow is given it. "auto"
+        guesses, by types first; `roles_` tells what.
+    condition : list of str or int, or None, default=None
+        Names or numbers of columns that are given: the density is that of the others, log p(rest |
+        condition). A category must be named in `columns` too.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
         by the size of the data. ``()`` makes the velocity linear.
     max_blocks : int, default=6
         Largest number of blocks tried, the free block included; 0 leaves the scaling alone.
     step_size : float or callable, default=0.5
-        Step size h_0 of the first block, doubled for each one after; or a function of the
-        block's number k = 0, 1, ... that returns h_k. The last of `max_blocks`, or the one
-        after the rows have settled (`tol`), is free (h = inf) all the same. ``math.inf``
-        leaves out the transport cost: with ``max_blocks=1`` that is the usual continuous
-        normalizing flow (FFJORD).
-    tol : float, default=0.01
-        The free block follows a block that moves the rows by less than this, as the mean
-        squared movement over the mean squared norm.
+        Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
+        the one after a block that moved the rows by less than 0.01 (mean squared movement over
+        mean squared norm), is free (h = inf). Or a function of the block's number k = 0, 1, ...
+        that returns h_k: then only the last of `max_blocks` is free. ``math.inf`` leaves out the
+        transport cost: with ``max_blocks=1`` that is the usual continuous normalizing flow
+        (FFJORD).
     n_refinements : int, default=0
         Most rounds in which all blocks are trained again, from where they are, after their step
         sizes were spread anew, so that movements become even, or, where they are, after every
@@ -186,8 +204,11 @@ class JKOFlowDensity(
         negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
     n_iter_ : int
         Optimiser steps in all blocks.
-    bounds_ : ndarray of shape (2, n_features_in_)
-        Least and largest values of the columns (`columns`), in units of X, infinite where open.
+    roles_ : Roles or None
+        What the columns are, where `columns` or `condition` tell: `roles_.kinds` as `columns` takes
+        it, `roles_.modelled` the numbers of the columns of `transform`.
+    categories_ : CategoryModel or None
+        Probabilities of the categories that are not given.
     validation_indices_ : ndarray of shape (n_held_out,), int
         Numbers of the rows of X that were held out, as often as their weights say.
     noise_width_ : ndarray of shape (n_features_in_,)
@@ -244,11 +265,11 @@ class JKOFlowDensity(
     _unsaved = ("checkpoint",)
     _parameter_constraints: ClassVar[dict] = {
         "scaling": [str],
-        "columns": [dict, None],
+        "columns": [dict, StrOptions({"auto"}), None],
+        "condition": ["array-like", None],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "max_blocks": [Interval(Integral, 0, None, closed="left")],
         "step_size": [callable, Interval(Real, 0, None, closed="right")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "n_refinements": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -270,10 +291,10 @@ class JKOFlowDensity(
         scaling="auto",
         *,
         columns=None,
+        condition=None,
         hidden_layer_sizes="auto",
         max_blocks=6,
         step_size=0.5,
-        tol=0.01,
         n_refinements=0,
         max_iter="auto",
         batch_size="auto",
@@ -291,10 +312,10 @@ class JKOFlowDensity(
     ):
         self.scaling = scaling
         self.columns = columns
+        self.condition = condition
         self.hidden_layer_sizes = hidden_layer_sizes
         self.max_blocks = max_blocks
         self.step_size = step_size
-        self.tol = tol
         self.n_refinements = n_refinements
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -334,13 +355,12 @@ class JKOFlowDensity(
         Raises
         ------
         ValueError
-            If a parameter is out of range, X or X_val is not a finite numeric table, of two or
-            more rows in X, a value is outside its column's bounds, or a weight is negative or
-            all are zero.
+            If a parameter is out of range, X or X_val is not a finite numeric table (but for
+            categories), of two or more rows in X, a value is not of its column's kind or outside
+            its bounds, or a weight is negative or all are zero.
         """
         start = time.monotonic()
-        X, sample_weight, X_val = self._validated_for_fit(X, sample_weight, X_val)
-        bounds = self._validated_bounds(X, X_val)
+        X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
         device = _device(self.device)
         if self.scaling != "auto":
             make_scaler(self.scaling)  # a wrong name must fail before the work begins
@@ -350,12 +370,14 @@ class JKOFlowDensity(
         if saved is not None:
             seed, start = saved.seed, start - saved.seconds
 
-        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, bounds)
-        self._warn_of_noise(parts.noise_width)
+        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, roles)
+        self._warn_of_noise(parts.noise_width, roles)
         train, held_out = parts.train, parts.held_out[:]
-        options = self._training_options(parts.train_size, X.shape[1])
+        options = self._training_options(parts.train_size, X.shape[1], roles)
+        categories = _category_model(roles, parts.all)
 
-        scaler_of = functools.partial(make_scaler, bounds=bounds, noise_width=parts.noise_width)
+        noise_width = parts.noise_width
+        scaler_of = functools.partial(make_table_scaler, roles=roles, noise_width=noise_width)
         max_time = self.max_time or math.inf
         scaling = self.scaling if saved is None else saved.scaling
         if scaling == "auto":
@@ -368,7 +390,7 @@ class JKOFlowDensity(
 
         def attributes(flow, history):
             scaled = self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
-            return {**scaled, "bounds_": bounds}
+            return {**scaled, "roles_": roles, "categories_": categories}
 
         reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
@@ -404,7 +426,10 @@ class JKOFlowDensity(
         log_density : ndarray of shape (n_samples,)
             Natural logarithm, in the units of X; always finite: -1e300 outside the bounds of
             `columns`, where the density is zero. A value on a bound counts as one just inside,
-            see `sklearn_jko.scaling.bounds`.
+            see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
+            Of integers and categories it is the probability; that of integers is the density's
+            mean over their cells, estimated from 16 points, the same for all rows
+            (`sklearn_jko.cells`).
         """
         X = self._validated(X)
         return self._by_chunks(X, self._log_density, np.empty(len(X)))
@@ -451,67 +476,96 @@ class JKOFlowDensity(
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_features)
+        Z : ndarray of shape (n_samples, n_modelled)
+            One coordinate for every column that is neither given nor a category.
         """
         X = self._validated(X)
-        return self._by_chunks(X, self._latent, np.empty(X.shape))
+        return self._by_chunks(X, self._latent, np.empty((len(X), self._n_features_out)))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X, condition=None):
         """Map latent coordinates back to rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_modelled)
             Latent coordinates.
+        condition : array-like of shape (n_samples, n_inputs), optional
+            Columns that are given or categories, in their order in X of `fit`, or by name in a
+            frame; needed where there are any.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
+            A table like X of `fit`, with its types, where `columns` or `condition` are set.
+
+        Raises
+        ------
+        ValueError
+            If these are not as many latent coordinates, or rows of `condition`, or it holds
+            something that is not of its column's kind.
         """
         check_is_fitted(self)
         Z = check_table(X)
-        if Z.shape[1] != self.n_features_in_:
+        if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
-                f"{self.n_features_in_} latent coordinates."
+                f"{self._n_features_out} latent coordinates."
             )
-        return self._by_chunks(Z, self._original, np.empty(Z.shape))
+        inputs = () if self.roles_ is None else self.roles_.inputs
+        table = self._table_of(condition, inputs, len(Z))
+        if table is not None and len(table) != len(Z):
+            raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, as X.")
+        return self._original_table(Z, table, np.empty(Z.shape))
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density.
 
         Parameters
         ----------
         n_samples : int, default=1
+            Number of rows, or of rows for every row of `condition`.
         random_state : int, RandomState instance or None, default=None
+        condition : array-like of shape (n_conditions, n_given), optional
+            The columns named in the parameter `condition`, in their order in X of `fit`, or by name
+            in a frame; needed where that is set.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray of shape (n_samples, n_features), or (n_conditions * n_samples, n_features)
+            All columns, rows of one condition together. A table like X of `fit`, with its types,
+            where `columns` or `condition` are set.
 
         Raises
         ------
         ValueError
-            If `n_samples` is not a positive integer.
+            If `n_samples` is not a positive integer, or `condition` is missing, or holds something
+            that is not of its column's kind.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer; got {n_samples!r}.")
         seed = check_random_state(random_state).randint(2**31 - 1)
-        shape = (n_samples, self.n_features_in_)
+        given = () if self.roles_ is None else self.roles_.given
+        table = self._table_of(condition, given, n_samples)
+        if condition is not None:
+            table = table.repeat(n_samples, axis=0)
+        if self.categories_ is not None:
+            self.categories_.draw(table, seed)
+        shape = (n_samples if table is None else len(table), self._n_features_out)
         Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
-        return self._by_chunks(Z, self._original, out=Z)
+        return self._original_table(Z, table, out=Z)
 
     def _fitted_state(self):
         names = getattr(self, "feature_names_in_", None)
         return {
             "n_features_in_": self.n_features_in_,
             "feature_names_in_": None if names is None else names.tolist(),
-            "bounds_": self.bounds_,
+            "roles_": None if self.roles_ is None else self.roles_.state(),
+            "categories_": None if self.categories_ is None else parts_state(self.categories_),
             "validation_indices_": self.validation_indices_,
             "noise_width_": self.noise_width_,
             "scaling_": self.scaling_,
-            "scaler_": scaler_state(self.scaler_),
+            "scaler_": parts_state(self.scaler_),
             "history_": history_state(self.history_),
             "flow_": flow_state(self.flow_),
             "solver_error_": self.solver_error_,
@@ -523,7 +577,8 @@ class JKOFlowDensity(
         d, names = state["n_features_in_"], state["feature_names_in_"]
         check_number("n_features_in_", d, 1, whole=True)
         check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
-        self.bounds_ = _sound_bounds(state["bounds_"], d)
+        self.roles_ = _roles_from_state(state["roles_"], d)
+        self.categories_ = _categories_from_state(state["categories_"], self.roles_)
         indices = state["validation_indices_"]
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
@@ -533,9 +588,11 @@ class JKOFlowDensity(
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
         self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
-        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], self.bounds_)
-        flow, history = flow_from_state(state["flow_"], d), history_from_state(state["history_"])
-        vars(self).update(_trained(flow, history))
+        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], d, self.roles_)
+        flow = flow_from_state(state["flow_"], self._n_flow_columns)
+        if flow.base.n_given != self._n_flow_columns - self._n_features_out:
+            raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
+        vars(self).update(_trained(flow, history_from_state(state["history_"])))
         if self.flow_.solver not in SCORING_SOLVERS:
             raise ValueError(f"solver={self.flow_.solver!r} must be one of {SCORING_SOLVERS}")
         check_array("n_steps", self.flow_.n_steps, (self.n_blocks_,), 1, STEPS[-1], dtype=np.int64)
@@ -553,19 +610,42 @@ class JKOFlowDensity(
     def __setstate__(self, state):
         super().__setstate__(state)
         if "flow_" in state:
-            self.flow_ = flow_from_state(state["flow_"], self.n_features_in_)
+            self.flow_ = flow_from_state(state["flow_"], self._n_flow_columns)
 
     @property
     def _n_features_out(self):
-        return self.n_features_in_
+        return self.n_features_in_ if self.roles_ is None else len(self.roles_.modelled)
+
+    @property
+    def _n_flow_columns(self):
+        """Number of columns of the flow's rows, what they are given included."""
+        return self._n_features_out + _n_given(self.roles_)
 
     def _validated(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, reset=False)
+        if self.roles_ is None:
+            return validate_data(self, X, reset=False)
+        _check_feature_names(self, X, reset=False)
+        return self.roles_.encode(X)
 
     def _validated_for_fit(self, X, sample_weight, X_val):
-        """The rows of a fit, their weights and the rows to judge by: arrays or None."""
-        X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        """The rows of a fit, their weights, the rows to judge by, and the roles of the columns.
+
+        All but the rows may be None.
+        """
+        if self.columns is None and self.condition is None:
+            roles = None
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        else:
+            roles = resolve_roles(X, self.columns, self.condition)
+            if len(roles.modelled) == 0:
+                raise ValueError(
+                    f"columns={self.columns!r} and condition={self.condition!r} leave no numbers "
+                    "to model: all columns are categories or given."
+                )
+            _check_feature_names(self, X, reset=True)
+            X = check_table(roles.encode(X), ensure_min_samples=2)
+            self.n_features_in_ = X.shape[1]
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
@@ -575,18 +655,38 @@ class JKOFlowDensity(
                     "sample_weight is zero for all rows, or all but one: give two or more a "
                     "positive weight."
                 )
-        if X_val is not None:
+        if X_val is not None and roles is None:
             X_val = validate_data(self, X_val, dtype=FLOATS, reset=False, ensure_min_samples=2)
-        return X, sample_weight, X_val
+        elif X_val is not None:
+            _check_feature_names(self, X_val, reset=False)
+            X_val = check_table(roles.encode(X_val), ensure_min_samples=2)
+            roles.check_inside(X_val)
+        return X, sample_weight, X_val, roles
 
-    def _validated_bounds(self, X, X_val):
-        """Bounds of the columns, which all rows of a fit keep to."""
-        names = getattr(self, "feature_names_in_", None)
-        bounds = bounds_of_columns(self.columns, names, X.shape[1])
-        for part in (X, X_val):
-            if part is not None:
-                check_inside(part, bounds, np.arange(X.shape[1]) if names is None else names)
-        return bounds
+    def _table_of(self, condition, numbers, n_rows):
+        """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
+        roles = self.roles_
+        if len(numbers) == 0:
+            if condition is not None:
+                raise ValueError(
+                    f"condition={shown(condition)}: this density is given nothing; fit one with "
+                    "condition=[...], the names or numbers of columns."
+                )
+            return None if roles is None else np.full((n_rows, len(roles.columns)), np.nan)
+        if condition is None:
+            names = ", ".join(roles.columns[j].shown for j in numbers)
+            raise ValueError(f"condition must be a table of the columns that are given: {names}.")
+        return roles.encode_some(condition, numbers, "condition")
+
+    def _original_table(self, Z, table, out):
+        """Rows of latent coordinates (n, n_modelled), with what they are given in ``table``."""
+        if table is None:
+            return self._by_chunks(Z, self._original, out)
+        roles = self.roles_
+        if len(roles.inputs):
+            Z = np.hstack([Z, self.scaler_.codes.transform(table[:, roles.inputs])])
+        table[:, roles.modelled] = self._by_chunks(Z, self._original, out)
+        return roles.decode(table)
 
     def _by_chunks(self, rows, function, out):
         """Fill ``out`` with ``function(flow, rows)``, by chunks: their memory does not add up."""
@@ -595,15 +695,25 @@ class JKOFlowDensity(
             out[chunk] = function(flow, np.ascontiguousarray(rows[chunk], dtype=np.float64))
         return out
 
-    @torch.no_grad()
     def _log_density(self, flow, X):
+        if self.roles_ is None:
+            return _finite(self._flow_log_density(flow, X))
+        density = functools.partial(self._flow_log_density, flow)
+        widths = self.roles_.cell_width
+        log_density, _ = cell_log_probability(density, X, widths, CELL_POINTS, seed=0)
+        if self.categories_ is not None:
+            log_density = log_density + self.categories_.log_prob(X)
+        return _finite(log_density)
+
+    @torch.no_grad()
+    def _flow_log_density(self, flow, X):
         Z, log_det = self.scaler_.transform(X)
-        return _finite(flow.log_prob(_on_device_of(flow, Z)).cpu().numpy() + log_det)
+        return flow.log_prob(_on_device_of(flow, Z)).cpu().numpy() + log_det
 
     @torch.no_grad()
     def _latent(self, flow, X):
         Z, _ = self.scaler_.transform(X)
-        return flow.transform(_on_device_of(flow, Z)).cpu().numpy()
+        return flow.base.modelled(flow.transform(_on_device_of(flow, Z))).cpu().numpy()
 
     @torch.no_grad()
     def _latent_beside_log_density(self, flow, X):
@@ -622,7 +732,7 @@ class JKOFlowDensity(
     def _original(self, flow, Z):
         return self.scaler_.inverse_transform(flow.inverse(_on_device_of(flow, Z)).cpu().numpy())
 
-    def _training_options(self, n, d):
+    def _training_options(self, n, d, roles):
         """Resolve what is "auto" by the numbers of rows and columns."""
         hidden = self.hidden_layer_sizes
         if isinstance(hidden, str):
@@ -642,7 +752,7 @@ class JKOFlowDensity(
             hidden_layer_sizes=hidden,
             max_blocks=self.max_blocks,
             n_refinements=self.n_refinements,
-            tol=self.tol,
+            tol=0.0 if callable(self.step_size) else SETTLED,
             max_iter=max_iter,
             batch_size=(
                 (256 if width <= 128 else 512) if self.batch_size == "auto" else self.batch_size
@@ -658,6 +768,7 @@ class JKOFlowDensity(
                 else self.weight_decay
             ),
             solver=self.solver,
+            n_given=_n_given(roles),
         )
 
     def _step_sizes(self):
@@ -718,8 +829,9 @@ class JKOFlowDensity(
             stacklevel=CALLER,
         )
 
-    def _warn_of_noise(self, noise_width):
-        noisy = np.flatnonzero(noise_width)
+    def _warn_of_noise(self, noise_width, roles):
+        is_unasked = True if roles is None else np.isnan(roles.noise_width)
+        noisy = np.flatnonzero(is_unasked & (noise_width > 0))
         if len(noisy):
             names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
             shown = ", ".join(repr(name) for name in names[noisy][:10].tolist())
@@ -746,8 +858,11 @@ class JKOFlowDensity(
                 ConvergenceWarning,
                 stacklevel=CALLER,
             )
+        modelled = slice(None) if self.roles_ is None else self.roles_.modelled
+        rows = rows[:, modelled]
         centre, spread = median_and_spread(rows)
-        back = self._original(self.flow_, self._latent(self.flow_, rows))
+        with torch.no_grad():
+            back = self._original(self.flow_, self.flow_.transform(torch.tensor(Z)).numpy())
         error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
         self.inversion_error_ = float(error.max(initial=0.0))
 
@@ -778,12 +893,34 @@ def _names_of_columns(names, d):
     return np.array(names, dtype=object)
 
 
-def _sound_bounds(bounds, d):
-    """They, unless a file holds what are none."""
-    is_table = isinstance(bounds, np.ndarray) and bounds.shape == (2, d)
-    if not is_table or bounds.dtype != np.float64 or not np.all(bounds[0] < bounds[1]):
-        raise ValueError(f"bounds_={shown(bounds)} must be a least and a larger value a column")
-    return bounds
+def _roles_from_state(state, d):
+    roles = None if state is None else Roles.from_state(state)
+    if roles is not None and (len(roles.columns) != d or len(roles.modelled) == 0):
+        raise ValueError(f"roles_ of {len(roles.columns)} columns must be of {d}, some to model")
+    return roles
+
+
+def _n_given(roles):
+    """Number of columns in which the flow is told what a row is given."""
+    return 0 if roles is None else InputCodes(roles.n_labels).n_codes
+
+
+def _category_model(roles, rows):
+    """That of the categories which are not given; None where there are none."""
+    if roles is None or np.isin(roles.inputs, roles.given).all():
+        return None
+    return CategoryModel(roles).fit(_some(rows))
+
+
+def _categories_from_state(state, roles):
+    if (state is None) != (roles is None or np.isin(roles.inputs, roles.given).all()):
+        raise ValueError(f"categories_={shown(state)} does not go with roles_")
+    if state is None:
+        return None
+    model = CategoryModel(roles)
+    restore_parts(model, state)
+    model.check()
+    return model
 
 
 def _auto_hidden_layer_sizes(n, d):

@@ -43,8 +43,9 @@ def as_torch_module(density):
     NotFittedError
         If it is not fitted.
     ValueError
-        If its scores take steps of each row's own, which cannot be recorded: after a fit with
-        ``solver="dopri5"`` or ``"dopri5_adjoint"``.
+        If it has conditions, categories or integers; or if its scores take steps of each row's
+        own, which cannot be recorded: after a fit with ``solver="dopri5"`` or
+        ``"dopri5_adjoint"``.
 
     Examples
     --------
@@ -77,6 +78,11 @@ def as_torch_module(density):
         raise ValueError(
             f"A density fitted with solver={density.solver!r} scores with steps of each row's "
             "own, which cannot be recorded; fit with solver='rk4' or 'midpoint'."
+        )
+    if density.roles_ is not None and not density.roles_.has_bounds_only:
+        raise ValueError(
+            f"A density of columns={density.columns!r} and condition={density.condition!r} cannot "
+            "be exported: of what these may say, only bounds are numbers throughout."
         )
     return LogDensity(density.n_features_in_, density.scaler_, density.flow_)
 
@@ -145,7 +151,8 @@ class DeepVelocity(nn.Module):
             self.velocity.weights, self.velocity._activations(t, x), strict=True
         ):
             jacobian = (1 - activation**2).unsqueeze(2) * (weight @ jacobian)
-        return self.velocity(t, x), (self.velocity.out_weight.T * jacobian).sum((1, 2))
+        out_weight, _ = self.velocity.out_layer()
+        return self.velocity(t, x), (out_weight.T * jacobian).sum((1, 2))
 
 
 def _finite(log_density):

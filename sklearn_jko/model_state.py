@@ -10,8 +10,8 @@ from sklearn_jko.bases import BASES
 from sklearn_jko.block_training import BlockRecord
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.scaling import make_scaler
 from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [
@@ -19,8 +19,9 @@ __all__ = [
     "flow_state",
     "history_from_state",
     "history_state",
+    "parts_state",
+    "restore_parts",
     "scaler_from_state",
-    "scaler_state",
 ]
 
 MAX_COUNT = 2**63 - 1
@@ -31,6 +32,7 @@ def flow_state(flow):
     n_steps = np.broadcast_to(flow.n_steps, len(flow.blocks)).astype(np.int64)
     return {
         "base": _name_of(type(flow.base), BASES),
+        "n_given": flow.base.n_given,
         "solver": flow.solver,
         "n_steps": n_steps,
         "blocks": [_block_state(block) for block in flow.blocks],
@@ -38,49 +40,61 @@ def flow_state(flow):
 
 
 def flow_from_state(state, n_features):
-    """The flow of rows of so many columns, on the CPU.
+    """The flow of rows of so many columns, what they are given included, on the CPU.
 
     Raises
     ------
     ValueError
         If the state is not sound.
     """
-    check_keys("flow", state, ("base", "solver", "n_steps", "blocks"))
+    check_keys("flow", state, ("base", "n_given", "solver", "n_steps", "blocks"))
+    check_number("n_given", state["n_given"], 0, n_features - 1, whole=True)
     for name, table in (("base", BASES), ("solver", SOLVERS)):
         _check_name(name, state[name], table)
     _check_list("blocks", state["blocks"])
     n_blocks = len(state["blocks"])
     check_array("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
-    blocks = [_block_from_state(block, n_features) for block in state["blocks"]]
-    flow = JKOFlow(blocks, BASES[state["base"]](), state["solver"], state["n_steps"])
+    n_given = state["n_given"]
+    blocks = [_block_from_state(block, n_features, n_given) for block in state["blocks"]]
+    flow = JKOFlow(blocks, BASES[state["base"]](n_given), state["solver"], state["n_steps"])
     return flow.eval().requires_grad_(False)
 
 
-def scaler_state(scaler):
-    """What each scaler of a chain has learned, in their order."""
-    return [
-        {name: getattr(part, name) for name in part.learned} for part in _parts_of_scaler(scaler)
-    ]
+def parts_state(model):
+    """What each part of a scaler or model has learned, in their order."""
+    return [{name: getattr(part, name) for name in part.learned} for part in _parts(model)]
 
 
-def scaler_from_state(name, state, bounds):
-    """The fitted scaler of this name for columns of these bounds, of shape (2, d).
+def restore_parts(model, state):
+    """Put what was learned into an unfitted scaler or model, which must check it.
+
+    Raises
+    ------
+    ValueError
+        If these are other parts.
+    """
+    _check_list(type(model).__name__, state)
+    parts = _parts(model)
+    if len(state) != len(parts):
+        raise ValueError(f"a {type(model).__name__} has {len(parts)} parts, not {len(state)}")
+    for part, learned in zip(parts, state, strict=True):
+        check_keys(type(part).__name__, learned, part.learned)
+        vars(part).update(learned)
+
+
+def scaler_from_state(name, state, n_features, roles):
+    """The fitted scaler of this name for so many columns of these roles, or of none.
 
     Raises
     ------
     ValueError
         If the name is unknown, or the state not sound.
     """
-    _check_list("scaler", state)
     if not isinstance(name, str):
         raise ValueError(f"scaling_={shown(name)} must be a name")
-    scaler = make_scaler(name, bounds)
-    if len(state) != len(_parts_of_scaler(scaler)):
-        raise ValueError(f"scaling_={shown(name)} must be of {len(state)} scalers")
-    for part, learned in zip(_parts_of_scaler(scaler), state, strict=True):
-        check_keys(type(part).__name__, learned, part.learned)
-        vars(part).update(learned)
-        part.check(bounds.shape[1])
+    scaler = make_table_scaler(name, roles)
+    restore_parts(scaler, state)
+    scaler.check(n_features if roles is None else len(roles.columns))
     return scaler
 
 
@@ -127,24 +141,24 @@ def _block_state(block):
     }
 
 
-def _block_from_state(state, n_features):
+def _block_from_state(state, n_features, n_given):
     check_keys("block", state, ("t0", "t1", "velocity", "hidden_layer_sizes", "weights"))
     check_number("t0", state["t0"], 0.0, 1.0)
     check_number("t1", state["t1"], 0.0, 1.0)
     if not state["t0"] < state["t1"]:
         raise ValueError(f"t0={state['t0']} must be less than t1={state['t1']}")
-    return JKOBlock(_velocity_from_state(state, n_features), state["t0"], state["t1"])
+    return JKOBlock(_velocity_from_state(state, n_features, n_given), state["t0"], state["t1"])
 
 
-def _velocity_from_state(state, n_features):
+def _velocity_from_state(state, n_features, n_given):
     name, hidden, weights = state["velocity"], state["hidden_layer_sizes"], state["weights"]
     _check_name("velocity", name, VELOCITIES)
     _check_list("hidden_layer_sizes", hidden)
     for width in hidden:
         check_number("width", width, 1, MAX_COUNT, whole=True)
-    _check_room(n_features, hidden, weights)
+    _check_room([n_features, *hidden, n_features - n_given], weights)
     # A generator of its own: the one of torch is its user's.
-    velocity = VELOCITIES[name](n_features, hidden, torch.Generator())
+    velocity = VELOCITIES[name](n_features, hidden, torch.Generator(), n_given)
     shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}
     check_keys("weights", weights, shapes)
     for key, shape in shapes.items():
@@ -154,17 +168,18 @@ def _velocity_from_state(state, n_features):
     return velocity
 
 
-def _check_room(n_features, hidden, weights):
+def _check_room(widths, weights):
     """Refuse widths that the weights at hand cannot have, before anything of that size is made."""
-    if not isinstance(weights, dict) or len(hidden) > len(weights):
-        raise ValueError(f"weights={shown(weights)} are too few for {len(hidden)} layers")
-    wanted = sum(a * b for a, b in pairwise([n_features, *hidden, n_features]))
-    if wanted > sum(np.size(array) for array in weights.values()):
-        raise ValueError(f"hidden_layer_sizes={shown(hidden)} are wider than the weights")
+    if not isinstance(weights, dict) or len(widths) - 2 > len(weights):
+        raise ValueError(f"weights={shown(weights)} are too few for {len(widths) - 2} layers")
+    if sum(a * b for a, b in pairwise(widths)) > sum(np.size(array) for array in weights.values()):
+        raise ValueError(f"hidden_layer_sizes={shown(widths[1:-1])} are wider than the weights")
 
 
-def _parts_of_scaler(scaler):
-    return getattr(scaler, "scalers", [scaler])
+def _parts(model):
+    """All that has learned anything, from the innermost on."""
+    inner = [part for child in getattr(model, "parts", ()) for part in _parts(child)]
+    return [*inner, model] if hasattr(model, "learned") else inner
 
 
 def _name_of(cls, table):

@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from sklearn_jko.attribution import attribute
 from sklearn_jko.checks import check_array, check_keys, check_number
+from sklearn_jko.columns import resolve_roles
 from sklearn_jko.conformal import conformal_p_values, rounding
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.neighbours import NeighbourDensity
@@ -143,11 +144,13 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.fit`.
+            As of `JKOFlowDensity.fit`; and if the density has conditions, categories or integers.
         """
         checked = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the detector as it was
-        fitted.density_ = self._unfitted_density().fit(X, sample_weight=sample_weight)
+        density = self._unfitted_density()
+        _check_roles(density, X)
+        fitted.density_ = density.fit(X, sample_weight=sample_weight)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
         fitted._calibrate(checked, weighted_rows(checked, sample_weight))
@@ -412,3 +415,15 @@ def _difference(rows, others):
 
 def _near(Z):
     return np.nan_to_num(Z).clip(-FARTHEST, FARTHEST)
+
+
+def _check_roles(density, X):
+    """Refuse a density some of whose columns have no latent coordinate of their own."""
+    if density.columns is None and density.condition is None:
+        return
+    if not resolve_roles(X, density.columns, density.condition).has_bounds_only:
+        raise ValueError(
+            "An outlier detector needs a density of all columns as numbers: of what "
+            f"columns={density.columns!r} and condition={density.condition!r} may say, it takes "
+            "bounds only. Repeated values of integers need no saying."
+        )

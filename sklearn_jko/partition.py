@@ -32,7 +32,7 @@ class Parts(NamedTuple):
     train_size: float
 
 
-def divide(X, weight, X_val, fraction, seed, bounds=None):
+def divide(X, weight, X_val, fraction, seed, roles=None):
     """Divide the rows of a fit, whatever their order.
 
     Parameters
@@ -45,15 +45,19 @@ def divide(X, weight, X_val, fraction, seed, bounds=None):
     fraction : float
         Share of X to judge by, see `held_out_mask`.
     seed : int
-    bounds : ndarray of shape (2, d), optional
-        Least and largest values of the columns, which the noise keeps to.
+    roles : Roles, optional
+        Of the columns, see `sklearn_jko.columns`: the noise keeps to their bounds, is 1 wide for
+        integers, and nothing for what the others are given.
 
     Returns
     -------
     parts : Parts
     """
     rows = weighted_rows(X, weight)
-    widths = noise_widths(X, rows.observed)
+    widths, bounds = noise_widths(X, rows.observed), None
+    if roles is not None:
+        widths = np.where(np.isnan(roles.noise_width), widths, roles.noise_width)
+        bounds = np.array([roles.low, roles.high])
     places = np.arange(len(rows.repeated))
 
     def some(chosen):

@@ -50,7 +50,7 @@ def as_rows(scaler, X, device):
     -------
     rows : Rows
     """
-    d = X[:1].shape[1]
+    d = scaler.transform(X[:1])[0].shape[1]
     rows = Rows(torch.empty((len(X), d), device=device), torch.empty(len(X), device=device))
     for chunk in gen_batches(len(X), CHUNK):
         Z, log_det = scaler.transform(X[chunk])
@@ -85,8 +85,9 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     if len(X) < 2:
         return "standard"
     X = X[:: math.ceil(len(X) / MAX_ROWS)]
+    base = StandardNormal(options.n_given)
     finalists = _best_first(
-        {name: _cross_validated_nll(functools.partial(make, name), X) for name in CANDIDATES}
+        {name: _cross_validated_nll(functools.partial(make, name), base, X) for name in CANDIDATES}
     )
     if options.max_blocks == 0 or len(X_held_out) == 0:
         return finalists[0]
@@ -106,14 +107,14 @@ def _best_first(nll):
     return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
 
 
-def _cross_validated_nll(make, X):
+def _cross_validated_nll(make, base, X):
     """Held-out negative log-density of each row without any block, in nats."""
     n_folds = min(N_FOLDS, len(X)) if len(X) < FEW_ROWS else 2
     folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row stand together
     parts = [
         as_rows(make().fit(X[folds != fold]), X[folds == fold], "cpu") for fold in range(n_folds)
     ]
-    return torch.cat([row_nll(StandardNormal(), rows) for rows in parts])
+    return torch.cat([row_nll(base, rows) for rows in parts])
 
 
 def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):

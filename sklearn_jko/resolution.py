@@ -7,10 +7,9 @@ data's own resolution, added for training only, gives it a finite answer.
 
 import numpy as np
 
-from sklearn_jko.column_bounds import reflect
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
-__all__ = ["BlurredRows", "blur", "noise_widths"]
+__all__ = ["BlurredRows", "blur", "noise_widths", "reflect"]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -59,6 +58,16 @@ def blur(X, widths, random_state):
     noise *= widths
     noise += X
     return noise
+
+
+def reflect(X, bounds):
+    """Fold values that noise has carried over a bound back inside, in place."""
+    for j in np.flatnonzero(np.isfinite(bounds).any(axis=0)):
+        low, high = bounds[:, j]
+        column = np.where(X[:, j] < low, 2 * low - X[:, j], X[:, j])
+        column = np.where(column > high, 2 * high - column, column)
+        X[:, j] = np.clip(column, low, high)
+    return X
 
 
 class BlurredRows:

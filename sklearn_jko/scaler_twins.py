@@ -64,7 +64,7 @@ def twin_of(scaler):
 class ChainTwin(nn.Module):
     def __init__(self, scaler):
         super().__init__()
-        self.twins = nn.ModuleList(twin_of(part) for part in scaler.scalers)
+        self.twins = nn.ModuleList(twin_of(part) for part in scaler.parts)
 
     def forward(self, X):
         log_det = X.new_zeros(X.shape[0])

@@ -47,13 +47,24 @@ class Table(NamedTuple):
         """Column j's name, or its number, for a message."""
         return repr(j if self.names is None else self.names[j])
 
+    def only(self, names, parameter):
+        """The table of the columns of these names."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise ValueError(f"{parameter} lacks the column {missing[0]!r}; it has {self.names}.")
+        numbers = [self.names.index(name) for name in names]
+        parts = [[part[j] for j in numbers] for part in (self.types, self.values)]
+        return Table(self.container, names, *parts)
 
-def read_table(X):
+
+def read_table(X, parameter="X"):
     """The columns of an array, or of a frame of pandas or polars.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or frame
+    parameter : str, default="X"
+        What X is called, for messages.
 
     Returns
     -------
@@ -66,9 +77,13 @@ def read_table(X):
         column's type is none of numbers, booleans, texts or categories.
     """
     container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
+    if container == "numpy" and np.ndim(X) != 2:
+        raise ValueError(
+            f"{parameter} must be a table of rows and columns; its shape is {np.shape(X)}."
+        )
     table = Table(container, *_READERS[container](X))
     if not table.values or len(table.values[0]) == 0:
-        raise ValueError("X must have a row and a column, or more; it is empty.")
+        raise ValueError(f"{parameter} must have a row and a column, or more; it is empty.")
     for j, column_type in enumerate(table.types):
         if column_type.name not in TYPES[container]:
             raise ValueError(
@@ -109,8 +124,6 @@ def _read_array(X):
     array = np.asarray(X)
     if array.dtype.kind == "U" and not hasattr(X, "dtype"):
         array = np.asarray(X, dtype=object)  # numbers beside texts in a list stay numbers
-    if array.ndim != 2:
-        raise ValueError(f"X must be a table of rows and columns; its shape is {array.shape}.")
     name = {"f": "float64", "U": "str"}.get(array.dtype.kind, array.dtype.name)
     return None, [ColumnType(name)] * array.shape[1], list(array.T)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from sklearn_jko.bases import StandardNormal
 from sklearn_jko.block_training import MIN_GAIN, BlockRecord, Rows, train_block
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOBlock, JKOFlow
@@ -75,7 +76,7 @@ def train_flow(
     Parameters
     ----------
     x : Tensor of shape (n, d)
-        Scaled training rows, float32.
+        Scaled training rows, float32, and at the end of each what it is given.
     held_out : Rows
         Rows that judge the blocks, with the scaler's log |det|. Where there are none no block
         is trained.
@@ -153,7 +154,7 @@ class _FlowTraining:
     @property
     def flow(self):
         """That of the best round that is over, or of the first so far."""
-        return JKOFlow((self.best or self.round).blocks)
+        return JKOFlow((self.best or self.round).blocks, StandardNormal(self.options.n_given))
 
     @property
     def is_done(self):
@@ -228,7 +229,9 @@ class _FlowTraining:
     def _fresh_block(self, generator):
         """A block that starts where the last one ended, or at random."""
         options, x = self.options, self.round.x
-        velocity = VELOCITIES[options.velocity](x.shape[1], options.hidden_layer_sizes, generator)
+        velocity = VELOCITIES[options.velocity](
+            x.shape[1], options.hidden_layer_sizes, generator, options.n_given
+        )
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
         return JKOBlock(velocity.to(x))

@@ -44,6 +44,7 @@ class TwoLayerSolve:
         """
         velocity = self.velocity
         plan = _plan(self.tableau, self.t0, self.t1, n_steps)
+        out_weight, out_bias = velocity.out_layer()
         widths = [len(bias) for bias in velocity.biases]
         if self.memory is None or self.memory.sizes != _sizes(x, widths, plan):
             self.memory = None  # frees the old one first
@@ -53,10 +54,10 @@ class TwoLayerSolve:
             self.memory,
             x,
             *velocity.weights,
-            velocity.out_weight,
+            out_weight,
             *velocity.biases,
             *velocity.time_weights,
-            velocity.out_bias,
+            out_bias,
         )
 
 

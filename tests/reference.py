@@ -10,11 +10,11 @@ from sklearn_jko.velocities import VELOCITIES
 VELOCITY_CASES = [*((name, (7, 5)) for name in VELOCITIES), ("mlp", (6,)), ("mlp", (7, 6, 5))]
 
 
-def make_velocity(case, n_features=3, seed=0, size=0.5):
+def make_velocity(case, n_features=3, seed=0, size=0.5, n_given=0):
     """A float64 velocity whose parameters, those that start at zero included, are random."""
     name, hidden = case
     generator = torch.Generator().manual_seed(seed)
-    velocity = VELOCITIES[name](n_features, hidden, generator).double()
+    velocity = VELOCITIES[name](n_features, hidden, generator, n_given).double()
     with torch.no_grad():
         for parameter in velocity.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

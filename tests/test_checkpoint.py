@@ -1,5 +1,6 @@
 """Interrupted fits go on, and end as if nothing had happened."""
 
+import functools
 import json
 import multiprocessing
 import random
@@ -13,8 +14,10 @@ from conftest import SMALL, two_moons
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_jko import JKOFlowDensity, estimator, training
+from sklearn_jko.schedules import geometric_step
 
-SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4, "tol": 0.0}
+SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
+SETTINGS["step_size"] = functools.partial(geometric_step, first=0.5, growth=2.0)
 N_KILLS = 20
 
 
@@ -71,7 +74,8 @@ def assert_same_model(model, other, rows):
 @pytest.mark.parametrize("n_blocks", [2, 4, 7])
 def test_an_interrupted_refinement_goes_on(rows, path, interrupted_at, n_blocks):
     """Within the first round, within the second, and (where so many were tried) the third."""
-    refined = {"max_blocks": 3, "n_refinements": 2, "step_size": 0.2}
+    refined = {"max_blocks": 3, "n_refinements": 2}
+    refined["step_size"] = functools.partial(geometric_step, first=0.2, growth=2.0)
     whole = JKOFlowDensity(**{**SETTINGS, **refined}).fit(rows)
     assert any(record.refinement for record in whole.history_)
     n_blocks = min(n_blocks, len(whole.history_) - 1)

@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.column_bounds import bounds_of_columns, reflect
 from sklearn_jko.export import as_torch_module
+from sklearn_jko.resolution import reflect
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 60, "random_state": 0}
 NAMES = np.array(["price", "share", "other"], dtype=object)
@@ -35,33 +35,6 @@ def true_log_density(X):
 @pytest.fixture(scope="module")
 def fitted():
     return JKOFlowDensity(columns=BOUNDS, **SMALL).fit(frame(2000, seed=0))
-
-
-def test_names_and_numbers_become_arrays():
-    bounds = bounds_of_columns({"share": (0, 1), np.int64(0): (None, 5.0)}, NAMES, 3)
-    np.testing.assert_array_equal(bounds, [[-np.inf, 0, -np.inf], [5, 1, np.inf]])
-    np.testing.assert_array_equal(bounds_of_columns(None, None, 1), [[-np.inf], [np.inf]])
-
-
-@pytest.mark.parametrize(
-    ("columns", "names", "message"),
-    [
-        ({"size": (0, 1)}, NAMES, "no column 'size'; use the numbers 0 to 2 or one of the names"),
-        ({"size": (0, 1)}, None, "no column 'size'; use the numbers 0 to 2, as X has no names"),
-        ({3: (0, 1)}, NAMES, "no column 3; use 0 to 2"),
-        ({-1: (0, 1)}, None, "no column -1"),
-        ({True: (0, 1)}, None, "no column True"),
-        ({"share": (0, 1), 1: (0, 1)}, NAMES, "names 'share' twice"),
-        ({0: (1, 1)}, None, r"bounds \(1, 1\); the first must be less"),
-        ({0: (None, np.nan)}, None, "pair .* got .None, nan"),
-        ({0: "integer"}, None, "must have a pair .* got 'integer'"),
-        ({0: (0, 1, 2)}, None, "must have a pair"),
-        ({0: (0, 1e305)}, None, "is the most"),
-    ],
-)
-def test_wrong_bounds_are_refused(columns, names, message):
-    with pytest.raises(ValueError, match=message):
-        bounds_of_columns(columns, names, 3)
 
 
 def test_reflection_keeps_values_inside_and_inner_ones_as_they_are():
@@ -112,13 +85,14 @@ def test_no_density_outside_and_all_of_it_inside():
 
 def test_samples_are_inside_and_latent_rows_come_back(fitted):
     sample = fitted.sample(5000, random_state=1)
-    assert np.all(sample[:, 0] >= 0)
-    assert np.all((sample[:, 1] >= 0) & (sample[:, 1] <= 1))
+    assert isinstance(sample, pd.DataFrame)
+    assert np.all(sample["price"] >= 0)
+    assert np.all((sample["share"] >= 0) & (sample["share"] <= 1))
     X = frame(200, seed=2)
     Z = fitted.transform(X)
     np.testing.assert_allclose(fitted.inverse_transform(Z), X, rtol=1e-6, atol=1e-9)
     far = fitted.inverse_transform(100 * np.sign(Z))
-    assert np.all((far >= fitted.bounds_[0]) & (far <= fitted.bounds_[1]))
+    assert not fitted.roles_.outside(far.to_numpy()).any()
 
 
 def test_repeated_values_on_a_bound():
@@ -139,16 +113,19 @@ def test_files_pickles_and_clones_keep_the_bounds(fitted, tmp_path):
     loaded = JKOFlowDensity.load(tmp_path / "bounded.safetensors")
     X = frame(50, seed=3)
     np.testing.assert_array_equal(loaded.score_samples(X), fitted.score_samples(X))
-    np.testing.assert_array_equal(loaded.bounds_, fitted.bounds_)
+    assert loaded.roles_.kinds == {"price": (0, None), "share": (0, 1)}
     assert loaded.columns == BOUNDS
     assert clone(loaded).columns == BOUNDS
 
 
-@pytest.mark.parametrize("damage", [None, np.zeros((2, 3)), np.ones((2, 2)), np.full((2, 3), 1)])
-def test_damaged_bounds_are_refused(fitted, damage):
-    state = {**fitted._state()["fitted"], "bounds_": damage}
-    with pytest.raises(ValueError, match="bounds_="):
-        JKOFlowDensity()._set_fitted_state(state)
+@pytest.mark.parametrize("low", [1.0, np.nan, "0", None])
+def test_damaged_bounds_are_refused(fitted, low):
+    state = fitted._state()
+    roles = state["fitted"]["roles_"]
+    columns = [roles["columns"][0], {**roles["columns"][1], "low": low}, roles["columns"][2]]
+    state["fitted"]["roles_"] = {**roles, "columns": columns}
+    with pytest.raises(ValueError, match="low"):
+        JKOFlowDensity._from_state(state)
 
 
 def test_torch_module_agrees_also_on_and_beyond_bounds(fitted):

@@ -109,7 +109,12 @@ def test_index_arrays_bounds_and_codes():
     assert roles.integer.tolist() == [2, 3]
     assert roles.category.tolist() == [4, 5]
     assert roles.given.tolist() == [0, 5]
-    assert roles.n_categories.tolist() == [3, 2]
+    assert roles.modelled.tolist() == [1, 2, 3, 6]
+    assert roles.inputs.tolist() == [0, 4, 5]
+    assert roles.n_labels.tolist() == [0, 3, 2]
+    nan = math.nan
+    np.testing.assert_array_equal(roles.noise_width, [0, nan, 1, 1, 0, 0, nan])
+    assert roles.cell_width.tolist() == [0, 0, 1, 1, 0, 0, 0]
     inf = math.inf
     assert roles.low.tolist() == [0, -inf, -0.5, -0.5, -inf, -inf, -inf]
     assert roles.high.tolist() == [1, inf, inf, 9.5, inf, inf, 0]
@@ -122,14 +127,14 @@ def test_declared_categories_keep_their_order_and_those_unseen():
     frame = pd.DataFrame({"x": [0.0, 1.0], "size": pd.Categorical(["L", "S"], ["S", "M", "L"])})
     roles = resolve_roles(frame, {"size": "category"})
     assert roles.encode(frame)[:, 1].tolist() == [2, 0]
-    assert roles.n_categories.tolist() == [3]
+    assert roles.n_labels.tolist() == [3]
     one = frame[:1].assign(size=pd.Categorical(["M"]))  # a frame of other categories
     assert roles.encode(one)[0, 1] == 1
 
 
 def test_both_booleans_are_labels_of_a_boolean_column():
     roles = resolve_roles(pd.DataFrame({"x": [1.0, 2.0], "b": [True, True]}), {"b": "category"})
-    assert roles.n_categories.tolist() == [2]
+    assert roles.n_labels.tolist() == [2]
 
 
 def test_an_unknown_label_is_minus_one_and_is_never_decoded():
@@ -326,7 +331,7 @@ def test_tables_that_cannot_be_read_are_told(X, columns, message):
 
 
 def test_another_number_of_columns_is_told():
-    with pytest.raises(ValueError, match="X has 3 columns, not 2"):
+    with pytest.raises(ValueError, match="X has 3 columns; it must have 2: 0, 1"):
         resolve_roles(np.zeros((2, 2))).encode(np.zeros((2, 3)))
 
 

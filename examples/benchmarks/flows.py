@@ -59,7 +59,7 @@ def small_step(k):
 
 # On rows three times too wide, small steps leave something to gain for dozens of blocks, so that
 # none is dropped and none settles.
-FORCED_BLOCKS = {"scaling": "none", "step_size": small_step, "tol": 0.0}
+FORCED_BLOCKS = {"scaling": "none", "step_size": small_step}
 
 
 def forced_rows(n, d, seed):
@@ -70,7 +70,7 @@ def forced_rows(n, d, seed):
 def training_options(n, d, width, **changes):
     """The defaults of `JKOFlowDensity` for n training rows of d columns, with changes."""
     estimator = JKOFlowDensity(hidden_layer_sizes=(width, width))
-    return replace(estimator._training_options(n, d), **changes)
+    return replace(estimator._training_options(n, d, roles=None), **changes)
 
 
 def new_block(d, hidden_layer_sizes, seed):

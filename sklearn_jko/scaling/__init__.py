@@ -12,12 +12,9 @@ columns, each other and their ranges: they may come from a file. A row's result 
 row alone. To add a scaler, write such a class in a file of its own and enter
 it in `SCALERS`, and its transform in torch in `sklearn_jko.scaler_twins`: the laws in
 `tests/test_scaling.py` and `tests/test_export.py` run over the table. `bounds.Bounds` is a scaler
-too, without a name: only its user knows the bounds.
+too, without a name: only its user knows the bounds (`sklearn_jko.table_scaler`).
 """
 
-import numpy as np
-
-from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
 from sklearn_jko.scaling.marginal import Marginal
@@ -38,7 +35,7 @@ SCALERS = {
 }
 
 
-def make_scaler(name, bounds=None, noise_width=0.0):
+def make_scaler(name):
     """An unfitted scaler.
 
     Parameters
@@ -46,11 +43,6 @@ def make_scaler(name, bounds=None, noise_width=0.0):
     name : str
         A name in `SCALERS`, or several joined by "+" and applied from left to right. "radial"
         expects rows centred on the origin, so it usually follows "whiten".
-    bounds : ndarray of shape (2, d), optional
-        Least and largest values of the columns, infinite where open. Where there are any, `Bounds`
-        comes first.
-    noise_width : ndarray of shape (d,), optional
-        Width of the noise in the rows, which `Bounds` wants to know.
 
     Returns
     -------
@@ -77,6 +69,4 @@ def make_scaler(name, bounds=None, noise_width=0.0):
         allowed = ", ".join(f'"{known}"' for known in SCALERS)
         raise ValueError(f'scaler {name!r}: use one of {allowed}, or several joined by "+".')
     scalers = [SCALERS[part]() for part in names]
-    if bounds is not None and np.isfinite(bounds).any():
-        scalers.insert(0, Bounds(*bounds, noise_width))
     return scalers[0] if len(scalers) == 1 else Chain(scalers)

@@ -14,22 +14,26 @@ class Chain:
     """
 
     def __init__(self, scalers):
-        self.scalers = scalers
+        self.parts = scalers
 
     def fit(self, X):
-        for scaler in self.scalers[:-1]:
+        for scaler in self.parts[:-1]:
             X, _ = scaler.fit(X).transform(X)
-        self.scalers[-1].fit(X)
+        self.parts[-1].fit(X)
         return self
+
+    def check(self, n_features):
+        for scaler in self.parts:
+            scaler.check(n_features)
 
     def transform(self, X):
         log_det = np.zeros(len(X))
-        for scaler in self.scalers:
+        for scaler in self.parts:
             X, step = scaler.transform(X)
             log_det += step
         return X, log_det
 
     def inverse_transform(self, Z):
-        for scaler in reversed(self.scalers):
+        for scaler in reversed(self.parts):
             Z = scaler.inverse_transform(Z)
         return Z

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 __all__ = ["LinearVelocity"]
 
@@ -20,20 +21,24 @@ class LinearVelocity(nn.Module):
         Present for a constructor common to all velocities.
     generator : ignored
         Present for a constructor common to all velocities; A and b start at zero.
+    n_given : int, default=0
+        Number of last columns that are at rest.
     """
 
     has_trace = True
     hidden_layer_sizes = ()
 
-    def __init__(self, n_features, hidden_layer_sizes=(), generator=None):
+    def __init__(self, n_features, hidden_layer_sizes=(), generator=None, n_given=0):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(n_features, n_features))
-        self.bias = nn.Parameter(torch.zeros(n_features))
+        self.n_given = n_given
+        self.weight = nn.Parameter(torch.zeros(n_features - n_given, n_features))
+        self.bias = nn.Parameter(torch.zeros(n_features - n_given))
 
     def forward(self, t, x):
         """Velocity of the rows ``x``, shape (n, d)."""
-        return torch.addmm(self.bias, x, self.weight.T)
+        v = torch.addmm(self.bias, x, self.weight.T)
+        return pad(v, (0, self.n_given)) if self.n_given else v
 
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), the same for every row."""
-        return self(t, x), self.weight.trace().expand(x.shape[0])
+        return self(t, x), self.weight.diagonal().sum().expand(x.shape[0])

@@ -5,6 +5,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 __all__ = ["MLPVelocity"]
 
@@ -30,6 +31,8 @@ class MLPVelocity(nn.Module):
         Width of each hidden layer.
     generator : torch.Generator, optional
         Source of the random initial weights.
+    n_given : int, default=0
+        Number of last columns that are at rest, and steer the others.
 
     Raises
     ------
@@ -37,7 +40,7 @@ class MLPVelocity(nn.Module):
         If there is no hidden layer.
     """
 
-    def __init__(self, n_features, hidden_layer_sizes=(128, 128), generator=None):
+    def __init__(self, n_features, hidden_layer_sizes=(128, 128), generator=None, n_given=0):
         super().__init__()
         if not hidden_layer_sizes:
             raise ValueError("hidden_layer_sizes is empty: a linear velocity has no hidden layer.")
@@ -53,8 +56,9 @@ class MLPVelocity(nn.Module):
         if n_features <= FEW_FEATURES:
             for parameters in (self.weights, self.biases):
                 parameters[0].data.mul_(STEEPNESS / n_features)
-        self.out_weight = nn.Parameter(torch.zeros(n_features, widths[-1]))
-        self.out_bias = nn.Parameter(torch.zeros(n_features))
+        self.n_given = n_given
+        self.out_weight = nn.Parameter(torch.zeros(n_features - n_given, widths[-1]))
+        self.out_bias = nn.Parameter(torch.zeros(n_features - n_given))
 
     @property
     def hidden_layer_sizes(self):
@@ -66,10 +70,17 @@ class MLPVelocity(nn.Module):
         """Whether :meth:`forward_and_trace` is available."""
         return len(self.weights) <= 2
 
+    def out_layer(self):
+        """Weight (d, width) and bias (d,) of the last layer: zero for columns at rest."""
+        if self.n_given == 0:
+            return self.out_weight, self.out_bias
+        return pad(self.out_weight, (0, 0, 0, self.n_given)), pad(self.out_bias, (0, self.n_given))
+
     def forward(self, t, x):
         """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""
         *_, activation = self._activations(t, x)
-        return torch.addmm(self.out_bias, activation, self.out_weight.T)
+        weight, bias = self.out_layer()
+        return torch.addmm(bias, activation, weight.T)
 
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), exactly.
@@ -79,8 +90,9 @@ class MLPVelocity(nn.Module):
         s2^T (W2 * (W1 W3)^T) s1; ``*`` is elementwise.
         """
         *activations, last = self._activations(t, x)
-        v = torch.addmm(self.out_bias, last, self.out_weight.T)
-        loop = (self.weights[0] @ self.out_weight).T
+        weight, bias = self.out_layer()
+        v = torch.addmm(bias, last, weight.T)
+        loop = (self.weights[0] @ weight).T
         if not activations:
             return v, _tanh_slope(last) @ loop.diagonal()
         (first,) = activations

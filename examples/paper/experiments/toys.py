@@ -23,6 +23,7 @@ from toys import PICTURES, TOYS, image_intensity, picture_entropy, picture_rows
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.diagnostics import path_through_blocks
+from sklearn_jko.schedules import geometric_step
 from sklearn_jko.two_sample import classifier_test, median_distance, mmd_test
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
@@ -30,8 +31,10 @@ __all__ = ["OPTIONS", "ratios", "run", "table"]
 MEDIAN_SHARE, CONSTANT_BANDWIDTH = 0.1, 0.2
 N_SPLITS = 500
 METHODS = (OURS, *BASELINES)
+# The default's, but for all blocks, however little they move.
+GROWING = functools.partial(geometric_step, first=0.5, growth=2.0)
 # Pictures have more detail than other tables of two columns.
-DETAILED = {"scaling": "standard", "hidden_layer_sizes": (256, 256), "tol": 1e-4}
+DETAILED = {"scaling": "standard", "hidden_layer_sizes": (256, 256), "step_size": GROWING}
 SETTINGS = dict.fromkeys(PICTURES, DETAILED)
 SOME_METHODS = (OURS, "KernelDensity", "MAF", "NSF", "CNF", "CNF, regularised", "diffusion")
 OPTIONS = (

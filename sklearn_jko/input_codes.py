@@ -1,0 +1,61 @@
+"""What rows are given, as numbers for a network or a regression."""
+
+import numpy as np
+
+from sklearn_jko.scaling.power import Power
+
+__all__ = ["InputCodes"]
+
+# Standardised values farther out count as these: nothing is learned there.
+LARGEST = 10.0
+
+
+class InputCodes:
+    """Columns of numbers and of categories as columns of about unit size.
+
+    A number becomes its Yeo-Johnson power (`Power`), within +-10 deviations. A category of K
+    labels becomes K columns: 1 for the row's own label and 0 for others, all 0 for an unknown one
+    (code -1). The numbers come first.
+
+    Parameters
+    ----------
+    n_labels : ndarray of shape (g,), int
+        How many labels each column has; 0 for one of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.input_codes import InputCodes
+    >>> rows = np.array([[0, 1.5], [2, 2.5]])
+    >>> codes = InputCodes(n_labels=np.array([3, 0])).fit(rows).transform(rows)
+    >>> codes.round(3).tolist()
+    [[-1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, n_labels):
+        self.n_labels = n_labels
+        self.powers = Power()
+        self.parts = [self.powers]
+
+    @property
+    def n_codes(self):
+        """Number of columns that `transform` gives."""
+        return int(np.maximum(self.n_labels, 1).sum())
+
+    def fit(self, X):
+        self.powers.fit(X[:, self.n_labels == 0])
+        return self
+
+    def check(self):
+        """Raise ValueError unless what was learned is that of such columns."""
+        self.powers.check(np.count_nonzero(self.n_labels == 0))
+
+    def transform(self, X):
+        """Codes of shape (n, n_codes) of X (n, g)."""
+        is_number = self.n_labels == 0
+        numbers, _ = self.powers.transform(X[:, is_number])
+        labels = [
+            codes[:, None] == np.arange(n)
+            for codes, n in zip(X[:, ~is_number].T, self.n_labels[~is_number], strict=True)
+        ]
+        return np.hstack([numbers.clip(-LARGEST, LARGEST), *labels])

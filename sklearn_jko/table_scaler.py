@@ -1,0 +1,142 @@
+"""The scaling of a table some of whose columns have bounds, or are given."""
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+
+from sklearn_jko.checks import check_array
+from sklearn_jko.input_codes import InputCodes
+from sklearn_jko.scaling import make_scaler
+from sklearn_jko.scaling.bounds import Bounds
+from sklearn_jko.scaling.chain import Chain
+from sklearn_jko.scaling.standard import Standard
+from sklearn_jko.scaling.whiten import Whiten
+
+__all__ = ["Conditional", "make_table_scaler"]
+
+# Standardised values farther out count as these in the regression.
+LARGEST = 10.0
+# Penalties of the regression per row.
+PENALTIES = np.geomspace(1e-6, 1.0, 13)
+MAX_ROWS = 20_000
+# Fewer rows are left without a regression.
+MIN_ROWS = 4
+
+
+def make_table_scaler(name, roles=None, noise_width=0.0):
+    """An unfitted scaler of tables whose columns have roles.
+
+    Parameters
+    ----------
+    name : str
+        As of `sklearn_jko.scaling.make_scaler`.
+    roles : Roles, optional
+        See `sklearn_jko.columns`. Where modelled columns have bounds, `Bounds` comes first; where
+        there are inputs, `Conditional` takes all in.
+    noise_width : ndarray of shape (d,) or float, default=0
+        Width of the noise in the rows, which `Bounds` wants to know.
+
+    Returns
+    -------
+    scaler : scaler
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    scaler = make_scaler(name)
+    if roles is None:
+        return scaler
+    noise_width = np.broadcast_to(noise_width, roles.low.shape)
+    low, high, noise_width = (v[roles.modelled] for v in (roles.low, roles.high, noise_width))
+    if np.isfinite([low, high]).any():
+        scaler = Chain([Bounds(low, high, noise_width), scaler])
+    return Conditional(scaler, roles.inputs, roles.n_labels) if len(roles.inputs) else scaler
+
+
+class Conditional:
+    """Scale some columns, and take off what the others tell of them.
+
+    Behind a scaler of their own the modelled columns are standardised, a linear regression on the
+    inputs is subtracted, and the rest is whitened: a normal density of the result is a conditional
+    normal density whose mean moves with the inputs. All else is left to the flow, for which the
+    inputs' codes (`InputCodes`) stand at the end of each row.
+
+    Unlike another scaler's, its ``transform(X)`` has more columns than X where a category is given,
+    and ``inverse_transform`` gives the modelled columns alone.
+
+    Parameters
+    ----------
+    scaler : scaler
+        Of the modelled columns.
+    inputs : ndarray of shape (g,), int
+        Numbers of the columns that are given; the others are modelled.
+    n_labels : ndarray of shape (g,), int
+        How many labels each of them has; 0 for one of numbers.
+
+    Attributes
+    ----------
+    slopes_ : ndarray of shape (n_codes, p)
+        Of the regression: ridge, with the penalty of the least leave-one-out error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.scaling.standard import Standard
+    >>> from sklearn_jko.table_scaler import Conditional
+    >>> rng = np.random.default_rng(0)
+    >>> given = rng.normal(size=1000)
+    >>> X = np.c_[3 * given + rng.normal(size=1000), given]
+    >>> scaler = Conditional(Standard(), inputs=np.array([1]), n_labels=np.array([0])).fit(X)
+    >>> Z, log_det = scaler.transform(X)
+    >>> bool(abs(np.corrcoef(Z.T)[0, 1]) < 0.01)
+    True
+    """
+
+    learned = ("slopes_",)
+
+    def __init__(self, scaler, inputs, n_labels):
+        self.scaler, self.inputs = scaler, inputs
+        self.codes, self.standard, self.residual = InputCodes(n_labels), Standard(), Whiten()
+        self.parts = [scaler, self.codes, self.standard, self.residual]
+
+    def fit(self, X):
+        modelled, inputs = self._split(X)
+        codes = self.codes.fit(inputs).transform(inputs)
+        Z, _ = self.scaler.fit(modelled).transform(modelled)
+        standard, _ = self.standard.fit(Z).transform(Z)
+        self.slopes_ = _ridge_slopes(codes, standard.clip(-LARGEST, LARGEST))
+        self.residual.fit(standard - codes @ self.slopes_)
+        return self
+
+    def check(self, n_features):
+        p = n_features - len(self.inputs)
+        self.codes.check()
+        for scaler in (self.scaler, self.standard, self.residual):
+            scaler.check(p)
+        check_array("slopes_", self.slopes_, (self.codes.n_codes, p))
+
+    def transform(self, X):
+        modelled, inputs = self._split(X)
+        codes = self.codes.transform(inputs)
+        Z, log_det = self.scaler.transform(modelled)
+        standard, of_standard = self.standard.transform(Z)
+        residual, of_residual = self.residual.transform(standard - codes @ self.slopes_)
+        return np.hstack([residual, codes]), log_det + of_standard + of_residual
+
+    def inverse_transform(self, Z):
+        residual, codes = np.split(Z, [Z.shape[1] - self.codes.n_codes], axis=1)
+        standard = self.residual.inverse_transform(residual) + codes @ self.slopes_
+        return self.scaler.inverse_transform(self.standard.inverse_transform(standard))
+
+    def _split(self, X):
+        return np.delete(X, self.inputs, axis=1), X[:, self.inputs]
+
+
+def _ridge_slopes(codes, targets):
+    if len(codes) < MIN_ROWS:
+        return np.zeros((codes.shape[1], targets.shape[1]))
+    some = slice(None, None, -(-len(codes) // MAX_ROWS))
+    codes, targets = codes[some], targets[some]
+    ridge = RidgeCV(len(codes) * PENALTIES).fit(codes, targets)
+    return np.ascontiguousarray(ridge.coef_.reshape(targets.shape[1], -1).T)
