@@ -63,7 +63,7 @@ __all__ = ["JKOFlowDensity"]
 CHUNK = 2048
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
-MAX_ITER, MAX_ITER_TIMED = 1000, 20_000
+MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # The rest of the time is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
 # Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
