@@ -59,3 +59,14 @@ class InputCodes:
             for codes, n in zip(X[:, ~is_number].T, self.n_labels[~is_number], strict=True)
         ]
         return np.hstack([numbers.clip(-LARGEST, LARGEST), *labels])
+
+    def labels(self, codes):
+        """The labels' numbers (n, n_categories), -1 for an unknown one, of such codes."""
+        n_labels = self.n_labels[self.n_labels > 0].tolist()
+        start = len(self.n_labels) - len(n_labels)  # behind the numbers
+        found = np.empty((len(codes), len(n_labels)))
+        for column, n in zip(found.T, n_labels, strict=True):
+            one_hot = codes[:, start : start + n]
+            column[:] = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+            start += n
+        return found

@@ -5,6 +5,7 @@ from sklearn.linear_model import RidgeCV
 
 from sklearn_jko.checks import check_array
 from sklearn_jko.input_codes import InputCodes
+from sklearn_jko.label_whitening import LabelWhitening
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
@@ -58,9 +59,10 @@ class Conditional:
     """Scale some columns, and take off what the others tell of them.
 
     Behind a scaler of their own the modelled columns are standardised, a linear regression on the
-    inputs is subtracted, and the rest is whitened: a normal density of the result is a conditional
-    normal density whose mean moves with the inputs. All else is left to the flow, for which the
-    inputs' codes (`InputCodes`) stand at the end of each row.
+    inputs is subtracted, and the rest is whitened, for each category anew within its labels
+    (`LabelWhitening`): a normal density of the result is a conditional normal density whose mean
+    moves with the inputs, and whose covariance is each label's. All else is left to the flow, for
+    which the inputs' codes (`InputCodes`) stand at the end of each row.
 
     Unlike another scaler's, its ``transform(X)`` has more columns than X where a category is given,
     and ``inverse_transform`` gives the modelled columns alone.
@@ -98,7 +100,9 @@ class Conditional:
     def __init__(self, scaler, inputs, n_labels):
         self.scaler, self.inputs = scaler, inputs
         self.codes, self.standard, self.residual = InputCodes(n_labels), Standard(), Whiten()
-        self.parts = [scaler, self.codes, self.standard, self.residual]
+        self.categories = inputs[n_labels > 0]
+        self.by_label = [LabelWhitening(n) for n in n_labels[n_labels > 0].tolist()]
+        self.parts = [scaler, self.codes, self.standard, self.residual, *self.by_label]
 
     def fit(self, X):
         modelled, inputs = self._split(X)
@@ -106,13 +110,16 @@ class Conditional:
         Z, _ = self.scaler.fit(modelled).transform(modelled)
         standard, _ = self.standard.fit(Z).transform(Z)
         self.slopes_ = _ridge_slopes(codes, standard.clip(-LARGEST, LARGEST))
-        self.residual.fit(standard - codes @ self.slopes_)
+        residual = standard - codes @ self.slopes_
+        white, _ = self.residual.fit(residual).transform(residual)
+        for whitening, labels in zip(self.by_label, X[:, self.categories].T, strict=True):
+            white, _ = whitening.fit(white, labels).transform(white, labels)
         return self
 
     def check(self, n_features):
         p = n_features - len(self.inputs)
         self.codes.check()
-        for scaler in (self.scaler, self.standard, self.residual):
+        for scaler in (self.scaler, self.standard, self.residual, *self.by_label):
             scaler.check(p)
         check_array("slopes_", self.slopes_, (self.codes.n_codes, p))
 
@@ -121,12 +128,19 @@ class Conditional:
         codes = self.codes.transform(inputs)
         Z, log_det = self.scaler.transform(modelled)
         standard, of_standard = self.standard.transform(Z)
-        residual, of_residual = self.residual.transform(standard - codes @ self.slopes_)
-        return np.hstack([residual, codes]), log_det + of_standard + of_residual
+        white, of_residual = self.residual.transform(standard - codes @ self.slopes_)
+        log_det = log_det + of_standard + of_residual
+        for whitening, labels in zip(self.by_label, X[:, self.categories].T, strict=True):
+            white, step = whitening.transform(white, labels)
+            log_det += step
+        return np.hstack([white, codes]), log_det
 
     def inverse_transform(self, Z):
-        residual, codes = np.split(Z, [Z.shape[1] - self.codes.n_codes], axis=1)
-        standard = self.residual.inverse_transform(residual) + codes @ self.slopes_
+        white, codes = np.split(Z, [Z.shape[1] - self.codes.n_codes], axis=1)
+        labels = self.codes.labels(codes)
+        for whitening, column in reversed([*zip(self.by_label, labels.T, strict=True)]):
+            white = whitening.inverse_transform(white, column)
+        standard = self.residual.inverse_transform(white) + codes @ self.slopes_
         return self.scaler.inverse_transform(self.standard.inverse_transform(standard))
 
     def _split(self, X):

@@ -37,6 +37,7 @@ LAYERS = {
     "sklearn_jko.categories": 1,
     "sklearn_jko.column_kinds": 1,
     "sklearn_jko.flow": 1,
+    "sklearn_jko.label_whitening": 1,
     "sklearn_jko.persistence": 1,
     "sklearn_jko.resolution": 1,
     "sklearn_jko.scaling": 1,

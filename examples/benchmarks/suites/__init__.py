@@ -8,6 +8,7 @@ A suite is a module with a docstring that explains its figures, the first line b
 
 from suites import (
     choices,
+    conditional,
     cost,
     cures,
     likelihood,
@@ -32,6 +33,7 @@ SUITES = {
     "cost": cost,
     "peak": peak,
     "search": search,
+    "conditional": conditional,
     "choices": choices,
     "cures": cures,
 }
