@@ -33,7 +33,7 @@ SUITES = {
     "cost": cost,
     "peak": peak,
     "search": search,
-    "conditional": conditional,
     "choices": choices,
     "cures": cures,
+    "conditional": conditional,
 }
