@@ -36,8 +36,11 @@ from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.columns import Roles, resolve_roles
+from sklearn_jko.completion import completed
 from sklearn_jko.diagnostics import STEPS, calibrate_steps
 from sklearn_jko.input_codes import InputCodes
+from sklearn_jko.marginal_mixture import MarginalMixture
+from sklearn_jko.missing import draw_missing, observed_log_density
 from sklearn_jko.model_state import (
     flow_from_state,
     flow_state,
@@ -75,6 +78,8 @@ STEP_GROWTH = 2.0
 SETTLED = 0.01
 # At which the density is taken in the cell of a row's integers.
 CELL_POINTS = 16
+# For each row with missing values; and rows of the flow's own to which their proposal is fitted.
+N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
@@ -339,6 +344,8 @@ class JKOFlowDensity(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            NaN where a value is missing: for training it is filled in with a draw given the other
+            values of the row, from a mixture fitted to what is observed.
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -355,9 +362,10 @@ class JKOFlowDensity(
         Raises
         ------
         ValueError
-            If a parameter is out of range, X or X_val is not a finite numeric table (but for
-            categories), of two or more rows in X, a value is not of its column's kind or outside
-            its bounds, or a weight is negative or all are zero.
+            If a parameter is out of range; X or X_val is not a numeric table (but for categories)
+            or has infinite values, X has less than two rows or a column of NaN alone; a value is
+            not of its column's kind, or outside its bounds, or missing where `columns` or
+            `condition` are set; a weight is negative, or all are zero.
         """
         start = time.monotonic()
         X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
@@ -369,6 +377,7 @@ class JKOFlowDensity(
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if saved is not None:
             seed, start = saved.seed, start - saved.seconds
+        X, sample_weight, X_val = self._completed(X, sample_weight, X_val, seed)
 
         parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, roles)
         self._warn_of_noise(parts.noise_width, roles)
@@ -390,7 +399,7 @@ class JKOFlowDensity(
 
         def attributes(flow, history):
             scaled = self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
-            return {**scaled, "roles_": roles, "categories_": categories}
+            return {**scaled, "roles_": roles, "categories_": categories, "_proposal": None}
 
         reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
@@ -414,12 +423,17 @@ class JKOFlowDensity(
         reports.ended()
         return self
 
-    def score_samples(self, X):
+    def score_samples(self, X, return_std=False):
         """Log-density of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Of a row with missing values, NaN, it is the density of those observed: an estimate by
+            importance sampling, from 256 draws of the others (`sklearn_jko.missing`). The first
+            such call takes seconds longer, to learn what to draw.
+        return_std : bool, default=False
+            Whether to return the standard errors of such estimates too.
 
         Returns
         -------
@@ -430,9 +444,57 @@ class JKOFlowDensity(
             Of integers and categories it is the probability; that of integers is the density's
             mean over their cells, estimated from 16 points, the same for all rows
             (`sklearn_jko.cells`).
+        standard_error : ndarray of shape (n_samples,), if `return_std`
+            In nats; 0 where the log-density is exact, as of complete rows without integers.
         """
-        X = self._validated(X)
-        return self._by_chunks(X, self._log_density, np.empty(len(X)))
+        X = self._validated(X, allow_missing=True)
+        if not return_std:
+            return self._by_chunks(X, self._log_density, np.empty(len(X)))
+        both = self._by_chunks(X, self._log_density_and_error, np.empty((len(X), 2)))
+        return both[:, 0], both[:, 1]
+
+    def impute(self, X, random_state=None):
+        """Fill missing values with draws given the observed values of their row.
+
+        Draws of one call scatter as the values might; several calls tell how far (multiple
+        imputation). They are taken from 64 proposals each, by their densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN where a value is missing.
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        X_complete : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If X has infinite values, or `columns` or `condition` are set, with which values may
+            not be missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_jko import JKOFlowDensity
+        >>> X = load_iris().data
+        >>> density = JKOFlowDensity(max_blocks=1, max_iter=50, random_state=0).fit(X)
+        >>> X[0, 2] = np.nan
+        >>> bool(1 < density.impute(X, random_state=0)[0, 2] < 2)  # of the short petals
+        True
+        """
+        X = self._validated(X, allow_missing=True)
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        return draw_missing(
+            functools.partial(self._complete_log_density, self.flow_),
+            self._missing_proposal(),
+            np.asarray(X, dtype=np.float64),
+            N_PROPOSALS,
+            np.random.default_rng(seed),
+        )
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -477,9 +539,10 @@ class JKOFlowDensity(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_modelled)
-            One coordinate for every column that is neither given nor a category.
+            One coordinate for every column that is neither given nor a category. All of a row
+            that misses a value are NaN: `impute` it first.
         """
-        X = self._validated(X)
+        X = self._validated(X, allow_missing=True)
         return self._by_chunks(X, self._latent, np.empty((len(X), self._n_features_out)))
 
     def inverse_transform(self, X, condition=None):
@@ -583,7 +646,7 @@ class JKOFlowDensity(
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
         check_number("inversion_error_", state["inversion_error_"])
-        self.n_features_in_ = d
+        self.n_features_in_, self._proposal = d, None
         if names is not None:
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
@@ -605,6 +668,7 @@ class JKOFlowDensity(
         state = super().__getstate__()
         if "flow_" in state:
             state["flow_"] = flow_state(state["flow_"])
+            state["_proposal"] = None
         return state
 
     def __setstate__(self, state):
@@ -621,10 +685,11 @@ class JKOFlowDensity(
         """Number of columns of the flow's rows, what they are given included."""
         return self._n_features_out + _n_given(self.roles_)
 
-    def _validated(self, X):
+    def _validated(self, X, allow_missing=False):
         check_is_fitted(self)
         if self.roles_ is None:
-            return validate_data(self, X, reset=False)
+            finite = "allow-nan" if allow_missing else True
+            return validate_data(self, X, reset=False, ensure_all_finite=finite)
         _check_feature_names(self, X, reset=False)
         return self.roles_.encode(X)
 
@@ -635,7 +700,9 @@ class JKOFlowDensity(
         """
         if self.columns is None and self.condition is None:
             roles = None
-            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            X = validate_data(
+                self, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan"
+            )
         else:
             roles = resolve_roles(X, self.columns, self.condition)
             if len(roles.modelled) == 0:
@@ -656,12 +723,33 @@ class JKOFlowDensity(
                     "positive weight."
                 )
         if X_val is not None and roles is None:
-            X_val = validate_data(self, X_val, dtype=FLOATS, reset=False, ensure_min_samples=2)
+            X_val = validate_data(
+                self,
+                X_val,
+                dtype=FLOATS,
+                reset=False,
+                ensure_min_samples=2,
+                ensure_all_finite="allow-nan",
+            )
         elif X_val is not None:
             _check_feature_names(self, X_val, reset=False)
             X_val = check_table(roles.encode(X_val), ensure_min_samples=2)
             roles.check_inside(X_val)
         return X, sample_weight, X_val, roles
+
+    def _completed(self, X, sample_weight, X_val, seed):
+        """The rows, weights and judges of a fit, with missing values filled in."""
+        judges = [] if X_val is None else [X_val]
+        misses = [_are_missing(table) for table in (X, *judges)]
+        if not any(part.any() for part in misses):
+            return X, sample_weight, X_val
+        self._check_missing(misses[0])
+        is_empty = misses[0].all(axis=1)
+        if is_empty.any():  # it tells nothing
+            weight = np.ones(len(X)) if sample_weight is None else sample_weight
+            sample_weight = np.where(is_empty, 0.0, weight)
+        X, *judges = completed(X, seed, *judges)
+        return X, sample_weight, judges[0] if judges else None
 
     def _table_of(self, condition, numbers, n_rows):
         """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
@@ -696,14 +784,33 @@ class JKOFlowDensity(
         return out
 
     def _log_density(self, flow, X):
+        return self._log_density_and_error(flow, X)[:, 0]
+
+    def _log_density_and_error(self, flow, X):
+        """Of each row (n, 2); the error is zero where nothing is estimated."""
+        log_density, error = self._estimate(flow, X)
+        return np.c_[_finite(log_density), error]
+
+    def _estimate(self, flow, X):
         if self.roles_ is None:
-            return _finite(self._flow_log_density(flow, X))
-        density = functools.partial(self._flow_log_density, flow)
-        widths = self.roles_.cell_width
-        log_density, _ = cell_log_probability(density, X, widths, CELL_POINTS, seed=0)
+            density = functools.partial(self._complete_log_density, flow)
+            if not np.isnan(X).any():
+                return density(X), np.zeros(len(X))
+            return observed_log_density(density, self._missing_proposal(), X, N_DRAWS, seed=0)
+        density, widths = functools.partial(self._flow_log_density, flow), self.roles_.cell_width
+        log_density, error = cell_log_probability(density, X, widths, CELL_POINTS, seed=0)
         if self.categories_ is not None:
             log_density = log_density + self.categories_.log_prob(X)
-        return _finite(log_density)
+        return log_density, error
+
+    def _missing_proposal(self):
+        """From which missing values are drawn: near the density itself. Made when first needed."""
+        if self._proposal is None:
+            self._proposal = MarginalMixture().fit(self.sample(PROPOSAL_ROWS, 0), seed=0)
+        return self._proposal
+
+    def _complete_log_density(self, flow, X):
+        return _finite(self._flow_log_density(flow, X))
 
     @torch.no_grad()
     def _flow_log_density(self, flow, X):
@@ -712,8 +819,12 @@ class JKOFlowDensity(
 
     @torch.no_grad()
     def _latent(self, flow, X):
-        Z, _ = self.scaler_.transform(X)
-        return flow.base.modelled(flow.transform(_on_device_of(flow, Z))).cpu().numpy()
+        is_complete = ~np.isnan(X).any(axis=1)
+        Z, _ = self.scaler_.transform(X[is_complete])
+        latent = np.full((len(X), self._n_features_out), np.nan)
+        moved = flow.transform(_on_device_of(flow, Z))
+        latent[is_complete] = flow.base.modelled(moved).cpu().numpy()
+        return latent
 
     @torch.no_grad()
     def _latent_beside_log_density(self, flow, X):
@@ -829,17 +940,35 @@ class JKOFlowDensity(
             stacklevel=CALLER,
         )
 
+    def _check_missing(self, is_missing):
+        if is_missing.all(axis=0).any():
+            raise ValueError(
+                f"{self._names(is_missing.all(axis=0))} hold no value, from which nothing can be "
+                "learned; leave them out."
+            )
+        if is_missing.any():
+            warnings.warn(
+                f"{self._names(is_missing.any(axis=0))} miss values. For training these were "
+                "filled in with draws given the other values of their rows.",
+                UserWarning,
+                stacklevel=CALLER + 1,
+            )
+
+    def _names(self, chosen):
+        """How many columns these are, and their names or numbers."""
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))[chosen]
+        shown = ", ".join(repr(name) for name in names[:10].tolist())
+        dots = ", ..." if len(names) > 10 else ""
+        return f"{len(names)} of {self.n_features_in_} columns ({shown}{dots})"
+
     def _warn_of_noise(self, noise_width, roles):
         is_unasked = True if roles is None else np.isnan(roles.noise_width)
         noisy = np.flatnonzero(is_unasked & (noise_width > 0))
         if len(noisy):
-            names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-            shown = ", ".join(repr(name) for name in names[noisy][:10].tolist())
             warnings.warn(
-                f"{len(noisy)} of {self.n_features_in_} columns hold repeated values or depend "
-                f"linearly on others, where a density is unbounded: {shown}"
-                f"{', ...' if len(noisy) > 10 else ''}. Uniform noise of the width "
-                "`noise_width_` was added to them for training.",
+                f"{self._names(noisy)} hold repeated values or depend linearly on others, where a "
+                "density is unbounded. Uniform noise of the width `noise_width_` was added to them "
+                "for training.",
                 UserWarning,
                 stacklevel=CALLER,
             )
@@ -866,6 +995,11 @@ class JKOFlowDensity(
         error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
         self.inversion_error_ = float(error.max(initial=0.0))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "solver_error_")
 
@@ -879,6 +1013,13 @@ def _trained(flow, history):
 def _finite(log_density):
     bounded = np.nan_to_num(log_density, nan=-np.inf, posinf=-LOWEST_LOG_DENSITY)
     return bounded.clip(min=LOWEST_LOG_DENSITY)
+
+
+def _are_missing(X):
+    """Which values are NaN, by a look at their sum first: it is one where a value is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        has_any = np.isnan(X.sum())
+    return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)
 
 
 def _some(X):

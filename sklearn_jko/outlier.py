@@ -290,7 +290,7 @@ class JKOFlowOutlierDetector(
 
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
-        check_is_fitted(self)
+        self._validated(X)  # the density takes missing values, a detector does not
         return self.density_.transform(X)
 
     def inverse_transform(self, X):
@@ -305,7 +305,7 @@ class JKOFlowOutlierDetector(
 
     def score(self, X, y=None):
         """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
-        check_is_fitted(self)
+        self._validated(X)
         return self.density_.score(X)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
-__all__ = ["BlurredRows", "blur", "noise_widths", "reflect"]
+__all__ = ["BlurredRows", "blur", "noise_widths", "reflect", "tie_width"]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -44,7 +44,7 @@ def noise_widths(X, rows=None):
     # One column at a time in double precision: X itself may be a mapped file.
     columns = (column[rows].astype(np.float64) for column in X.T)
     widths = np.array(
-        [_tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
+        [tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
     )
     related = _linearly_related(blur(some, widths, np.random.default_rng(0)), spread)
     return np.where(related, np.maximum(widths, FLOOR * np.sqrt(12) * spread), widths)
@@ -110,7 +110,8 @@ class BlurredRows:
         return noisy if noisy is values or self.bounds is None else reflect(noisy, self.bounds)
 
 
-def _tie_width(column, spread):
+def tie_width(column, spread):
+    """Width that `noise_widths` finds for the values (n,) of one column by themselves."""
     values, counts = np.unique(column, return_counts=True)
     rounding = 4 * np.spacing(np.abs(values).max())
     if len(values) == 1:

@@ -19,6 +19,7 @@ from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.divergence import exact, hutchinson
 from sklearn_jko.export import as_torch_module
 from sklearn_jko.flow import JKOBlock
+from sklearn_jko.plotting import FlowTrajectoryDisplay
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.table_scaler import Conditional
@@ -366,3 +367,10 @@ def test_noise_of_a_stochastic_divergence_leaves_given_columns_alone():
     noise = _noise(hutchinson, velocity, normal_rows(50, 4), torch.Generator().manual_seed(0))
     assert torch.all(noise[:, 2:] == 0)
     assert torch.all(noise[:, :2].abs() == 1)
+
+
+def test_trajectory_shows_the_modelled_columns(of_fish):
+    pytest.importorskip("matplotlib")
+    display = FlowTrajectoryDisplay.from_estimator(of_fish, fish(50, seed=10))
+    assert display.coordinate_names == ["scaled size"]
+    assert display.path.shape[1:] == (50, 1)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*columns hold repeated values")
+pytestmark = pytest.mark.filterwarnings("ignore:.*hold repeated values")
 
 PYOD_EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pyod_detector.py"
 NAMES = ["height", "width"]
@@ -100,8 +100,12 @@ def test_columns_in_another_order_or_without_values_are_refused(library, moons, 
     estimator = make().fit(frame_of(library, moons[0][:200]))
     with pytest.raises(ValueError, match="must be in the same order"):
         estimator.score_samples(frame_of(library, moons[1])[NAMES[::-1]])
+    gaps = library.DataFrame({"height": [1.0, None], "width": [1.0, 2.0]})
+    if isinstance(estimator, JKOFlowDensity):
+        assert np.isfinite(estimator.score_samples(gaps)).all()
+        return
     with pytest.raises(ValueError, match="contains NaN"):
-        estimator.score_samples(library.DataFrame({"height": [1.0, None], "width": [1.0, 2.0]}))
+        estimator.score_samples(gaps)
 
 
 @both

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.plotting._axes import axes_grid, label_axis, point_size, thinned
@@ -96,11 +96,13 @@ class FlowTrajectoryDisplay:
                 f"{type(density).__name__} has no blocks to follow rows through; pass a fitted "
                 "JKOFlowDensity."
             )
-        rows, names = validate_data(density, X, reset=False, dtype=np.float64), column_names(X)
-        shown = _shown(columns, names)
+        names = column_names(X)
+        if density.roles_ is not None:
+            names = [names[j] for j in density.roles_.modelled]
+        path, shown = path_through_blocks(density, X), _shown(columns, names)
         return cls(
-            path=path_through_blocks(density, rows)[:, :, shown],
-            movements=measure_blocks(density, rows).movements,
+            path=path[:, :, shown],
+            movements=measure_blocks(density, X).movements,
             coordinate_names=[f"scaled {names[k]}" for k in shown],
         ).plot(ax=ax)
 

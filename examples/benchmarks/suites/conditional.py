@@ -184,7 +184,8 @@ def by_bayes_rule(log_density, y, y_test):
 def quadratic_digits(X, X_test, y, y_test, arguments):
     fits = [LedoitWolf().fit(X[y == k]) for k in np.unique(y)]
     log_density = [
-        multivariate_normal(fit.location_, fit.covariance_).logpdf(X_test) for fit in fits
+        multivariate_normal(fit.location_, fit.covariance_, allow_singular=True).logpdf(X_test)
+        for fit in fits
     ]
     return by_bayes_rule(np.array(log_density), y, y_test)
 

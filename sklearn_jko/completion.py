@@ -1,0 +1,67 @@
+"""Missing values, filled in for training."""
+
+import numpy as np
+
+from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.marginal_mixture import MarginalMixture
+from sklearn_jko.resolution import blur, tie_width
+
+__all__ = ["completed"]
+
+
+def completed(X, seed, *others):
+    """Tables with draws, given what is observed, where values are missing.
+
+    The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`). In a
+    column of repeated values they are rounded to values of X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        With NaN where a value is missing.
+    seed : int
+    *others : ndarrays of shape (m, d)
+        Tables to fill in likewise.
+
+    Returns
+    -------
+    tables : list of ndarray, float64
+        X and the others, filled in.
+
+    Raises
+    ------
+    ValueError
+        If a column of X is all NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.completion import completed
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> X[:30, 1] = np.nan
+    >>> (filled,) = completed(X, 0)
+    >>> bool(np.isfinite(filled).all() and (filled[30:] == X[30:]).all())
+    True
+    """
+    random_state = np.random.default_rng(seed)
+    widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
+    mixture = MarginalMixture().fit(blur(X.astype(np.float64), widths, random_state), seed)
+    tables = [mixture.draw(table.astype(np.float64), random_state) for table in (X, *others)]
+    for j in np.flatnonzero(widths):
+        seen = np.unique(X[~np.isnan(X[:, j]), j])
+        for table in tables:
+            table[:, j] = _nearest(seen, table[:, j])
+    return tables
+
+
+def _width(values):
+    if len(values) == 0:
+        return 0.0  # which `MarginalMixture.fit` refuses by name
+    _, spread = median_and_spread(values[:, None])
+    return tie_width(values, spread[0])
+
+
+def _nearest(values, x):
+    """Of ascending values the one nearest to each x."""
+    middles = (values[:-1] + values[1:]) / 2
+    return values[np.searchsorted(middles, x)]

@@ -1,0 +1,202 @@
+"""Missing values in fit, scores and `impute`."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.completion import completed
+
+SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 100, "random_state": 0}
+MEAN = np.array([1.0, -2.0, 30.0])
+COVARIANCE = np.array([[2.0, 0.9, -4.0], [0.9, 1.0, 1.0], [-4.0, 1.0, 25.0]])
+MISSING = [[1], [0, 2], [2]]
+
+
+def normal_rows(n, seed):
+    return np.random.default_rng(seed).multivariate_normal(MEAN, COVARIANCE, n)
+
+
+def without_some(X, share, seed):
+    return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
+
+
+def fitted_moments(density):
+    """Mean and covariance of a density without blocks, behind the whitening."""
+    scaler = density.scaler_
+    root = scaler.colouring_ * scaler.scale_
+    return scaler.mean_, root.T @ root
+
+
+@pytest.fixture(scope="module")
+def normal():
+    settings = {"scaling": "whiten", "max_blocks": 0, "random_state": 0}
+    return JKOFlowDensity(**settings).fit(normal_rows(2000, seed=0))
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_density_of_the_observed_part_is_the_marginal(normal, missing):
+    X = normal_rows(200, seed=1)
+    X[:, missing] = np.nan
+    mean, covariance = fitted_moments(normal)
+    seen = [j for j in range(3) if j not in missing]
+    truth = stats.multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)])
+    found, error = normal.score_samples(X, return_std=True)
+    miss = found - truth.logpdf(X[:, seen])
+    assert np.sqrt(np.mean(miss**2)) < 0.03
+    assert (error > 0).all()
+    assert np.mean(np.abs(miss) < 4 * error + 1e-3) > 0.98
+
+
+def test_draws_are_those_of_the_conditional(normal):
+    mean, covariance = fitted_moments(normal)
+    X = np.tile([[2.0, np.nan, 28.0]], (4000, 1))
+    filled = normal.impute(X, random_state=0)
+    np.testing.assert_array_equal(filled[:, [0, 2]], X[:, [0, 2]])
+    seen = [0, 2]
+    slopes = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[seen, 1])
+    expected = mean[1] + ([2.0, 28.0] - mean[seen]) @ slopes
+    deviation = np.sqrt(covariance[1, 1] - covariance[1, seen] @ slopes)
+    assert filled[:, 1].mean() == pytest.approx(expected, abs=0.05)
+    assert filled[:, 1].std() == pytest.approx(deviation, rel=0.1)
+    again = normal.impute(X[:10], random_state=1)
+    np.testing.assert_array_equal(again, normal.impute(X[:10], random_state=1))
+    assert not np.array_equal(again, filled[:10])
+
+
+def test_complete_rows_are_exact_and_empty_ones_certain(normal):
+    X = normal_rows(20, seed=2)
+    scores = normal.score_samples(X)
+    X_some = np.r_[X, np.full((1, 3), np.nan)]
+    found, error = normal.score_samples(X_some, return_std=True)
+    np.testing.assert_allclose(found[:-1], scores, rtol=1e-12)
+    assert (found[-1], error.tolist()) == (0.0, [0.0] * 21)
+    np.testing.assert_array_equal(normal.impute(X_some, 0)[:-1], X)
+    assert np.isfinite(normal.impute(X_some, 0)).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_training_takes_what_is_observed():
+    """Nearer to the truth than the few complete rows come."""
+    covariance = 0.6 ** np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    normal = stats.multivariate_normal(cov=covariance)
+    X = without_some(normal.rvs(400, random_state=0), 0.3, seed=0)
+    complete, test = X[~np.isnan(X).any(axis=1)], normal.rvs(4000, random_state=1)
+    settings = {"scaling": "whiten", "max_blocks": 0, "random_state": 0}
+    by_all, by_complete = (
+        np.mean(normal.logpdf(test) - JKOFlowDensity(**settings).fit(rows).score_samples(test))
+        for rows in (X, complete)
+    )
+    assert len(complete) < 60
+    assert by_all < 0.12
+    assert by_all < by_complete
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values", "ignore:.*repeated values")
+def test_real_rows_with_gaps():
+    X = load_breast_cancer().data[:, :6]
+    train, test = without_some(X[::2], 0.2, seed=0), X[1::2]
+    settings = {**SMALL, "scaling": "power+whiten"}
+    whole = JKOFlowDensity(**settings).fit(X[::2]).score_samples(test).mean()
+    density = JKOFlowDensity(**settings).fit(train)
+    assert density.score_samples(test).mean() > whole - 1.5
+    scores, error = density.score_samples(without_some(test, 0.2, seed=1), return_std=True)
+    assert np.isfinite(scores).all()
+    assert np.median(error) < 0.1
+
+
+def test_fit_names_the_columns_and_leaves_empty_rows_out():
+    X = pd.DataFrame(normal_rows(60, seed=5), columns=["a", "b", "c"])
+    X.loc[:9, "b"] = np.nan
+    X.loc[5] = np.nan
+    model = JKOFlowDensity("standard", **SMALL)
+    with pytest.warns(UserWarning, match=r"3 of 3 columns \('a', 'b', 'c'\) miss values"):
+        model.fit(X)
+    weight = np.ones(60)
+    weight[5] = 0.0
+    with pytest.warns(UserWarning, match="miss values"):
+        weighted = JKOFlowDensity("standard", **SMALL).fit(X, sample_weight=weight)
+    test = normal_rows(10, seed=6)
+    np.testing.assert_array_equal(
+        weighted.score_samples(pd.DataFrame(test, columns=X.columns)),
+        model.score_samples(pd.DataFrame(test, columns=X.columns)),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_judges_and_floats_of_single_precision_may_miss_values():
+    X = without_some(normal_rows(80, seed=7), 0.1, seed=0).astype(np.float32)
+    model = JKOFlowDensity("standard", **SMALL).fit(X, X_val=X[:20])
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_repeated_values_are_filled_in_by_values():
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.integers(4, size=200), rng.normal(size=200), np.full(200, 7.0)].astype(float)
+    X[:50] = without_some(X[:50], 0.5, seed=1)
+    filled, other = completed(X, 0, X[:10])
+    seen = ~np.isnan(X)
+    np.testing.assert_array_equal(filled[seen], X[seen])
+    assert set(filled[:, 0]) == {0.0, 1.0, 2.0, 3.0}
+    assert set(filled[:, 2]) == {7.0}
+    assert len(np.unique(filled[:, 1])) == 200
+    assert np.isfinite(other).all()
+
+
+def test_files_and_pickles_score_the_same(normal, tmp_path):
+    X = without_some(normal_rows(20, seed=8), 0.3, seed=0)
+    normal.save(tmp_path / "normal.safetensors")
+    scores = normal.score_samples(X)
+    for other in (
+        JKOFlowDensity.load(tmp_path / "normal.safetensors"),
+        pickle.loads(pickle.dumps(normal)),
+    ):
+        np.testing.assert_array_equal(other.score_samples(X), scores)
+
+
+def test_scores_do_not_depend_on_the_other_rows(normal):
+    X = without_some(normal_rows(20, seed=9), 0.3, seed=0)
+    together = normal.score_samples(X)
+    alone = [normal.score_samples(X[k : k + 1])[0] for k in range(20)]
+    np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_search_takes_gaps():
+    X = without_some(normal_rows(90, seed=10), 0.2, seed=0)
+    model = JKOFlowDensity("standard", **{**SMALL, "max_iter": 5})
+    search = GridSearchCV(model, {"max_blocks": [0, 1]}, cv=2).fit(X)
+    assert np.isfinite(search.best_score_)
+
+
+def test_latent_rows_of_gaps_are_none(normal):
+    X = normal_rows(5, seed=12)
+    Z = normal.transform(X)
+    X[[1, 4], 0] = np.nan
+    found = normal.transform(X)
+    assert np.isnan(found[[1, 4]]).all()
+    np.testing.assert_array_equal(found[[0, 2, 3]], Z[[0, 2, 3]])
+
+
+def test_what_does_not_go_together_is_told(normal):
+    X = normal_rows(30, seed=11)
+    X[3, 1] = np.nan
+    with pytest.raises(ValueError, match="column 1: 1 of its 30 values are missing"):
+        JKOFlowDensity(columns={0: (None, 50)}).fit(X)
+    with pytest.raises(ValueError, match="column 1: 1 of its 30 values are missing"):
+        JKOFlowDensity(condition=[0]).fit(X)
+    with pytest.raises(ValueError, match="NaN"):
+        JKOFlowOutlierDetector().fit(X)
+    X[:, 1] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 3 columns \(1\) hold no value"):
+        JKOFlowDensity().fit(X)
+    X[:, 1] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        JKOFlowDensity().fit(X)
+    with pytest.raises(ValueError, match="infinity"):
+        normal.score_samples(X)
