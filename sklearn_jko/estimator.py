@@ -29,25 +29,27 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_jko.block_training import TrainingOptions
+from sklearn_jko.automatic import step_sizes, training_options
 from sklearn_jko.category_model import CategoryModel
-from sklearn_jko.cells import cell_log_probability
 from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
 from sklearn_jko.column_statistics import median_and_spread
-from sklearn_jko.columns import Roles, resolve_roles
+from sklearn_jko.columns import resolve_roles
 from sklearn_jko.completion import completed
+from sklearn_jko.devices import device_named
 from sklearn_jko.diagnostics import STEPS, calibrate_steps
+from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.input_codes import InputCodes
 from sklearn_jko.marginal_mixture import MarginalMixture
-from sklearn_jko.missing import draw_missing, observed_log_density
+from sklearn_jko.missing import draw_missing
 from sklearn_jko.model_state import (
+    categories_from_state,
     flow_from_state,
     flow_state,
     history_from_state,
     history_state,
     parts_state,
-    restore_parts,
+    roles_from_state,
     scaler_from_state,
 )
 from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
@@ -55,7 +57,6 @@ from sklearn_jko.partition import divide
 from sklearn_jko.persistence import FileMixin
 from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training import Ending, train_flow
@@ -64,22 +65,10 @@ __all__ = ["JKOFlowDensity"]
 
 # So many rows that a layer's activations stay in the processor's cache.
 CHUNK = 2048
-# Far enough below any density, and a million of them still add up to a finite number.
-LOWEST_LOG_DENSITY = -1e300
-MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # The rest of the time is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
-# Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
-# rows and 2 to 21 columns.
-DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
-# A higher rate makes wide networks stiff: solver steps then cost more than it gains.
-RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
-STEP_GROWTH = 2.0
-SETTLED = 0.01
-# At which the density is taken in the cell of a row's integers.
-CELL_POINTS = 16
-# For each row with missing values; and rows of the flow's own to which their proposal is fitted.
-N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
+# For each row with missing values; and rows of the flow's own to which these are fitted.
+N_PROPOSALS, PROPOSAL_ROWS = 64, 5000
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
@@ -369,7 +358,7 @@ class JKOFlowDensity(
         """
         start = time.monotonic()
         X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
-        device = _device(self.device)
+        device = device_named(self.device)
         if self.scaling != "auto":
             make_scaler(self.scaling)  # a wrong name must fail before the work begins
         checkpoint = self._open_checkpoint((X, sample_weight, X_val), device)
@@ -382,7 +371,7 @@ class JKOFlowDensity(
         parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, roles)
         self._warn_of_noise(parts.noise_width, roles)
         train, held_out = parts.train, parts.held_out[:]
-        options = self._training_options(parts.train_size, X.shape[1], roles)
+        options = training_options(self, parts.train_size, X.shape[1], _n_given(roles))
         categories = _category_model(roles, parts.all)
 
         noise_width = parts.noise_width
@@ -449,8 +438,8 @@ class JKOFlowDensity(
         """
         X = self._validated(X, allow_missing=True)
         if not return_std:
-            return self._by_chunks(X, self._log_density, np.empty(len(X)))
-        both = self._by_chunks(X, self._log_density_and_error, np.empty((len(X), 2)))
+            return self._by_chunks(X, Evaluator.log_density, np.empty(len(X)))
+        both = self._by_chunks(X, Evaluator.log_density_and_error, np.empty((len(X), 2)))
         return both[:, 0], both[:, 1]
 
     def impute(self, X, random_state=None):
@@ -489,7 +478,7 @@ class JKOFlowDensity(
         X = self._validated(X, allow_missing=True)
         seed = check_random_state(random_state).randint(2**31 - 1)
         return draw_missing(
-            functools.partial(self._complete_log_density, self.flow_),
+            self._evaluator(self.flow_).complete_log_density,
             self._missing_proposal(),
             np.asarray(X, dtype=np.float64),
             N_PROPOSALS,
@@ -543,7 +532,7 @@ class JKOFlowDensity(
             that misses a value are NaN: `impute` it first.
         """
         X = self._validated(X, allow_missing=True)
-        return self._by_chunks(X, self._latent, np.empty((len(X), self._n_features_out)))
+        return self._by_chunks(X, Evaluator.latent, np.empty((len(X), self._n_features_out)))
 
     def inverse_transform(self, X, condition=None):
         """Map latent coordinates back to rows.
@@ -640,8 +629,8 @@ class JKOFlowDensity(
         d, names = state["n_features_in_"], state["feature_names_in_"]
         check_number("n_features_in_", d, 1, whole=True)
         check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
-        self.roles_ = _roles_from_state(state["roles_"], d)
-        self.categories_ = _categories_from_state(state["categories_"], self.roles_)
+        self.roles_ = roles_from_state(state["roles_"], d)
+        self.categories_ = categories_from_state(state["categories_"], self.roles_)
         indices = state["validation_indices_"]
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
@@ -769,39 +758,22 @@ class JKOFlowDensity(
     def _original_table(self, Z, table, out):
         """Rows of latent coordinates (n, n_modelled), with what they are given in ``table``."""
         if table is None:
-            return self._by_chunks(Z, self._original, out)
+            return self._by_chunks(Z, Evaluator.original, out)
         roles = self.roles_
         if len(roles.inputs):
             Z = np.hstack([Z, self.scaler_.codes.transform(table[:, roles.inputs])])
-        table[:, roles.modelled] = self._by_chunks(Z, self._original, out)
+        table[:, roles.modelled] = self._by_chunks(Z, Evaluator.original, out)
         return roles.decode(table)
 
-    def _by_chunks(self, rows, function, out):
-        """Fill ``out`` with ``function(flow, rows)``, by chunks: their memory does not add up."""
-        flow = copy.deepcopy(self.flow_).to(_device(self.device))
+    def _by_chunks(self, rows, method, out):
+        """Fill ``out`` with what a method of `Evaluator` gives, by chunks of bounded memory."""
+        evaluator = self._evaluator(copy.deepcopy(self.flow_).to(device_named(self.device)))
         for chunk in gen_batches(len(rows), CHUNK):
-            out[chunk] = function(flow, np.ascontiguousarray(rows[chunk], dtype=np.float64))
+            out[chunk] = method(evaluator, np.ascontiguousarray(rows[chunk], dtype=np.float64))
         return out
 
-    def _log_density(self, flow, X):
-        return self._log_density_and_error(flow, X)[:, 0]
-
-    def _log_density_and_error(self, flow, X):
-        """Of each row (n, 2); the error is zero where nothing is estimated."""
-        log_density, error = self._estimate(flow, X)
-        return np.c_[_finite(log_density), error]
-
-    def _estimate(self, flow, X):
-        if self.roles_ is None:
-            density = functools.partial(self._complete_log_density, flow)
-            if not np.isnan(X).any():
-                return density(X), np.zeros(len(X))
-            return observed_log_density(density, self._missing_proposal(), X, N_DRAWS, seed=0)
-        density, widths = functools.partial(self._flow_log_density, flow), self.roles_.cell_width
-        log_density, error = cell_log_probability(density, X, widths, CELL_POINTS, seed=0)
-        if self.categories_ is not None:
-            log_density = log_density + self.categories_.log_prob(X)
-        return log_density, error
+    def _evaluator(self, flow):
+        return Evaluator(self.scaler_, flow, self.roles_, self.categories_, self._missing_proposal)
 
     def _missing_proposal(self):
         """From which missing values are drawn: near the density itself. Made when first needed."""
@@ -809,83 +781,11 @@ class JKOFlowDensity(
             self._proposal = MarginalMixture().fit(self.sample(PROPOSAL_ROWS, 0), seed=0)
         return self._proposal
 
-    def _complete_log_density(self, flow, X):
-        return _finite(self._flow_log_density(flow, X))
-
-    @torch.no_grad()
-    def _flow_log_density(self, flow, X):
-        Z, log_det = self.scaler_.transform(X)
-        return flow.log_prob(_on_device_of(flow, Z)).cpu().numpy() + log_det
-
-    @torch.no_grad()
-    def _latent(self, flow, X):
-        is_complete = ~np.isnan(X).any(axis=1)
-        Z, _ = self.scaler_.transform(X[is_complete])
-        latent = np.full((len(X), self._n_features_out), np.nan)
-        moved = flow.transform(_on_device_of(flow, Z))
-        latent[is_complete] = flow.base.modelled(moved).cpu().numpy()
-        return latent
-
-    @torch.no_grad()
-    def _latent_beside_log_density(self, flow, X):
-        Z, log_det = self.scaler_.transform(X)
-        latent, flow_log_det = flow(_on_device_of(flow, Z))
-        log_density = flow.base.log_prob(latent) + flow_log_det
-        return np.c_[latent.cpu().numpy(), _finite(log_density.cpu().numpy() + log_det)]
-
     def _latent_and_log_density(self, X):
         """Both of float64 rows, in one pass: (n, d) and (n,)."""
         out = np.empty((len(X), X.shape[1] + 1))
-        both = self._by_chunks(X, self._latent_beside_log_density, out)
+        both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
-
-    @torch.no_grad()
-    def _original(self, flow, Z):
-        return self.scaler_.inverse_transform(flow.inverse(_on_device_of(flow, Z)).cpu().numpy())
-
-    def _training_options(self, n, d, roles):
-        """Resolve what is "auto" by the numbers of rows and columns."""
-        hidden = self.hidden_layer_sizes
-        if isinstance(hidden, str):
-            hidden = _auto_hidden_layer_sizes(n, d)
-        hidden = tuple(hidden)
-        if not all(isinstance(width, Integral) and width > 0 for width in hidden):
-            raise ValueError(
-                f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}."
-            )
-        width = max(hidden, default=1)
-        max_iter = self.max_iter
-        if max_iter == "auto":
-            max_iter = MAX_ITER if self.max_time is None else MAX_ITER_TIMED
-        return TrainingOptions(
-            step_size=self._step_sizes(),
-            velocity="mlp" if hidden else "linear",
-            hidden_layer_sizes=hidden,
-            max_blocks=self.max_blocks,
-            n_refinements=self.n_refinements,
-            tol=0.0 if callable(self.step_size) else SETTLED,
-            max_iter=max_iter,
-            batch_size=(
-                (256 if width <= 128 else 512) if self.batch_size == "auto" else self.batch_size
-            ),
-            learning_rate=(
-                min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
-                if self.learning_rate_init == "auto"
-                else self.learning_rate_init
-            ),
-            weight_decay=(
-                min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
-                if self.weight_decay == "auto"
-                else self.weight_decay
-            ),
-            solver=self.solver,
-            n_given=_n_given(roles),
-        )
-
-    def _step_sizes(self):
-        if callable(self.step_size):
-            return self.step_size
-        return functools.partial(geometric_step, first=self.step_size, growth=STEP_GROWTH)
 
     def _open_checkpoint(self, arrays, device):
         """The checkpoint, bound to all that the training depends on; None where none is wanted."""
@@ -896,7 +796,7 @@ class JKOFlowDensity(
             for name, value in self.get_params(deep=False).items()
             if name not in ("checkpoint", "on_interrupt", "solver_tol", "verbose")
         }
-        job["step_size"] = [self._step_sizes()(k) for k in range(self.max_blocks)]
+        job["step_size"] = [step_sizes(self.step_size)(k) for k in range(self.max_blocks)]
         job["device"] = device.type
         if not isinstance(self.random_state, Integral):
             job["random_state"] = None  # the seed drawn then stands in the file
@@ -990,8 +890,8 @@ class JKOFlowDensity(
         modelled = slice(None) if self.roles_ is None else self.roles_.modelled
         rows = rows[:, modelled]
         centre, spread = median_and_spread(rows)
-        with torch.no_grad():
-            back = self._original(self.flow_, self.flow_.transform(torch.tensor(Z)).numpy())
+        latent = self.flow_.transform(torch.tensor(Z)).numpy()
+        back = self._evaluator(self.flow_).original(latent)
         error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
         self.inversion_error_ = float(error.max(initial=0.0))
 
@@ -1008,11 +908,6 @@ def _trained(flow, history):
     """The attributes that tell of a flow."""
     n_iter = sum(record.n_iter for record in history)
     return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
-
-
-def _finite(log_density):
-    bounded = np.nan_to_num(log_density, nan=-np.inf, posinf=-LOWEST_LOG_DENSITY)
-    return bounded.clip(min=LOWEST_LOG_DENSITY)
 
 
 def _are_missing(X):
@@ -1034,13 +929,6 @@ def _names_of_columns(names, d):
     return np.array(names, dtype=object)
 
 
-def _roles_from_state(state, d):
-    roles = None if state is None else Roles.from_state(state)
-    if roles is not None and (len(roles.columns) != d or len(roles.modelled) == 0):
-        raise ValueError(f"roles_ of {len(roles.columns)} columns must be of {d}, some to model")
-    return roles
-
-
 def _n_given(roles):
     """Number of columns in which the flow is told what a row is given."""
     return 0 if roles is None else InputCodes(roles.n_labels).n_codes
@@ -1051,38 +939,3 @@ def _category_model(roles, rows):
     if roles is None or np.isin(roles.inputs, roles.given).all():
         return None
     return CategoryModel(roles).fit(_some(rows))
-
-
-def _categories_from_state(state, roles):
-    if (state is None) != (roles is None or np.isin(roles.inputs, roles.given).all()):
-        raise ValueError(f"categories_={shown(state)} does not go with roles_")
-    if state is None:
-        return None
-    model = CategoryModel(roles)
-    restore_parts(model, state)
-    model.check()
-    return model
-
-
-def _auto_hidden_layer_sizes(n, d):
-    width = 64 if n < 3000 else 128 if d < 32 else 256
-    return (width, width)
-
-
-def _device(name):
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name!r} is not a torch device: {error}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={name!r} is not supported; use 'auto', 'cpu' or 'cuda'.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name!r}: torch finds no such CUDA device; use device='cpu'.")
-    return device
-
-
-def _on_device_of(flow, Z):
-    parameter = next(flow.parameters(), None)
-    return torch.tensor(Z).to(parameter.device if parameter is not None else "cpu")

@@ -10,7 +10,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_jko.estimator import LOWEST_LOG_DENSITY, JKOFlowDensity
+from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.evaluation import LOWEST_LOG_DENSITY
 from sklearn_jko.scaler_twins import twin_of
 from sklearn_jko.solvers import TABLEAUS
 

@@ -8,19 +8,23 @@ import torch
 
 from sklearn_jko.bases import BASES
 from sklearn_jko.block_training import BlockRecord
+from sklearn_jko.category_model import CategoryModel
 from sklearn_jko.checks import check_array, check_keys, check_number, shown
+from sklearn_jko.columns import Roles
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [
+    "categories_from_state",
     "flow_from_state",
     "flow_state",
     "history_from_state",
     "history_state",
     "parts_state",
     "restore_parts",
+    "roles_from_state",
     "scaler_from_state",
 ]
 
@@ -96,6 +100,38 @@ def scaler_from_state(name, state, n_features, roles):
     restore_parts(scaler, state)
     scaler.check(n_features if roles is None else len(roles.columns))
     return scaler
+
+
+def roles_from_state(state, d):
+    """The roles of d columns; None where they have none.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound.
+    """
+    roles = None if state is None else Roles.from_state(state)
+    if roles is not None and (len(roles.columns) != d or len(roles.modelled) == 0):
+        raise ValueError(f"roles_ of {len(roles.columns)} columns must be of {d}, some to model")
+    return roles
+
+
+def categories_from_state(state, roles):
+    """The model of the categories that are not given; None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound, or goes with other roles.
+    """
+    if (state is None) != (roles is None or np.isin(roles.inputs, roles.given).all()):
+        raise ValueError(f"categories_={shown(state)} does not go with roles_")
+    if state is None:
+        return None
+    model = CategoryModel(roles)
+    restore_parts(model, state)
+    model.check()
+    return model
 
 
 def history_state(history):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, automatic
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.block_training import Rows, _BlockTraining
 from sklearn_jko.flow import JKOBlock
@@ -70,7 +70,7 @@ def forced_rows(n, d, seed):
 def training_options(n, d, width, **changes):
     """The defaults of `JKOFlowDensity` for n training rows of d columns, with changes."""
     estimator = JKOFlowDensity(hidden_layer_sizes=(width, width))
-    return replace(estimator._training_options(n, d, roles=None), **changes)
+    return replace(automatic.training_options(estimator, n, d), **changes)
 
 
 def new_block(d, hidden_layer_sizes, seed):

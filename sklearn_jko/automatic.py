@@ -1,0 +1,86 @@
+"""What parameters that are "auto" become, by the numbers of rows and columns."""
+
+import functools
+from numbers import Integral
+
+from sklearn_jko.block_training import TrainingOptions
+from sklearn_jko.schedules import geometric_step
+
+__all__ = ["step_sizes", "training_options"]
+
+MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
+# Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
+# rows and 2 to 21 columns.
+DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
+# A higher rate makes wide networks stiff: solver steps then cost more than it gains.
+RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
+STEP_GROWTH = 2.0
+SETTLED = 0.01
+
+
+def training_options(density, n, d, n_given=0):
+    """Options of the training of an estimator.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+        Of which the parameters are read.
+    n : float
+        Number of training rows.
+    d : int
+        Number of columns.
+    n_given : int, default=0
+        Number of columns at the end of the flow's rows that are given.
+
+    Returns
+    -------
+    options : TrainingOptions
+
+    Raises
+    ------
+    ValueError
+        If `hidden_layer_sizes` are not positive integers.
+    """
+    hidden = density.hidden_layer_sizes
+    if isinstance(hidden, str):
+        hidden = _auto_hidden_layer_sizes(n, d)
+    hidden = tuple(hidden)
+    if not all(isinstance(width, Integral) and width > 0 for width in hidden):
+        raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
+    width = max(hidden, default=1)
+    return TrainingOptions(
+        step_size=step_sizes(density.step_size),
+        velocity="mlp" if hidden else "linear",
+        hidden_layer_sizes=hidden,
+        max_blocks=density.max_blocks,
+        n_refinements=density.n_refinements,
+        tol=0.0 if callable(density.step_size) else SETTLED,
+        max_iter=_unless_auto(
+            density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
+        ),
+        batch_size=_unless_auto(density.batch_size, 256 if width <= 128 else 512),
+        learning_rate=_unless_auto(
+            density.learning_rate_init, min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
+        ),
+        weight_decay=_unless_auto(
+            density.weight_decay, min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
+        ),
+        solver=density.solver,
+        n_given=n_given,
+    )
+
+
+def step_sizes(step_size):
+    """The step size of a block as a function of its number."""
+    if callable(step_size):
+        return step_size
+    return functools.partial(geometric_step, first=step_size, growth=STEP_GROWTH)
+
+
+def _unless_auto(value, otherwise):
+    return otherwise if isinstance(value, str) else value
+
+
+def _auto_hidden_layer_sizes(n, d):
+    width = 64 if n < 3000 else 128 if d < 32 else 256
+    return (width, width)

@@ -1,0 +1,32 @@
+"""Where to compute."""
+
+import torch
+
+__all__ = ["device_named", "on_device_of"]
+
+
+def device_named(name):
+    """The torch device of this name; "auto" is "cuda" where there is one, else "cpu".
+
+    Raises
+    ------
+    ValueError
+        If it is not a device of these kinds, or not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r} is not a torch device: {error}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r} is not supported; use 'auto', 'cpu' or 'cuda'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: torch finds no such CUDA device; use device='cpu'.")
+    return device
+
+
+def on_device_of(module, array):
+    """A tensor of the array, where the module's parameters are."""
+    parameter = next(module.parameters(), None)
+    return torch.tensor(array).to(parameter.device if parameter is not None else "cpu")
