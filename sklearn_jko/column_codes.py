@@ -48,19 +48,12 @@ class Column:
         Raises
         ------
         ValueError
-            If a value is missing, or not of the column's kind, or the label unknown where it is
-            conditioned on.
+            If a value is missing, or not of the column's kind.
         """
         check_present(self.shown, values)
         if self.kind.name == CATEGORY:
             codes = {label: code for code, label in enumerate(self.labels)}
             labels = _plain_labels(self.shown, values)
-            unknown = [label for label in labels if label not in codes]
-            if self.given and unknown:
-                raise ValueError(
-                    f"column {self.shown}: {len(unknown)} of its {len(labels)} labels were not "
-                    f"seen in fit, the first is {unknown[0]!r}; use one of {shown(self.labels)}."
-                )
             return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
         numbers = _numbers(self.shown, values)
         if self.kind.name == INTEGER:

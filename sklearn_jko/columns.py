@@ -82,8 +82,7 @@ class Roles:
         ------
         ValueError
             If X has another number of columns, or a value that is missing or not of its
-            column's kind, or a given label that is unknown. Values may be outside their bounds:
-            see `outside`.
+            column's kind. Values may be outside their bounds: see `outside`.
         """
         return self._encoded(read_table(X), self.columns, "X")
 
@@ -107,14 +106,24 @@ class Roles:
         Raises
         ------
         ValueError
-            As of `encode`.
+            As of `encode`; and if a label is unknown.
         """
         table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
         if self.names is not None and table.names is not None:
             table = table.only([self.names[j] for j in numbers], parameter)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
         encoded[:, numbers] = self._encoded(table, columns, parameter)
+        for j in self.unknown(encoded):
+            raise ValueError(
+                f"{parameter}: column {self.columns[j].shown} has a label that was not seen in "
+                f"fit; use one of {shown(self.columns[j].labels)}."
+            )
         return encoded
+
+    def unknown(self, table):
+        """Numbers of the given columns in which an encoded table has labels that are unknown."""
+        categories = np.intersect1d(self.inputs, self.category)
+        return [j for j in categories if np.any(table[:, j] == -1)]
 
     def _encoded(self, table, columns, parameter):
         if len(table.values) != len(columns):

@@ -222,7 +222,8 @@ class JKOFlowDensity(
     Warns
     -----
     UserWarning
-        Naming the columns with repeated values or linear relations, to which noise was added.
+        Naming the columns with repeated values or linear relations, to which noise was added; or
+        with missing values, which were filled in.
     ConvergenceWarning
         If `max_blocks`, `max_time` or an interrupt ended the training while blocks still
         gained more than 0.05 nats per row; or if `solver_error_` exceeds `solver_tol`.
@@ -680,7 +681,9 @@ class JKOFlowDensity(
             finite = "allow-nan" if allow_missing else True
             return validate_data(self, X, reset=False, ensure_all_finite=finite)
         _check_feature_names(self, X, reset=False)
-        return self.roles_.encode(X)
+        table = self.roles_.encode(X)
+        self._warn_of_unknown(table)
+        return table
 
     def _validated_for_fit(self, X, sample_weight, X_val):
         """The rows of a fit, their weights, the rows to judge by, and the roles of the columns.
@@ -860,6 +863,16 @@ class JKOFlowDensity(
         shown = ", ".join(repr(name) for name in names[:10].tolist())
         dots = ", ..." if len(names) > 10 else ""
         return f"{len(names)} of {self.n_features_in_} columns ({shown}{dots})"
+
+    def _warn_of_unknown(self, table):
+        unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]
+        if unknown:
+            warnings.warn(
+                f"{self._names(np.array(unknown))} of the condition hold labels that were not seen "
+                "in fit. Given these, the density is that of rows without a label.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _warn_of_noise(self, noise_width, roles):
         is_unasked = True if roles is None else np.isnan(roles.noise_width)

@@ -295,7 +295,7 @@ def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
         of_fish.sample(3)
     with pytest.raises(ValueError, match=r"condition must be a table of the columns.*: 'kind'"):
         of_fish.inverse_transform([[0.0]])
-    with pytest.raises(ValueError, match=r"'kind': 1 of its 1 labels were not seen.*'eel'"):
+    with pytest.raises(ValueError, match=r"condition: column 'kind' has a label that was not seen"):
         of_fish.sample(3, condition=[["eel"]])
     with pytest.raises(ValueError, match="condition has 2 columns; it must have 1: 'kind'"):
         of_fish.sample(3, condition=[["carp", 1.0]])
@@ -305,8 +305,6 @@ def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
         of_fish.sample(3, condition=pd.DataFrame({"size": [1.0]}))
     with pytest.raises(ValueError, match="condition has 1 rows; it must have 2, as X"):
         of_fish.inverse_transform([[0.0], [1.0]], condition=[["carp"]])
-    with pytest.raises(ValueError, match=r"'kind': 1 of its 2 labels were not seen.*'eel'"):
-        of_fish.score_samples(pd.DataFrame({"kind": ["carp", "eel"], "size": [1.0, 2.0]}))
     with pytest.raises(ValueError, match="feature names"):
         of_fish.score_samples(pd.DataFrame({"size": [1.0], "kind": ["carp"]}))
     plain = JKOFlowDensity("standard", max_blocks=0).fit(waves(9, seed=0))
@@ -314,6 +312,26 @@ def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
         plain.sample(condition=[[1.0]])
     with pytest.raises(ValueError, match="this density is given nothing"):
         plain.inverse_transform(np.zeros((1, 3)), condition=[[1.0]])
+
+
+def test_scores_given_an_unknown_label_are_finite_and_told(of_fish):
+    """As in a fold of cross-validation that lacks a rare label."""
+    X = pd.DataFrame({"kind": ["carp", "eel"], "size": [4.0, 2.0]})
+    with pytest.warns(UserWarning, match=r"1 of 2 columns \('kind'\) of the condition hold labels"):
+        scores = of_fish.score_samples(X)
+    assert np.isfinite(scores).all()
+    assert scores[0] == pytest.approx(of_fish.score_samples(X[:1])[0])
+
+
+def test_labels_that_are_declared_but_not_seen_count_as_unknown():
+    frame = fish(200, seed=11)
+    frame["kind"] = pd.Categorical(frame["kind"], [*LABELS, "eel"])
+    settings = {**SMALL, "columns": {"kind": "category"}, "condition": ["kind"]}
+    model = JKOFlowDensity("standard", **settings).fit(frame)
+    some = frame[:1].assign(kind=pd.Categorical(["eel"], [*LABELS, "eel"]))
+    codes = model.scaler_.codes.transform(model.roles_.encode(some)[:, [0]])
+    assert codes.tolist() == [[0.0, 0.0, 0.0, 0.0]]
+    assert np.isfinite(model.score_samples(some)).all()
 
 
 def test_what_does_not_go_together_is_told(of_fish):

@@ -169,9 +169,9 @@ def test_damaged_category_models_are_refused(of_homes):
         damaged = {**state, "fitted": {**state["fitted"], "categories_": damage}}
         with pytest.raises(ValueError, match=r"categories_|CategoryModel|Power"):
             JKOFlowDensity._from_state(damaged)
-    powers, chain = state["fitted"]["categories_"]
+    *codes, chain = state["fitted"]["categories_"]
     fewer = {**chain, "n_categories_": chain["n_categories_"] - 1}
-    damaged = {**state, "fitted": {**state["fitted"], "categories_": [powers, fewer]}}
+    damaged = {**state, "fitted": {**state["fitted"], "categories_": [*codes, fewer]}}
     with pytest.raises(ValueError, match="coefficients_"):
         JKOFlowDensity._from_state(damaged)
 
