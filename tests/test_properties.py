@@ -259,15 +259,46 @@ def test_saved_model_scores_the_same(X, params):
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
 
 
+@few
+@given(COMPOSED, SETTINGS, st.floats(0.05, 0.6), st.integers(0, 2**32 - 1))
+def test_gaps_are_filled_told_and_scored(X, params, share, seed):
+    gaps = np.random.default_rng(seed).random(X.shape) < share
+    gaps[0] = False  # so that each column holds a value
+    gaps[-1, 0] = True
+    table = np.where(gaps, np.nan, X)
+    model = JKOFlowDensity(**params)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(table)
+    told = [str(w.message) for w in caught if "miss values" in str(w.message)]
+    names = np.flatnonzero(gaps.any(axis=0))[:10]
+    assert len(told) == 1
+    assert ", ".join(map(str, names)) in told[0]
+    scores, error = model.score_samples(table, return_std=True)
+    assert np.isfinite(scores).all()
+    assert (error >= 0).all()
+    complete = ~gaps.any(axis=1)
+    np.testing.assert_array_equal(scores[complete], model.score_samples(table[complete]))
+    filled = model.impute(table, random_state=0)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[~gaps], table[~gaps])
+
+
 def with_value(value):
     return lambda X: np.where(np.arange(X.size).reshape(X.shape) == X.size // 2, value, X)
 
 
 NOT_TABLES = {
-    "NaN": (with_value(np.nan), "contains NaN"),
+    "NaN in one column": (
+        lambda X: np.where(np.arange(X.shape[1]) == X.shape[1] // 2, np.nan, X),
+        "1 of .* hold no value",
+    ),
     "inf": (with_value(np.inf), "contains infinity"),
     "-inf": (with_value(-np.inf), "contains infinity"),
-    "missing": (lambda X: pd.DataFrame(X).astype("Float64").mask(X == X[0, 0]), "contains NaN"),
+    "all missing": (
+        lambda X: pd.DataFrame(X).astype("Float64").mask(np.isfinite(X)),
+        "hold no value",
+    ),
     "one row": (lambda X: X[:1], r"1 sample\(s\)"),
     "no rows": (lambda X: X[:0], r"0 sample\(s\)"),
     "no columns": (lambda X: X[:, :0], r"0 feature\(s\)"),

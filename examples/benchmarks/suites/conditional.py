@@ -48,7 +48,7 @@ BANDWIDTHS = {"bandwidth": np.geomspace(0.5, 10.0, 20)}
 OPTIONS = (
     Option("rows", (1000, 15_000), (60,), "training rows of prices"),
     Option("test-rows", 5000, 50, "test rows of prices"),
-    Option("digits", 1797, 120, "rows of digits, half of them to test"),
+    Option("digits", 1797, 300, "rows of digits, half of them to test"),
     Option("max-iter", 1000, 5, "most optimiser steps of a block of ours"),
 )
 
