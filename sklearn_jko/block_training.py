@@ -19,6 +19,7 @@ from sklearn_jko.divergence import (
 from sklearn_jko.objective import JKOTerms, jko_terms
 from sklearn_jko.observation import Observer
 from sklearn_jko.optimizer import AdamW
+from sklearn_jko.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
 
@@ -131,7 +132,16 @@ class BlockRecord:
 
 @torch.enable_grad()
 def train_block(
-    block, h, x, held_out, options, generator, seconds=math.inf, refinement=0, observer=None
+    block,
+    h,
+    x,
+    held_out,
+    options,
+    generator,
+    seconds=math.inf,
+    refinement=0,
+    observer=None,
+    processes=ALONE,
 ):
     """Train one block on objective (8), in place, and leave it at its best honest weights.
 
@@ -141,7 +151,7 @@ def train_block(
     h : float
         Step size.
     x : Tensor of shape (n, d)
-        Training rows, pushed through the blocks before.
+        Training rows of this process, pushed through the blocks before.
     held_out : Rows
         The same for the held-out rows.
     options, generator
@@ -153,6 +163,8 @@ def train_block(
         which the learning rate first makes worse.
     observer : Observer, optional
         Hears every judgement.
+    processes : Processes
+        With whose rows together the block is trained and judged.
 
     Returns
     -------
@@ -161,11 +173,12 @@ def train_block(
     start = time.monotonic()
     observer = observer or Observer()
     base = StandardNormal(options.n_given)
-    training = _BlockTraining(block, h, base, held_out, options, len(x), refinement)
-    for rows in _batches(len(x), options.batch_size, generator):
+    n_rows = processes.total(len(x))
+    training = _BlockTraining(block, h, base, held_out, options, n_rows, refinement, processes)
+    for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
-            training.keep_to(seconds, time.monotonic() - start)
+            training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
         if training.n_iter % training.period == 0 or training.finished:
             observer.evaluated(training.evaluate())
         if training.finished:
@@ -190,9 +203,10 @@ class _BlockTraining:
     the plateau, a shorter cool-down starts from the best weights.
     """
 
-    def __init__(self, block, h, base, held_out, options, n_rows, refinement=0):
+    def __init__(self, block, h, base, held_out, options, n_rows, refinement=0, processes=ALONE):
         self.block, self.h, self.base, self.held_out = block, h, base, held_out
-        self.options, self.refinement = options, refinement
+        self.options, self.refinement, self.processes = options, refinement, processes
+        self.n_held_out = processes.total(len(held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
@@ -204,7 +218,7 @@ class _BlockTraining:
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
         self.ceiling = math.inf
-        self.nll_before = self._judged(row_nll(base, held_out))
+        self.nll_before = self._judged(held_out)
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.best_weights = copy.deepcopy(block.state_dict())
         self.movement_before = self._movement()
@@ -230,11 +244,15 @@ class _BlockTraining:
             terms, penalty = self._loss(x, generator)
             (terms.total + penalty).backward()
         except AssertionError:
-            return  # torchdiffeq's "underflow in dt", on rows that make other solvers overflow
+            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
+            terms = JKOTerms(*x.new_full((3,), math.nan))
+            for parameter in self.block.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+        terms = self._of_all_processes(terms)
         norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
-        overflows = ~(norm + terms.total.detach()).isfinite()
+        overflows = ~(norm + terms.total).isfinite()
         self.optimizer.step(self._learning_rate(self.n_iter - 1), overflows)
-        self.last_terms = JKOTerms(*(term.detach() for term in terms))
+        self.last_terms = terms
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
@@ -288,6 +306,19 @@ class _BlockTraining:
         terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
         return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
+    def _of_all_processes(self, terms):
+        """The terms, and in place the gradients, of the batches of all processes together."""
+        terms = [term.detach() for term in terms]
+        if self.processes.size > 1:
+            parameters = list(self.block.parameters())
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            summed = [part * self.processes.share for part in (*terms, *gradients)]
+            self.processes.sum_(summed)
+            terms = summed[: len(terms)]
+            for parameter, gradient in zip(parameters, summed[len(terms) :], strict=True):
+                parameter.grad = gradient
+        return JKOTerms(*terms)
+
     def _learning_rate(self, k):
         """That of optimiser step k = 0, 1, ..."""
         warmup = (k + 1) / (self.warmup + 1)
@@ -302,7 +333,9 @@ class _BlockTraining:
     @torch.no_grad()
     def _movement(self):
         y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
-        return float((y - self.held_out.x).square().sum() / self.base.modelled(y).square().sum())
+        moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
+        self.processes.sum_([moved, size])
+        return float(moved / size)
 
     @torch.no_grad()
     def _held_out_nll(self):
@@ -313,10 +346,14 @@ class _BlockTraining:
     def _nll(self, n_steps):
         divergence = exact_divergence_for(self.block.velocity)
         y, log_det = self.block(self.held_out.x, self.judge, n_steps, divergence)
-        return self._judged(row_nll(self.base, Rows(y, self.held_out.log_det + log_det)))
+        return self._judged(Rows(y, self.held_out.log_det + log_det))
 
-    def _judged(self, nll):
-        """Bound the say of single rows: a gross outlier must not decide for all the others."""
+    def _judged(self, rows):
+        """The rows' negative log-densities, of all processes.
+
+        The say of a single one has a bound: a gross outlier must not decide for all the others.
+        """
+        nll = self.processes.joined(row_nll(self.base, rows), self.n_held_out)
         if math.isinf(self.ceiling):
             self.ceiling = outlier_ceiling(nll)
         return nll.clamp(max=self.ceiling)
@@ -372,6 +409,11 @@ def _training_solve(block, solver, divergence):
     return lambda x, n_steps, generator: block(
         x, SOLVERS[solver], n_steps, divergence, _noise(divergence, block.velocity, x, generator)
     )
+
+
+def _own_batch_size(batch_size, processes):
+    """Rows of a batch that come from this process: by its share of them."""
+    return max(round(batch_size * processes.share), 1)
 
 
 def _batches(n, batch_size, generator):

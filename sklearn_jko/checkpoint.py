@@ -3,7 +3,6 @@
 It is a safetensors file, which holds numbers and text only: reading it executes nothing.
 """
 
-import hashlib
 import json
 import os
 import warnings
@@ -18,6 +17,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko._version import __version__
 from sklearn_jko.block_training import BlockRecord
+from sklearn_jko.row_hash import hash_rows
 from sklearn_jko.tensor_file import read_arrays, write_arrays
 from sklearn_jko.training import Progress
 
@@ -115,12 +115,19 @@ class Checkpoint:
             ) from error
 
 
-def data_digest(X):
-    """Short digest of the values of an array."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in gen_batches(len(X), ROWS_AT_ONCE):  # a copy of all would be a second table
-        digest.update(np.ascontiguousarray(X[part]).data)
-    return digest.hexdigest()
+def data_digest(*columns):
+    """Number that tells tables apart, whatever the order of their rows.
+
+    The sum of those of two tables, modulo 2^64, is that of both together.
+
+    Parameters
+    ----------
+    *columns : ndarrays of shape (n, d) or (n,)
+    """
+    digest = np.uint64(0)
+    for part in gen_batches(len(columns[0]), ROWS_AT_ONCE):  # a copy of all is a second table
+        digest += hash_rows(np.column_stack([column[part] for column in columns])).sum()
+    return int(digest)
 
 
 def _parsed(fields, tensors):

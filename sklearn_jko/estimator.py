@@ -53,10 +53,14 @@ from sklearn_jko.model_state import (
     scaler_from_state,
 )
 from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
-from sklearn_jko.partition import divide
+from sklearn_jko.observation import Observer
+from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
 from sklearn_jko.pilot import as_rows, choose_scaling
+from sklearn_jko.processes import ALONE, Group
+from sklearn_jko.reservoir import in_memory
 from sklearn_jko.scaling import make_scaler
+from sklearn_jko.shards import check_alike, divide_among
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training import Ending, train_flow
@@ -328,14 +332,17 @@ class JKOFlowDensity(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, X_val=None):
+    def fit(self, X, y=None, sample_weight=None, X_val=None, process_group=None):
         """Fit the density to the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
             NaN where a value is missing: for training it is filled in with a draw given the other
-            values of the row, from a mixture fitted to what is observed.
+            values of the row, from a mixture fitted to what is observed. An iterator gives tables
+            with rows, such as the batches of a file, and is read once. Of more than 2^26 numbers
+            (6.7 million rows of 10 columns), from an array in memory, a mapped file, Dask or an
+            iterator alike, a uniform sample of the rows is taken that has so many.
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -344,6 +351,11 @@ class JKOFlowDensity(
         X_val : array-like of shape (n_val_samples, n_features), optional
             Rows that judge the training, in place of a share of X (`validation_fraction`): at
             least two, of which 4,000 are taken.
+        process_group : torch.distributed.ProcessGroup, optional
+            Processes that fit together, each with rows of its own as X (and of X_val): all call
+            `fit` with the same parameters, and all get the same model. Gradients are added up, by
+            the weights of the rows, so that it is that of all rows together; a batch is divided
+            between the processes. `columns`, `condition` and missing values are not taken then.
 
         Returns
         -------
@@ -351,6 +363,9 @@ class JKOFlowDensity(
 
         Raises
         ------
+        RuntimeError
+            If another process of the group failed, ended, or was not heard of within the timeout of
+            the group.
         ValueError
             If a parameter is out of range; X or X_val is not a numeric table (but for categories)
             or has infinite values, X has less than two rows or a column of NaN alone; a value is
@@ -358,21 +373,32 @@ class JKOFlowDensity(
             `condition` are set; a weight is negative, or all are zero.
         """
         start = time.monotonic()
-        X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
-        device = device_named(self.device)
-        if self.scaling != "auto":
-            make_scaler(self.scaling)  # a wrong name must fail before the work begins
-        checkpoint = self._open_checkpoint((X, sample_weight, X_val), device)
-        saved = checkpoint.load() if checkpoint else None
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        processes = ALONE if process_group is None else Group(process_group)
+        with processes.failing_together():
+            sampled = in_memory(X)
+            X, sample_weight = sampled.X, sampled.some(sample_weight, "sample_weight")
+            X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
+            device = device_named(self.device)
+            if self.scaling != "auto":
+                make_scaler(self.scaling)  # a wrong name must fail before the work begins
+            self._check_fits_group(processes, X, X_val)
+        arrays = X, sample_weight, X_val
+        self._check_alike(arrays, device, processes)
+        checkpoint = self._open_checkpoint(arrays, device, processes)
+        saved = processes.of_first(checkpoint.load) if checkpoint else None
+        seed = processes.of_first(lambda: check_random_state(self.random_state).randint(2**31 - 1))
         if saved is not None:
             seed, start = saved.seed, start - saved.seconds
-        X, sample_weight, X_val = self._completed(X, sample_weight, X_val, seed)
+        X, sample_weight, X_val = self._completed(*arrays, seed)
 
-        parts = divide(X, sample_weight, X_val, self.validation_fraction, seed, roles)
-        self._warn_of_noise(parts.noise_width, roles)
+        shares = divide_among(
+            X, sample_weight, X_val, self.validation_fraction, seed, roles, processes
+        )
+        parts, processes = shares.parts, shares.processes
+        if processes.is_first:
+            self._warn_of_noise(parts.noise_width, roles)
         train, held_out = parts.train, parts.held_out[:]
-        options = training_options(self, parts.train_size, X.shape[1], _n_given(roles))
+        options = training_options(self, shares.train_size, X.shape[1], _n_given(roles))
         categories = _category_model(roles, parts.all)
 
         noise_width = parts.noise_width
@@ -380,9 +406,11 @@ class JKOFlowDensity(
         max_time = self.max_time or math.inf
         scaling = self.scaling if saved is None else saved.scaling
         if scaling == "auto":
-            scaling = choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
-        scaler = scaler_of(scaling).fit(_some(train))
-        rows, judges = (as_rows(scaler, part, device) for part in (train, held_out))
+            scaling = processes.of_first(
+                lambda: choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
+            )
+        scaler = processes.of_first(lambda: scaler_of(scaling).fit(_some(train)))
+        rows, judges = (as_rows(scaler, part, device) for part in (shares.train, held_out))
 
         def save(progress):
             checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
@@ -391,7 +419,9 @@ class JKOFlowDensity(
             scaled = self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
             return {**scaled, "roles_": roles, "categories_": categories, "_proposal": None}
 
-        reports = open_reports(checkpoint and save, self, X, y, attributes)
+        reports = Observer()
+        if processes.is_first:
+            reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
             rows.x,
             judges,
@@ -401,18 +431,25 @@ class JKOFlowDensity(
             resume=saved and saved.progress,
             observer=reports,
             keep_interrupted=self.on_interrupt == "keep",
+            processes=processes,
         )
-        self._warn_of_convergence(history, ending)
+        if processes.is_first:
+            self._warn_of_convergence(history, ending)
         if len(flow.blocks) == 0:
             scaler = scaler_of(scaling).fit(_some(parts.all))
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
         vars(fitted).update(attributes(flow, history))
-        fitted.validation_indices_ = parts.held_out.row_numbers if X_val is None else np.arange(0)
-        fitted._calibrate((held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS])
+        held_out_numbers = parts.held_out.row_numbers if X_val is None else np.arange(0)
+        fitted.validation_indices_ = sampled.numbers_of(held_out_numbers)
+        measured = (held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS]
+        state = processes.of_first(lambda: fitted._calibrated(measured))
+        if not processes.is_first:
+            fitted._set_fitted_state(state)
         vars(self).update(vars(fitted))
         reports.ended()
         return self
 
+    @by_parts()
     def score_samples(self, X, return_std=False):
         """Log-density of each row.
 
@@ -519,6 +556,7 @@ class JKOFlowDensity(
         """
         return float(self.score_samples(X).sum())
 
+    @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Map rows to latent coordinates, which are standard normal for the fitted density.
 
@@ -790,10 +828,8 @@ class JKOFlowDensity(
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
-    def _open_checkpoint(self, arrays, device):
-        """The checkpoint, bound to all that the training depends on; None where none is wanted."""
-        if self.checkpoint is None:
-            return None
+    def _job(self, device):
+        """Parameters on which the training depends, in a form that can be compared."""
         job = {
             name: value
             for name, value in self.get_params(deep=False).items()
@@ -802,13 +838,58 @@ class JKOFlowDensity(
         job["step_size"] = [step_sizes(self.step_size)(k) for k in range(self.max_blocks)]
         job["device"] = device.type
         if not isinstance(self.random_state, Integral):
-            job["random_state"] = None  # the seed drawn then stands in the file
-        names = ("X", "sample_weight", "X_val")
+            job["random_state"] = None  # the seed drawn then stands in the checkpoint
+        return job
+
+    def _open_checkpoint(self, arrays, device, processes):
+        """The checkpoint, bound to all that the training depends on; None where none is wanted."""
+        if self.checkpoint is None:
+            return None
+        X, sample_weight, X_val = arrays
+        tables = {"X": (X,), "X_val": (X_val,)}
+        tables["sample_weight"] = None if sample_weight is None else X, sample_weight
         data = {
-            name: None if array is None else (*array.shape, data_digest(array))
-            for name, array in zip(names, arrays, strict=True)
+            name: None
+            if table[-1] is None
+            else (
+                processes.total(len(table[0])),
+                X.shape[1],
+                f"{processes.total(data_digest(*table)) % 2**64:016x}",
+            )
+            for name, table in tables.items()
         }
-        return Checkpoint(self.checkpoint, {**data, **job})
+        job = {**data, **self._job(device)}
+        return processes.of_first(lambda: Checkpoint(self.checkpoint, job))
+
+    def _check_fits_group(self, processes, X, X_val):
+        if processes.size == 1:
+            return
+        for name, plain in (("columns", None), ("condition", None), ("on_interrupt", "raise")):
+            value = getattr(self, name)
+            if value != plain:
+                raise ValueError(
+                    f"{name}={value!r} is not supported with a process group; leave it at "
+                    f"{plain!r}, or fit in one process."
+                )
+        if any(_are_missing(table).any() for table in (X, X_val) if table is not None):
+            raise ValueError(
+                "X or X_val has missing values (NaN), which are not supported with a process "
+                "group; leave these rows out, or fit in one process."
+            )
+
+    def _check_alike(self, arrays, device, processes):
+        if processes.size == 1:
+            return
+        X, sample_weight, X_val = arrays
+        names = getattr(self, "feature_names_in_", None)
+        form = {
+            "the number of columns of X": X.shape[1],
+            "the names of its columns": None if names is None else names.tolist(),
+            "whether there is a sample_weight": sample_weight is not None,
+            "whether there is an X_val": X_val is not None,
+            "whether there is a checkpoint": self.checkpoint is not None,
+        }
+        check_alike({**form, **self._job(device)}, processes)
 
     def _attributes_of(self, flow, history, scaler, scaling, noise_width):
         """Fitted attributes that stand before the flow's errors are measured."""
@@ -886,8 +967,10 @@ class JKOFlowDensity(
                 stacklevel=CALLER,
             )
 
-    def _calibrate(self, rows):
-        """Choose the solver's steps for scores, and record the errors that remain."""
+    def _calibrated(self, rows):
+        """Choose the solver's steps for scores, record the errors that remain, and give all that
+        was learned.
+        """
         Z, _ = self.scaler_.transform(rows)
         self.flow_.n_steps, self.solver_error_ = calibrate_steps(
             self.flow_, torch.tensor(Z), self.solver_tol
@@ -907,6 +990,7 @@ class JKOFlowDensity(
         back = self._evaluator(self.flow_).original(latent)
         error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
         self.inversion_error_ = float(error.max(initial=0.0))
+        return self._fitted_state()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

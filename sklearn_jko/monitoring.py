@@ -44,9 +44,6 @@ class Reports(Observer):
     def __init__(self, save, verbose):
         self.save, self.verbose = save, verbose
 
-    def ended(self):
-        """Hear that the fit is done."""
-
     def started(self, training):
         if self.save is not None:
             self.save(training.progress)

@@ -22,3 +22,6 @@ class Observer:
     def block_ended(self, training):
         """Hear that the last block of `training.history` is done, and answer whether to stop."""
         return False
+
+    def ended(self):
+        """Hear that the fit is done."""

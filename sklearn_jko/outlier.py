@@ -26,6 +26,7 @@ from sklearn_jko.columns import resolve_roles
 from sklearn_jko.conformal import conformal_p_values, rounding
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.neighbours import NeighbourDensity
+from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.weighting import weighted_rows
@@ -157,6 +158,7 @@ class JKOFlowOutlierDetector(
         vars(self).update(vars(fitted))
         return self
 
+    @by_parts()
     def score_samples(self, X):
         """Mean of the estimates of each row's log-density.
 
@@ -171,6 +173,7 @@ class JKOFlowOutlierDetector(
         """
         return self._scores(self._validated(X))
 
+    @by_parts()
     def decision_function(self, X):
         """Score above the threshold: `score_samples` less `offset_`.
 
@@ -185,6 +188,7 @@ class JKOFlowOutlierDetector(
         """
         return self.score_samples(X) - self.offset_
 
+    @by_parts(int)
     def predict(self, X, fdr=None):
         """Tell outliers from normal rows.
 
@@ -229,6 +233,7 @@ class JKOFlowOutlierDetector(
             )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 
+    @by_parts()
     def p_values(self, X):
         """Conformal p-value of each row: how rare such a low score is among normal rows.
 
@@ -288,6 +293,7 @@ class JKOFlowOutlierDetector(
         """
         return self._references(self._validated(X))
 
+    @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
         self._validated(X)  # the density takes missing values, a detector does not

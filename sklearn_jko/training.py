@@ -14,6 +14,7 @@ from sklearn_jko.block_training import MIN_GAIN, BlockRecord, Rows, train_block
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.observation import Observer
+from sklearn_jko.processes import ALONE
 from sklearn_jko.refinement import next_round
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
@@ -70,16 +71,17 @@ def train_flow(
     resume=None,
     observer=None,
     keep_interrupted=False,
+    processes=ALONE,
 ):
     """Train block after block, each on rows pushed through those before it, and refine them.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
-        Scaled training rows, float32, and at the end of each what it is given.
+        Scaled training rows of this process, float32, and at the end of each what it is given.
     held_out : Rows
-        Rows that judge the blocks, with the scaler's log |det|. Where there are none no block
-        is trained.
+        Rows that judge the blocks, with the scaler's log |det|, of all processes. Where there are
+        none no block is trained.
     options : TrainingOptions
     generator : torch.Generator
         On the rows' device.
@@ -88,17 +90,19 @@ def train_flow(
     resume : Progress, optional
         Go on from there, with the arguments that led there.
     observer : Observer, optional
-        Listens, and may end the training after a block.
+        Listens; that of the first process may end the training after a block.
     keep_interrupted : bool
         Whether KeyboardInterrupt ends the training with the blocks finished so far instead of
-        being passed on.
+        being passed on. Of several processes none may.
+    processes : Processes
+        Who train together; the result is the same in all.
 
     Returns
     -------
     trained : Trained
     """
     observer = observer or Observer()
-    training = _FlowTraining(x, held_out, options, generator, deadline)
+    training = _FlowTraining(x, held_out, options, generator, deadline, processes)
     try:
         if resume is not None:
             training.replay(resume)
@@ -116,10 +120,10 @@ def train_flow(
 def _add_blocks(training, observer, deadline):
     """Train until there is nothing to gain, and say why it ended."""
     while not training.is_done:
-        if time.monotonic() >= deadline:
+        if training.processes.of_first(lambda: time.monotonic() >= deadline):
             return Ending.OUT_OF_TIME
         training.add_block(observer)
-        if observer.block_ended(training):
+        if training.processes.of_first(lambda: observer.block_ended(training)):
             return Ending.STOPPED
     return Ending.DONE
 
@@ -144,9 +148,12 @@ def push_held_out(block, held_out, n_steps):
 class _FlowTraining:
     """State of the training of a flow, between two blocks."""
 
-    def __init__(self, x, held_out, options, generator, deadline):
+    def __init__(self, x, held_out, options, generator, deadline, processes):
         self.options, self.generator, self.deadline = options, generator, deadline
-        self.start = _jittered(x, generator), held_out
+        self.processes, self.n_held_out = processes, len(held_out.x)
+        own = processes.part(self.n_held_out)
+        held_out = Rows(held_out.x[own], held_out.log_det[own])
+        self.start = _jittered(x, processes.total(len(x)), generator), held_out
         self.history, self.kept = [], []  # records and blocks of all rounds
         self.best, self.rounds_left = None, options.n_refinements
         self.round = self._new_round(plan=None)
@@ -177,9 +184,10 @@ class _FlowTraining:
             held_out,
             self.options,
             self.generator,
-            self._seconds(),
+            self.processes.of_first(self._seconds),
             self.round.number,
             observer,
+            self.processes,
         )
         self._add(record, block)
 
@@ -201,7 +209,7 @@ class _FlowTraining:
         if self.round.plan is not None:
             return n == len(self.round.plan)
         return (
-            len(self.round.held_out.x) == 0
+            self.n_held_out == 0
             or n >= options.max_blocks
             or (n > 1 and has_settled(history[-2], options.tol))
             or _has_stalled(history)
@@ -234,6 +242,8 @@ class _FlowTraining:
         )
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
+        else:
+            velocity.load_state_dict(self.processes.of_first(velocity.state_dict))
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
@@ -313,9 +323,12 @@ class _Round:
         return self.x, self.held_out
 
 
-def _jittered(x, generator):
-    """Copies of few rows with a little noise, which keep the first blocks from memorising them."""
-    copies = MIN_ROWS // max(len(x), 1)
+def _jittered(x, n, generator):
+    """Copies of rows with a little noise, where all n are few.
+
+    They keep the first blocks from memorising the rows.
+    """
+    copies = MIN_ROWS // max(n, 1)
     if copies < 2:
         return x
     x = x.repeat(copies, 1)

@@ -153,7 +153,7 @@ def test_other_parameters_are_refused_by_name(rows, path, params, message):
 
 def test_other_data_and_other_versions_are_refused(rows, path, monkeypatch):
     model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
-    for other in (rows[:-1], rows[::-1], np.nextafter(rows, np.inf)):
+    for other in (rows[:-1], rows[:, ::-1], np.nextafter(rows, np.inf)):
         with pytest.raises(ValueError, match=r"made with X=\[300, 2, "):
             model.fit(other)
     monkeypatch.setattr("sklearn_jko.checkpoint.__version__", "9.9")

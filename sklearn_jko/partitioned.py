@@ -1,0 +1,91 @@
+"""Tables in parts that are computed when they are asked for: collections of Dask."""
+
+import functools
+import sys
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["by_parts", "is_partitioned", "parts_of"]
+
+
+def is_partitioned(X):
+    """Whether X is a collection of Dask, which the question does not import."""
+    dask = sys.modules.get("dask")
+    return dask is not None and dask.is_dask_collection(X)
+
+
+def parts_of(X):
+    """The parts of a Dask array or data frame, each Delayed and of all columns, in their order.
+
+    Raises
+    ------
+    ValueError
+        If X is not a table.
+    """
+    if getattr(X, "ndim", None) != 2:
+        raise ValueError(
+            f"X is a collection of Dask ({type(X).__name__}) that is not a table of rows and "
+            "columns; use a two-dimensional dask.array, or a dask.dataframe."
+        )
+    if hasattr(X, "rechunk"):
+        X = X.rechunk({1: -1})
+    return np.ravel(X.to_delayed()).tolist()
+
+
+def by_parts(dtype=np.float64, width=None):
+    """Decorate a method of rows to take collections of Dask too, part by part.
+
+    What it then returns is a lazy `dask.array`, whose parts are those of X. The model is one node
+    of Dask's graph, which is sent to a worker once.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of what the method returns.
+    width : callable, optional
+        Maps the model to the number of columns that the method returns; None where that is one
+        number a row.
+    """
+
+    def decorated(method):
+        @functools.wraps(method)
+        def either(self, X, *args, **options):
+            if not is_partitioned(X):
+                return method(self, X, *args, **options)
+            check_is_fitted(self)
+            if args or options:
+                raise ValueError(
+                    f"{method.__name__} takes nothing but X where that is a collection of Dask; "
+                    "call it on the parts for the rest."
+                )
+            return _lazy(self, method.__name__, X, dtype, () if width is None else (width(self),))
+
+        return either
+
+    return decorated
+
+
+def _lazy(model, method, X, dtype, tail):
+    import dask
+    import dask.array
+
+    parts = parts_of(X)
+    if X.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(model).__name__} is expecting "
+            f"{model.n_features_in_} features as input."
+        )
+    lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * len(parts)
+    model, apply = dask.delayed(model), dask.delayed(_apply, pure=False)
+    results = [
+        dask.array.from_delayed(apply(model, method, part, dtype, tail), (n, *tail), dtype)
+        for part, n in zip(parts, lengths, strict=True)
+    ]
+    return dask.array.concatenate(results, allow_unknown_chunksizes=True)
+
+
+def _apply(model, method, part, dtype, tail):
+    if len(part) == 0:  # as some partitions of a filtered frame are
+        return np.empty((0, *tail), dtype)
+    return np.asarray(getattr(model, method)(part), dtype)

@@ -1,0 +1,147 @@
+"""Processes that fit one density together, each to some of the rows.
+
+What they have in common is asked of a `Processes`: of one alone, `ALONE`, the answer is its own.
+"""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+import torch.distributed
+
+__all__ = ["ALONE", "Group", "Processes"]
+
+
+class Processes:
+    """A single process.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, and how many there are.
+    share : float
+        Of the weight of all training rows, that of this process's.
+    """
+
+    rank, size, share = 0, 1, 1.0
+
+    @property
+    def is_first(self):
+        return self.rank == 0
+
+    def part(self, n):
+        """The slice of n things that falls to this process."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def gathered(self, value):
+        """List of all processes' values, in their order."""
+        return [value]
+
+    def of_first(self, function):
+        """What a function of no arguments gives in the first process; its error is raised in all.
+
+        It is not called in others.
+        """
+        return function()
+
+    def sum_(self, tensors):
+        """Add up each of the tensors over all processes, in place."""
+
+    def joined(self, rows, n):
+        """The n rows of which this process has its `part`."""
+        return rows
+
+    def total(self, number):
+        """Sum of all processes' numbers."""
+        return sum(self.gathered(number))
+
+    @contextmanager
+    def failing_together(self):
+        """Raise in every process where one has an error in this context.
+
+        In it nothing may be asked of the others.
+        """
+        yield
+
+
+ALONE = Processes()
+
+
+class Group(Processes):
+    """Processes of `torch.distributed`.
+
+    Parameters
+    ----------
+    group : torch.distributed.ProcessGroup
+        All of its processes must ask the same things in the same order. One that ends, or is not
+        heard of within the group's timeout, is a RuntimeError in all others.
+    """
+
+    def __init__(self, group):
+        self.group = group
+        self.rank = torch.distributed.get_rank(group)
+        self.size = torch.distributed.get_world_size(group)
+        if self.rank < 0:
+            raise ValueError("process_group has not this process in it; pass one that has.")
+
+    def weighed(self, weight):
+        """The same group, where the training rows of this process have this weight in all."""
+        weighed = copy.copy(self)
+        weighed.share = weight / self.total(weight)
+        return weighed
+
+    def gathered(self, value):
+        values = [None] * self.size
+        self._call(torch.distributed.all_gather_object, values, value, group=self.group)
+        return values
+
+    def of_first(self, function):
+        answer = [None, None]
+        if self.is_first:
+            try:
+                answer[0] = function()
+            except Exception as error:
+                answer[1] = error
+        first = torch.distributed.get_global_rank(self.group, 0)
+        self._call(torch.distributed.broadcast_object_list, answer, first, group=self.group)
+        result, error = answer
+        if error is not None:
+            raise error
+        return result
+
+    def sum_(self, tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        self._call(torch.distributed.all_reduce, flat, group=self.group)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def joined(self, rows, n):
+        whole = rows.new_zeros((n, *rows.shape[1:]))
+        whole[self.part(n)] = rows
+        self.sum_([whole])
+        return whole
+
+    @contextmanager
+    def failing_together(self):
+        own = None
+        try:
+            yield
+        except Exception as error:
+            own = error
+        errors = self.gathered(None if own is None else f"{type(own).__name__}: {own}")
+        if own is not None:
+            raise own
+        for rank, error in enumerate(errors):
+            if error is not None:
+                raise RuntimeError(f"process {rank} of the group failed with {error}")
+
+    def _call(self, collective, *args, **kwargs):
+        try:
+            collective(*args, **kwargs)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"process {self.rank} of {self.size} lost another one, which ended or was not "
+                f"heard of within the timeout of the group ({error}). Start all anew; with a "
+                "checkpoint the fit goes on after its last whole block."
+            ) from error

@@ -1,0 +1,80 @@
+"""Collections of Dask: scored part by part, and fitted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL, two_moons
+
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+
+ROWS = two_moons(500, 3)
+METHODS = ("score_samples", "transform", "decision_function", "predict", "p_values")
+
+
+@pytest.fixture(scope="module")
+def detector(moons):
+    small = JKOFlowDensity("whiten", **{**SMALL, "max_iter": 20})
+    return JKOFlowOutlierDetector(density=small, random_state=0).fit(moons[0])
+
+
+@pytest.fixture(scope="module")
+def of_frame(moons):
+    frame = pd.DataFrame(moons[0], columns=["x", "y"])
+    return JKOFlowDensity("whiten", **{**SMALL, "max_iter": 20}).fit(frame)
+
+
+@pytest.mark.parametrize("chunks", [(200, 2), (77, 1)])
+@pytest.mark.parametrize("method", METHODS)
+def test_lazy_array_holds_what_the_rows_give(fitted, detector, method, chunks):
+    model = fitted if hasattr(fitted, method) else detector
+    lazy = getattr(model, method)(da.from_array(ROWS, chunks=chunks))
+    expected = getattr(model, method)(ROWS)
+    assert isinstance(lazy, da.Array)
+    assert lazy.shape == expected.shape
+    assert lazy.dtype == expected.dtype
+    np.testing.assert_allclose(lazy.compute(scheduler="sync"), expected, rtol=0, atol=1e-12)
+
+
+def test_frames_go_by_name_and_may_have_empty_partitions(of_frame):
+    frame = pd.DataFrame(ROWS, columns=["x", "y"])
+    lazy = dd.from_pandas(frame, npartitions=3)
+    some = lazy[lazy.x > lazy.x.max() - 0.5]
+    scores = of_frame.score_samples(some).compute(scheduler="sync")
+    expected = of_frame.score_samples(frame[frame.x > frame.x.max() - 0.5])
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="feature names"):
+        of_frame.score_samples(lazy[["y", "x"]]).compute(scheduler="sync")
+    total = of_frame.score(lazy)
+    assert total == pytest.approx(of_frame.score(frame))
+
+
+def test_the_graph_holds_the_model_once(fitted):
+    lazy = fitted.score_samples(da.from_array(ROWS, chunks=(10, 2)))
+    holders = [key for key, task in dict(lazy.__dask_graph__()).items() if "JKOFlow" in str(key)]
+    assert len(holders) == 1
+
+
+def test_what_cannot_be_done_by_parts_is_told(fitted, detector):
+    lazy = da.from_array(ROWS, chunks=(100, 2))
+    with pytest.raises(ValueError, match="takes nothing but X"):
+        detector.predict(lazy, fdr=0.1)
+    with pytest.raises(ValueError, match="X has 3 features, but JKOFlowDensity is expecting 2"):
+        fitted.score_samples(da.ones((5, 3)))
+    with pytest.raises(ValueError, match="not a table of rows and columns"):
+        fitted.score_samples(da.ones(5))
+
+
+def test_fit_takes_a_collection(moons):
+    settings = {"scaling": "whiten", **SMALL, "max_iter": 5}
+    whole = JKOFlowDensity(**settings).fit(moons[0])
+    for lazy in (
+        da.from_array(moons[0], chunks=(300, 1)),
+        dd.from_pandas(pd.DataFrame(moons[0]), npartitions=2),
+    ):
+        model = JKOFlowDensity(**settings).fit(lazy)
+        np.testing.assert_array_equal(model.validation_indices_, whole.validation_indices_)
+        np.testing.assert_array_equal(model.score_samples(ROWS), whole.score_samples(ROWS))

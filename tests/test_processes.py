@@ -1,0 +1,259 @@
+"""Fits of two processes together are those of one to all rows, and fail together."""
+
+import datetime
+import os
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from conftest import two_moons
+
+from sklearn_jko import JKOFlowDensity, training
+from sklearn_jko.processes import Processes
+
+SIZE = 2
+# Seconds; the second for a process that sleeps.
+TIMEOUT, SHORT_TIMEOUT = 60, 8
+# So many rows that none are repeated with noise, which would not be the same in two processes.
+# Off their mean: a scaling that centres them leaves gradients of pure rounding, which Adam makes
+# as large as all others.
+ROWS = (two_moons(2400, 0) - [1e3, -5.0]) / [2.0, 0.02] + [0.5, 0.3]
+FULL = {
+    "scaling": "none",
+    "hidden_layer_sizes": (16, 16),
+    "max_blocks": 2,
+    "max_iter": 20,
+    "batch_size": 10_000,
+    "random_state": 0,
+}
+# So few rows of weight 2 that they are no ties, which get noise.
+WEIGHT = np.where(np.random.default_rng(0).random(len(ROWS)) < 0.04, 2.0, 1.0)
+
+
+def in_group(rank, folder, timeout, job, *args):
+    """Run a job in one process of a group."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=SIZE,
+        timeout=datetime.timedelta(seconds=timeout),
+    )
+    try:
+        job(rank, folder, *args)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def in_two_processes(job, folder, *args, timeout=TIMEOUT):
+    torch.multiprocessing.spawn(in_group, (folder, timeout, job, *args), nprocs=SIZE)
+
+
+def group():
+    return torch.distributed.group.WORLD
+
+
+def shard(rank, first):
+    """Rows of a process, of which the first has so many."""
+    return slice(None, first) if rank == 0 else slice(first, None)
+
+
+CASES = {
+    "equal": (1200, {}, {}),
+    "unequal": (500, {}, {}),
+    "weights": (900, {}, {"sample_weight": WEIGHT}),
+    "broken weights": (900, {}, {"sample_weight": WEIGHT + np.linspace(0, 0.1, len(WEIGHT))}),
+    "auto": (800, {"scaling": "auto"}, {}),
+    "adaptive solver": (1200, {"solver": "dopri5", "max_iter": 5}, {}),
+    "no blocks": (700, {"max_blocks": 0}, {}),
+    "rounds": (1000, {"n_refinements": 1, "max_iter": 8}, {}),
+}
+
+
+def fit_cases(rank, folder):
+    for name, (first, params, options) in CASES.items():
+        own = shard(rank, first)
+        options = {key: value[own] for key, value in options.items()}
+        model = JKOFlowDensity(**{**FULL, **params})
+        model.fit(ROWS[own], process_group=group(), **options)
+        model.save(folder / f"{name}-{rank}")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    in_two_processes(fit_cases, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_processes_fit_what_one_fits_to_all_rows(cases, name):
+    first, second = (JKOFlowDensity.load(cases / f"{name}-{rank}") for rank in range(SIZE))
+    for one, other in zip(first.flow_.parameters(), second.flow_.parameters(), strict=True):
+        assert torch.equal(one, other)
+    _, params, options = CASES[name]
+    alone = JKOFlowDensity(**{**FULL, **params}).fit(ROWS, **options)
+    assert first.scaling_ == alone.scaling_
+    assert first.n_blocks_ == alone.n_blocks_
+    assert [r.n_iter for r in first.history_] == [r.n_iter for r in alone.history_]
+    # Weights that are no whole numbers become a few copies of the rows, not the same in parts.
+    atol = 0.05 if name == "broken weights" else 3e-5
+    for one, other in zip(first.flow_.parameters(), alone.flow_.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), rtol=0, atol=atol)
+    scores = first.score_samples(ROWS)
+    np.testing.assert_allclose(scores, alone.score_samples(ROWS), rtol=0, atol=atol)
+    np.testing.assert_array_equal(scores, second.score_samples(ROWS))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Fits that are no copies of one: of batches, with judges, ties, and time for the training."""
+    folder = tmp_path_factory.mktemp("others")
+    in_two_processes(fit_others, folder)
+    return folder
+
+
+TEST = two_moons(1000, 5)
+MANY = two_moons(4000, 6)
+OTHERS = {
+    "batches": ({}, MANY, None),
+    "judges": ({}, MANY, TEST),
+    "ties": ({}, MANY.round(3), None),
+    "time": ({"max_time": 4.0, "max_iter": "auto"}, MANY, None),
+    "few": ({}, MANY[:300], None),
+}
+MODEST = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 200, "random_state": 0}
+
+
+def fit_others(rank, folder):
+    for name, (params, X, X_val) in OTHERS.items():
+        own = shard(rank, len(X) // 3)
+        judges = None if X_val is None else X_val[shard(rank, len(X_val) // 2)]
+        model = JKOFlowDensity(**{**MODEST, **params})
+        model.fit(X[own], X_val=judges, process_group=group()).save(folder / f"{name}-{rank}")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.filterwarnings("ignore:.*repeated values", "ignore:max_")
+def test_processes_fit_as_well_as_one_with_all_rows(others, name):
+    params, X, X_val = OTHERS[name]
+    first, second = (JKOFlowDensity.load(others / f"{name}-{rank}") for rank in range(SIZE))
+    np.testing.assert_array_equal(first.score_samples(TEST), second.score_samples(TEST))
+    alone = JKOFlowDensity(**{**MODEST, **params}).fit(X, X_val=X_val)
+    np.testing.assert_array_equal(first.noise_width_, alone.noise_width_)
+    difference = first.score_samples(TEST) - alone.score_samples(TEST)
+    assert abs(difference.mean()) < (0.15 if name == "few" else 0.06)
+
+
+def fit_with_a_failure(rank, folder, what):
+    """One of the two fails before the training; each writes what was raised."""
+    X, params = ROWS[shard(rank, 1200)].copy(), {}
+    if what == "infinite" and rank == 1:
+        X[3, 0] = np.inf
+    elif what == "settings":
+        params["max_iter"] = 10 + rank
+    elif what == "columns" and rank == 1:
+        X = X[:, :1]
+    elif what == "checkpoint":
+        params["checkpoint"] = folder / "no folder" / "fit"
+    elif what == "bounds":
+        params["columns"] = {0: (None, 100.0)}
+    elif what == "gaps":
+        X[5, 1] = np.nan
+    elif what == "interrupt":
+        params["on_interrupt"] = "keep"
+    try:
+        JKOFlowDensity(**{**FULL, **params}).fit(X, process_group=group())
+    except (RuntimeError, ValueError) as error:
+        (folder / f"{what}-{rank}").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+
+
+FAILURES = {
+    "infinite": ("RuntimeError: process 1 of the group failed with ValueError.*inf", "ValueError"),
+    "settings": (r"ValueError: .* differ in max_iter: \[10, 11\]",) * 2,
+    "columns": (r"ValueError: .* differ in the number of columns of X: \[2, 1\]",) * 2,
+    "checkpoint": ("ValueError: checkpoint=.* must name a file",) * 2,
+    "bounds": ("ValueError: columns=.* is not supported with a process group",) * 2,
+    "gaps": ("ValueError: X or X_val has missing values",) * 2,
+    "interrupt": ("ValueError: on_interrupt='keep' is not supported",) * 2,
+}
+
+
+def fail_all(rank, folder):
+    for what in FAILURES:
+        fit_with_a_failure(rank, folder, what)
+
+
+def test_an_error_of_one_is_one_in_both(tmp_path):
+    in_two_processes(fail_all, tmp_path)
+    for what, messages in FAILURES.items():
+        for rank, message in enumerate(messages):
+            told = (tmp_path / f"{what}-{rank}").read_text(encoding="utf-8")
+            assert re.match(message, told, re.DOTALL), (what, rank, told)
+
+
+def fit_until_one_goes(rank, folder, how, checkpoint):
+    """The second process ends, or sleeps, at its second block; the first writes what it saw."""
+    train_block, trained = training.train_block, []
+
+    def going(*args):
+        if rank == 1 and len(trained) == 1:
+            if how == "ends":
+                os._exit(0)
+            time.sleep(SHORT_TIMEOUT + 5)
+            os._exit(0)
+        trained.append(time.monotonic())
+        return train_block(*args)
+
+    training.train_block = going
+    model = JKOFlowDensity(**{**FULL, "max_blocks": 3}, checkpoint=checkpoint)
+    try:
+        model.fit(ROWS[shard(rank, 1200)], process_group=group())
+    except RuntimeError as error:
+        waited = time.monotonic() - trained[1]
+        (folder / "seen").write_text(f"{waited}\n{error}", encoding="utf-8")
+        os._exit(0)  # there is no group to leave
+
+
+@pytest.mark.parametrize(("how", "limit"), [("ends", 5.0), ("sleeps", SHORT_TIMEOUT + 3.0)])
+def test_the_fit_raises_when_a_process_is_lost_and_one_alone_goes_on(tmp_path, how, limit):
+    checkpoint = tmp_path / "fit.safetensors"
+    in_two_processes(fit_until_one_goes, tmp_path, how, checkpoint, timeout=SHORT_TIMEOUT)
+    waited, told = (tmp_path / "seen").read_text(encoding="utf-8").split("\n", 1)
+    assert float(waited) < limit
+    assert "process 0 of 2 lost another one" in told
+    content = checkpoint.read_bytes()
+    model = JKOFlowDensity(**{**FULL, "max_blocks": 3}, checkpoint=checkpoint).fit(ROWS)
+    whole = JKOFlowDensity(**{**FULL, "max_blocks": 3}).fit(ROWS)
+    assert checkpoint.read_bytes() != content
+    np.testing.assert_allclose(
+        model.score_samples(ROWS), whole.score_samples(ROWS), rtol=0, atol=1e-4
+    )
+    assert model.history_[0].seconds != whole.history_[0].seconds
+
+
+def test_a_group_of_one_is_a_fit_alone(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        model = JKOFlowDensity(**FULL).fit(ROWS, process_group=group())
+    finally:
+        torch.distributed.destroy_process_group()
+    scores = JKOFlowDensity(**FULL).fit(ROWS).score_samples(ROWS)
+    np.testing.assert_array_equal(model.score_samples(ROWS), scores)
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (2, 5), (0, 2)])
+def test_parts_of_the_processes_are_all_things_in_order(n, size):
+    found = []
+    for rank in range(size):
+        processes = Processes()
+        processes.rank, processes.size = rank, size
+        found += range(n)[processes.part(n)]
+    assert found == list(range(n))

@@ -1,0 +1,140 @@
+"""Tables that are too large, or come in parts, and the samples that are taken of them."""
+
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import SMALL, two_moons
+
+from sklearn_jko import JKOFlowDensity, reservoir
+from sklearn_jko.reservoir import in_memory
+
+D = 4
+
+
+def table(n, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, D))
+
+
+def batches(X, size):
+    return (X[start : start + size] for start in range(0, len(X), size))
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """Let so many rows fit in memory."""
+
+    def install(n):
+        monkeypatch.setattr(reservoir, "MAX_NUMBERS", n * D)
+        monkeypatch.setattr(reservoir, "ROWS_AT_ONCE", 64)
+
+    return install
+
+
+@pytest.mark.parametrize("size", [1, 64, 100, 5000])
+def test_streams_that_fit_are_kept_whole_and_in_order(size):
+    X = table(100)
+    sampled = in_memory(batches(X, size))
+    np.testing.assert_array_equal(sampled.X, X)
+    np.testing.assert_array_equal(sampled.numbers, np.arange(100))
+
+
+def test_tables_that_fit_are_left_as_they_are():
+    X = table(100)
+    for same in (X, X.tolist(), pd.DataFrame(X)):
+        assert in_memory(same).X is same
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, pl.DataFrame])
+def test_sample_is_of_the_rows_it_numbers(room_for, make):
+    room_for(300)
+    X = table(5000)
+    for source in (make(X), batches(make(X), 700)):
+        sampled = in_memory(source)
+        assert type(sampled.X) is type(make(X))
+        assert len(sampled.X) == 300
+        assert (np.diff(sampled.numbers) > 0).all()
+        np.testing.assert_array_equal(np.asarray(sampled.X), X[sampled.numbers])
+
+
+def test_sample_is_uniform(room_for):
+    """Of 40 parts of the rows, each holds what a hypergeometric law allows."""
+    room_for(4000)
+    numbers = in_memory(batches(table(20_000), 333)).numbers
+    counts = np.bincount(numbers // 500, minlength=40)
+    deviation = np.sqrt(4000 * (1 / 40) * (39 / 40) * (16_000 / 19_999))
+    assert np.abs(counts - 100).max() < 4 * deviation
+    assert np.square((counts - 100) / deviation).sum() == pytest.approx(40, abs=30)
+
+
+def test_what_streams_by_is_not_kept(room_for):
+    room_for(1000)
+
+    def made():
+        for k in range(400):
+            yield table(1000, seed=k)
+
+    tracemalloc.start()
+    try:
+        in_memory(made())
+        assert tracemalloc.get_traced_memory()[1] < 12 * 1000 * D * 8
+    finally:
+        tracemalloc.stop()
+
+
+def test_fit_to_a_mapped_file_is_that_to_an_array_and_goes_with_its_weights(room_for, tmp_path):
+    room_for(400)
+    X = table(3000)
+    X[:, 1] += 2 * X[:, 0] ** 2
+    weight = np.where(X[:, 2] > 0, 2.0, 0.0)
+    np.save(tmp_path / "X.npy", X)
+    settings = {"scaling": "whiten", **SMALL, "max_iter": 5}
+    models = [
+        JKOFlowDensity(**settings).fit(source, sample_weight=weight)
+        for source in (X, np.load(tmp_path / "X.npy", mmap_mode="r"), batches(X, 1234))
+    ]
+    held_out = models[0].validation_indices_
+    assert (X[held_out, 2] > 0).all()
+    assert held_out.max() > 400
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.validation_indices_, held_out)
+        np.testing.assert_array_equal(model.score_samples(X), models[0].score_samples(X))
+
+
+def test_a_writable_mapping_keeps_what_was_written(room_for, tmp_path):
+    room_for(100)
+    np.save(tmp_path / "X.npy", table(1000))
+    for mode in ("c", "r+"):
+        X = np.load(tmp_path / "X.npy", mmap_mode=mode)
+        X[7] = 3.0
+        in_memory(X)
+        np.testing.assert_array_equal(X[7], 3.0)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ([], "gave no table"),
+        ([table(5), table(5)[:, :2]], r"shape \(5, 2\).*as many columns as the first: 4"),
+        ([np.ones(3)], r"shape \(3,\)"),
+    ],
+)
+def test_streams_of_anything_else_are_refused(stream, message):
+    with pytest.raises(ValueError, match=message):
+        JKOFlowDensity().fit(iter(stream))
+
+
+def test_weights_of_another_number_of_rows_are_refused():
+    with pytest.raises(ValueError, match="sample_weight has 5 values for 100 rows"):
+        JKOFlowDensity().fit(batches(table(100), 30), sample_weight=np.ones(5))
+
+
+def test_batches_of_frames_with_categories_are_one_frame():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": two_moons(200, 0)[:, 0], "kind": rng.choice(["a", "b"], 200)})
+    settings = {"columns": {"kind": "category"}, **SMALL, "max_blocks": 0}
+    whole = JKOFlowDensity("standard", **settings).fit(frame)
+    model = JKOFlowDensity("standard", **settings).fit(batches(frame, 60))
+    np.testing.assert_array_equal(model.score_samples(frame), whole.score_samples(frame))
