@@ -375,9 +375,8 @@ class JKOFlowDensity(
         start = time.monotonic()
         processes = ALONE if process_group is None else Group(process_group)
         with processes.failing_together():
-            sampled = in_memory(X)
-            X, sample_weight = sampled.X, sampled.some(sample_weight, "sample_weight")
-            X, sample_weight, X_val, roles = self._validated_for_fit(X, sample_weight, X_val)
+            sampled = in_memory(X, sample_weight)
+            X, sample_weight, X_val, roles = self._validated_for_fit(*sampled[:2], X_val)
             device = device_named(self.device)
             if self.scaling != "auto":
                 make_scaler(self.scaling)  # a wrong name must fail before the work begins

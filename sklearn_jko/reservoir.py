@@ -15,73 +15,79 @@ __all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
 # Half a gigabyte in double precision. A flow of 20,000 weights that is trained on some million
 # rows gains nothing by more.
 MAX_NUMBERS = 2**26
-ROWS_AT_ONCE = 65_536
+# Arrays of 64 megabytes: the space of smaller ones the allocator would keep when they are freed.
+NUMBERS_AT_ONCE = 2**23
 # The sample is cut to its size when it is larger by this.
-SLACK = 1.25
+SLACK = 1.1
 
 
 class Sampled(NamedTuple):
-    """Rows of a table that fit in memory, and their numbers in it, ascending.
+    """Rows of a table that fit in memory, their weights, and their numbers in it, ascending.
 
-    `numbers` is None where it is the table itself, else of `n_rows` rows.
+    `numbers` is None where it is the table itself.
     """
 
     X: object
+    weight: object
     numbers: np.ndarray | None
-    n_rows: int | None
 
     def numbers_of(self, rows):
         """The numbers in the table of rows of the sample."""
         return rows if self.numbers is None else self.numbers[rows]
 
-    def some(self, values, parameter):
-        """Of one value for each row of the table those of the sample."""
-        if self.numbers is None or np.ndim(values) == 0:
-            return values
-        if len(values) != self.n_rows:
-            raise ValueError(f"{parameter} has {len(values)} values for {self.n_rows} rows of X.")
-        return np.asarray(values)[self.numbers]
 
-
-def in_memory(X):
-    """The table itself, or a uniform sample of its rows where it is too large or a stream.
+def in_memory(X, weight=None):
+    """The table itself, or a sample of its rows where it is too large or a stream.
 
     Parameters
     ----------
     X : array-like of shape (n, d), collection of Dask, or iterator of array-likes
         An iterator gives tables with the same columns, such as the batches of a parquet file. It is
         read to its end, once.
+    weight : array-like of shape (n,), optional
+        Weights of the rows. Without them the sample is uniform; with them it is a priority sample:
+        heavy rows are in it with their weight, others by a chance in proportion to theirs, and all
+        with the same weight then, so that sums over the sample estimate those over the table
+        without bias.
 
     Returns
     -------
     sampled : Sampled
         Of not more than 2^26 numbers. All rows, in their order, where those are no more. Which
-        rows are chosen depends on nothing but their number.
+        rows are chosen depends on nothing but their number and weights.
 
     Raises
     ------
     ValueError
-        If an iterator gives no table, or tables with different numbers of columns.
+        If an iterator gives no table, or tables with different numbers of columns, or if there are
+        not as many weights as rows, or some of a sample's are not at least 0.
+
+    References
+    ----------
+    Duffield, Lund and Thorup (2007), Priority sampling for estimation of arbitrary subset sums,
+    Journal of the ACM 54.
     """
     if is_partitioned(X):
-        return _sample(part.compute() for part in parts_of(X))
+        return _sample((part.compute() for part in parts_of(X)), weight)
     if isinstance(X, Iterator):
-        return _sample(X)
+        return _sample(X, weight)
     shape = getattr(X, "shape", ())
     if len(shape) == 2 and shape[0] * shape[1] > MAX_NUMBERS:
-        return _sample(_slices(X))
-    return Sampled(X, None, None)
+        return _sample(_slices(X), weight)
+    return Sampled(X, weight, None)
 
 
-def _sample(tables):
-    reservoir = _Reservoir(np.random.default_rng(0))
+def _sample(tables, weight):
+    if weight is not None and np.ndim(weight) == 0:
+        weight = None  # the same for all
+    reservoir = _Reservoir(np.random.default_rng(0), weight)
     for table in tables:
         reservoir.add(table)
     return reservoir.sample()
 
 
 def _slices(X):
-    for rows in gen_batches(len(X), ROWS_AT_ONCE):
+    for rows in gen_batches(len(X), max(NUMBERS_AT_ONCE // X.shape[1], 1)):
         yield _safe_indexing(X, rows)
         _forget_pages(X)
 
@@ -95,12 +101,13 @@ def _forget_pages(X):
 
 
 class _Reservoir:
-    """Rows with the smallest of random keys, one for each row that came by."""
+    """Rows with the smallest keys: one came by with each, a random number over its weight."""
 
-    def __init__(self, random_state):
+    def __init__(self, random_state, weight):
         self.random_state = random_state
+        self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
         self.kept, self.n_kept, self.n_seen = [], 0, 0
-        self.highest, self.n_columns, self.size = 1.0, None, None
+        self.highest, self.n_columns, self.size = np.inf, None, None
 
     def add(self, table):
         if not hasattr(table, "shape"):
@@ -112,9 +119,9 @@ class _Reservoir:
             )
         self.n_columns = table.shape[1]
         self.size = MAX_NUMBERS // max(self.n_columns, 1)
-        keys = self.random_state.random(len(table))
-        self._keep(table, keys, np.arange(self.n_seen, self.n_seen + len(table)))
+        numbers = np.arange(self.n_seen, self.n_seen + len(table))
         self.n_seen += len(table)
+        self._keep(table, self._keys(numbers), numbers)
         if self.n_kept > SLACK * self.size:
             self._cut()
 
@@ -123,28 +130,53 @@ class _Reservoir:
             raise ValueError("X is an iterator that gave no table; a generator serves only once.")
         if self.n_kept > self.size:
             self._cut()
-        numbers = np.concatenate([numbers for _, _, numbers in self.kept])
-        tables, self.kept = [table for table, _, _ in self.kept], []
-        return Sampled(_concatenated(tables), numbers, self.n_seen)
+        table, _, numbers = self._taken()
+        if self.weight is None:
+            return Sampled(table, None, numbers)
+        if len(self.weight) != self.n_seen:
+            self._refuse_weights()
+        # Where none was left out, `highest` is infinite.
+        return Sampled(table, np.maximum(self.weight[numbers], 1 / self.highest), numbers)
+
+    def _keys(self, numbers):
+        keys = self.random_state.random(len(numbers))
+        if self.weight is None:
+            return keys
+        weight = self.weight[numbers[0] : numbers[-1] + 1] if len(numbers) else keys
+        if len(weight) != len(keys) or not (weight >= 0).all():
+            self._refuse_weights()
+        with np.errstate(divide="ignore"):
+            return keys / weight
+
+    def _refuse_weights(self):
+        raise ValueError(
+            f"sample_weight has {len(self.weight)} values, for {self.n_seen} rows of X or more; it "
+            "must have one for each, and none may be negative or NaN."
+        )
 
     def _keep(self, table, keys, numbers):
         chosen = np.flatnonzero(keys < self.highest)
-        if len(chosen):
-            # A copy, even of all: a slice would hold on to the table.
-            self.kept.append((_safe_indexing(table, chosen), keys[chosen], numbers[chosen]))
-            self.n_kept += len(chosen)
+        # A copy, even of all: a slice would hold on to the table.
+        self.kept.append((_safe_indexing(table, chosen), keys[chosen], numbers[chosen]))
+        self.n_kept += len(chosen)
 
     def _cut(self):
-        keys = np.concatenate([keys for _, keys, _ in self.kept])
+        table, keys, numbers = self._taken()
         self.highest = np.partition(keys, self.size)[self.size]
-        before, self.kept, self.n_kept = self.kept[::-1], [], 0
-        while before:
-            self._keep(*before.pop())
+        self._keep(table, keys, numbers)
+
+    def _taken(self):
+        """All that was kept, as one, and no longer kept here."""
+        tables, keys, numbers = map(list, zip(*self.kept, strict=True))
+        self.kept, self.n_kept = [], 0
+        return _concatenated(tables), np.concatenate(keys), np.concatenate(numbers)
 
 
 def _concatenated(tables):
     """One table of several, which are given up on the way."""
     first = tables[0]
+    if len(tables) == 1:
+        return first
     for name in ("pandas", "polars"):
         library = sys.modules.get(name)
         if library is not None and isinstance(first, library.DataFrame):

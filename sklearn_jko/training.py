@@ -20,7 +20,7 @@ from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
 from sklearn_jko.velocities import VELOCITIES
 
-__all__ = ["Ending", "Progress", "Trained", "push_forward", "push_held_out", "train_flow"]
+__all__ = ["Ending", "Progress", "Trained", "push_forward_", "push_held_out", "train_flow"]
 
 MAX_DROPPED = 2
 # Nats per row: after a block that overfitted for less, none was seen to gain as much.
@@ -79,6 +79,7 @@ def train_flow(
     ----------
     x : Tensor of shape (n, d)
         Scaled training rows of this process, float32, and at the end of each what it is given.
+        They are pushed through the blocks in place: afterwards they are others.
     held_out : Rows
         Rows that judge the blocks, with the scaler's log |det|, of all processes. Where there are
         none no block is trained.
@@ -129,12 +130,10 @@ def _add_blocks(training, observer, deadline):
 
 
 @torch.no_grad()
-def push_forward(block, x, n_steps):
-    """Push training rows through a trained block once, in chunks and without the divergence."""
-    y = torch.empty_like(x)
-    for rows, pushed in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
-        pushed.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
-    return y
+def push_forward_(block, x, n_steps):
+    """Push training rows through a trained block in place, in chunks and without the divergence."""
+    for rows in x.split(CHUNK):
+        rows.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
 
 
 @torch.no_grad()
@@ -221,8 +220,8 @@ class _FlowTraining:
         deadline = now + (self.deadline - now) / (self.rounds_left + 1)
         number = self.options.n_refinements - self.rounds_left
         x, held_out = self.start
-        if self.rounds_left == 0:
-            self.start = None  # the rows as they come are not needed again
+        if self.rounds_left:  # else the rows as they come are not needed again
+            x = x.clone()
         return _Round(x, held_out, number, plan, deadline)
 
     def _next_block(self, generator):
@@ -317,7 +316,7 @@ class _Round:
         """Push the rows through the last block, once, and return where they are."""
         if self.unpushed is not None:
             block, n_steps = self.unpushed
-            self.x = push_forward(block, self.x, n_steps)
+            push_forward_(block, self.x, n_steps)
             self.held_out = push_held_out(block, self.held_out, 4 * n_steps)
             self.unpushed = None
         return self.x, self.held_out

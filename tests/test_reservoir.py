@@ -28,7 +28,7 @@ def room_for(monkeypatch):
 
     def install(n):
         monkeypatch.setattr(reservoir, "MAX_NUMBERS", n * D)
-        monkeypatch.setattr(reservoir, "ROWS_AT_ONCE", 64)
+        monkeypatch.setattr(reservoir, "NUMBERS_AT_ONCE", 64 * D)
 
     return install
 
@@ -67,6 +67,30 @@ def test_sample_is_uniform(room_for):
     deviation = np.sqrt(4000 * (1 / 40) * (39 / 40) * (16_000 / 19_999))
     assert np.abs(counts - 100).max() < 4 * deviation
     assert np.square((counts - 100) / deviation).sum() == pytest.approx(40, abs=30)
+
+
+def test_weights_are_in_proportion_to_what_they_were(room_for):
+    """Heavy rows are all there, and sums are those of all rows without bias."""
+    room_for(1000)
+    X = table(20_000)
+    weight = np.random.default_rng(1).exponential(size=len(X)) ** 3
+    weight[:500] = 0.0
+    sampled = in_memory(X, weight)
+    assert len(sampled.X) == 1000
+    assert sampled.numbers.min() >= 500
+    level = sampled.weight.min()
+    assert np.isin(np.flatnonzero(weight > level), sampled.numbers).all()
+    np.testing.assert_array_equal(sampled.weight, np.maximum(weight[sampled.numbers], level))
+    total, error = weight.sum(), level * np.sqrt(1000)
+    assert sampled.weight.sum() == pytest.approx(total, abs=3 * error)
+    assert sampled.weight @ sampled.X == pytest.approx(weight @ X, abs=5 * error)
+
+
+def test_weights_of_a_stream_that_fits_are_kept():
+    weight = np.arange(100.0)
+    sampled = in_memory(batches(table(100), 30), weight)
+    np.testing.assert_array_equal(sampled.numbers, np.arange(1, 100))
+    np.testing.assert_array_equal(sampled.weight, weight[1:])
 
 
 def test_what_streams_by_is_not_kept(room_for):
@@ -126,9 +150,10 @@ def test_streams_of_anything_else_are_refused(stream, message):
         JKOFlowDensity().fit(iter(stream))
 
 
-def test_weights_of_another_number_of_rows_are_refused():
-    with pytest.raises(ValueError, match="sample_weight has 5 values for 100 rows"):
-        JKOFlowDensity().fit(batches(table(100), 30), sample_weight=np.ones(5))
+@pytest.mark.parametrize("weight", [np.ones(5), np.ones(120), -np.ones(100), np.full(100, np.nan)])
+def test_weights_that_are_none_of_the_rows_are_refused(weight):
+    with pytest.raises(ValueError, match=rf"sample_weight has {len(weight)} values"):
+        JKOFlowDensity().fit(batches(table(100), 30), sample_weight=weight)
 
 
 def test_batches_of_frames_with_categories_are_one_frame():

@@ -94,7 +94,7 @@ def train(choice, parts, seconds, seed):
     options = replace(plain, **choice(plain))
     start = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
-    trained = train_flow(rows.x, validation, options, generator, start + seconds)
+    trained = train_flow(rows.x.clone(), validation, options, generator, start + seconds)
     seconds = time.monotonic() - start
     fine = JKOFlow(trained.flow.double().blocks, solver="dop853", n_steps=FINE_STEPS)
     nll = -(fine.log_prob(test.x.double()) + test.log_det)
