@@ -71,6 +71,15 @@ class TrainingOptions:
     n_given: int = 0
     penalty: Callable | None = None
 
+    @property
+    def n_visits(self):
+        """Most rows that training can take, each as often as it is taken.
+
+        A round of refinement has up to twice the blocks of the one before.
+        """
+        n_blocks = self.max_blocks * (2 ** (self.n_refinements + 1) - 1)
+        return n_blocks * self.max_iter * self.batch_size
+
 
 class Rows(NamedTuple):
     """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""

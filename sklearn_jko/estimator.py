@@ -76,6 +76,7 @@ N_PROPOSALS, PROPOSAL_ROWS = 64, 5000
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
+MANY_ROWS = 100_000
 FLOATS = (np.float64, np.float32)
 # From a warning's own function, `fit` and its two decorators lie between.
 CALLER = 5
@@ -409,7 +410,9 @@ class JKOFlowDensity(
                 lambda: choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
             )
         scaler = processes.of_first(lambda: scaler_of(scaling).fit(_some(train)))
-        rows, judges = (as_rows(scaler, part, device) for part in (shares.train, held_out))
+        # Their order is random, and no batch takes more than these.
+        visited = shares.train.first(max(options.n_visits, MANY_ROWS))
+        rows, judges = (as_rows(scaler, part, device) for part in (visited, held_out))
 
         def save(progress):
             checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))

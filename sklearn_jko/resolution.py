@@ -5,6 +5,8 @@ others: the likelihood grows without bound as the model concentrates there. Nois
 data's own resolution, added for training only, gives it a finite answer.
 """
 
+import copy
+
 import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
@@ -102,6 +104,12 @@ class BlurredRows:
     def row_numbers(self):
         """Numbers of the rows in X, shape (len,)."""
         return self.rows[self.places]
+
+    def first(self, n):
+        """So many of the rows, or all."""
+        some = copy.copy(self)
+        some.places = self.places[:n]
+        return some
 
     def __getitem__(self, part):
         places = self.places[part]

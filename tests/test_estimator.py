@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, estimator
 
 
 def with_n_steps(model, n_steps):
@@ -367,3 +367,18 @@ def test_gross_outlier_does_not_cost_solver_steps():
     X = np.r_[two_moons(400, 0), [[1e12, -1e12]]]
     model = JKOFlowDensity(scaling="whiten+radial", **SMALL).fit(X)
     assert max(model.flow_.n_steps) <= 32
+
+
+def test_rows_that_no_batch_takes_are_left_alone(moons, monkeypatch):
+    seen, train_flow = [], estimator.train_flow
+
+    def listening(x, *args, **kwargs):
+        seen.append(len(x))
+        return train_flow(x, *args, **kwargs)
+
+    monkeypatch.setattr(estimator, "train_flow", listening)
+    monkeypatch.setattr(estimator, "MANY_ROWS", 100)
+    settings = {**SMALL, "scaling": "whiten", "max_blocks": 2, "batch_size": 16}
+    JKOFlowDensity(**{**settings, "max_iter": 5}).fit(moons[0])
+    model = JKOFlowDensity(**{**settings, "max_iter": 500}).fit(moons[0])
+    assert seen == [2 * 5 * 16, len(moons[0]) - len(model.validation_indices_)]
