@@ -1,6 +1,7 @@
 """Training of one block."""
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -189,7 +190,8 @@ def train_block(
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
             training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
         if training.n_iter % training.period == 0 or training.finished:
-            observer.evaluated(training.evaluate())
+            nll = training.evaluate()
+            processes.of_first(functools.partial(observer.evaluated, nll))
         if training.finished:
             return training.record(time.monotonic() - start)
 
@@ -318,7 +320,7 @@ class _BlockTraining:
     def _of_all_processes(self, terms):
         """The terms, and in place the gradients, of the batches of all processes together."""
         terms = [term.detach() for term in terms]
-        if self.processes.size > 1:
+        if not self.processes.is_alone:
             parameters = list(self.block.parameters())
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             summed = [part * self.processes.share for part in (*terms, *gradients)]

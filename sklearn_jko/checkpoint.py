@@ -124,10 +124,11 @@ def data_digest(*columns):
     ----------
     *columns : ndarrays of shape (n, d) or (n,)
     """
-    digest = np.uint64(0)
+    digest = 0
     for part in gen_batches(len(columns[0]), ROWS_AT_ONCE):  # a copy of all is a second table
-        digest += hash_rows(np.column_stack([column[part] for column in columns])).sum()
-    return int(digest)
+        hashes = hash_rows(np.column_stack([column[part] for column in columns]))
+        digest += int(hashes.sum())
+    return digest % 2**64
 
 
 def _parsed(fields, tensors):

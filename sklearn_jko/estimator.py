@@ -60,7 +60,7 @@ from sklearn_jko.pilot import as_rows, choose_scaling
 from sklearn_jko.processes import ALONE, Group
 from sklearn_jko.reservoir import in_memory
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.shards import check_alike, divide_among
+from sklearn_jko.shards import are_pooled, check_alike, divide_among
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training import Ending, train_flow
@@ -209,7 +209,8 @@ class JKOFlowDensity(
     categories_ : CategoryModel or None
         Probabilities of the categories that are not given.
     validation_indices_ : ndarray of shape (n_held_out,), int
-        Numbers of the rows of X that were held out, as often as their weights say.
+        Numbers of the rows of X that were held out, as often as their weights say; none where
+        `X_val` or a process group was given.
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
@@ -343,7 +344,7 @@ class JKOFlowDensity(
             values of the row, from a mixture fitted to what is observed. An iterator gives tables
             with rows, such as the batches of a file, and is read once. Of more than 2^26 numbers
             (6.7 million rows of 10 columns), from an array in memory, a mapped file, Dask or an
-            iterator alike, a uniform sample of the rows is taken that has so many.
+            iterator alike, a sample of so many is taken (`sklearn_jko.reservoir`).
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -375,15 +376,7 @@ class JKOFlowDensity(
         """
         start = time.monotonic()
         processes = ALONE if process_group is None else Group(process_group)
-        with processes.failing_together():
-            sampled = in_memory(X, sample_weight)
-            X, sample_weight, X_val, roles = self._validated_for_fit(*sampled[:2], X_val)
-            device = device_named(self.device)
-            if self.scaling != "auto":
-                make_scaler(self.scaling)  # a wrong name must fail before the work begins
-            self._check_fits_group(processes, X, X_val)
-        arrays = X, sample_weight, X_val
-        self._check_alike(arrays, device, processes)
+        sampled, arrays, roles, device = self._read(X, sample_weight, X_val, processes)
         checkpoint = self._open_checkpoint(arrays, device, processes)
         saved = processes.of_first(checkpoint.load) if checkpoint else None
         seed = processes.of_first(lambda: check_random_state(self.random_state).randint(2**31 - 1))
@@ -391,12 +384,12 @@ class JKOFlowDensity(
             seed, start = saved.seed, start - saved.seconds
         X, sample_weight, X_val = self._completed(*arrays, seed)
 
+        fraction = self.validation_fraction
         shares = divide_among(
-            X, sample_weight, X_val, self.validation_fraction, seed, roles, processes
+            X, sample_weight, X_val, fraction, seed, roles, processes, sampled.scale
         )
         parts, processes = shares.parts, shares.processes
-        if processes.is_first:
-            self._warn_of_noise(parts.noise_width, roles)
+        processes.of_first(lambda: self._warn_of_noise(parts.noise_width, roles))
         train, held_out = parts.train, parts.held_out[:]
         options = training_options(self, shares.train_size, X.shape[1], _n_given(roles))
         categories = _category_model(roles, parts.all)
@@ -410,9 +403,9 @@ class JKOFlowDensity(
                 lambda: choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
             )
         scaler = processes.of_first(lambda: scaler_of(scaling).fit(_some(train)))
-        # Their order is random, and no batch takes more than these.
-        visited = shares.train.first(max(options.n_visits, MANY_ROWS))
-        rows, judges = (as_rows(scaler, part, device) for part in (visited, held_out))
+        visited = shares.train.some(max(options.n_visits, MANY_ROWS))  # no batch takes more
+        with processes.failing_together():
+            rows, judges = (as_rows(scaler, part, device) for part in (visited, held_out))
 
         def save(progress):
             checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
@@ -422,26 +415,27 @@ class JKOFlowDensity(
             return {**scaled, "roles_": roles, "categories_": categories, "_proposal": None}
 
         reports = Observer()
-        if processes.is_first:
-            reports = open_reports(checkpoint and save, self, X, y, attributes)
+        with processes.failing_together():
+            if processes.is_first:
+                reports = open_reports(checkpoint and save, self, X, y, attributes)
         flow, history, ending = train_flow(
             rows.x,
             judges,
             options,
-            torch.Generator(device).manual_seed(seed),
+            torch.Generator(device).manual_seed(seed + processes.rank),
             start + TRAINING_SHARE * max_time,
             resume=saved and saved.progress,
             observer=reports,
             keep_interrupted=self.on_interrupt == "keep",
             processes=processes,
         )
-        if processes.is_first:
-            self._warn_of_convergence(history, ending)
+        processes.of_first(lambda: self._warn_of_convergence(history, ending))
         if len(flow.blocks) == 0:
             scaler = scaler_of(scaling).fit(_some(parts.all))
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
         vars(fitted).update(attributes(flow, history))
-        held_out_numbers = parts.held_out.row_numbers if X_val is None else np.arange(0)
+        are_own = X_val is None and processes.is_alone
+        held_out_numbers = parts.held_out.row_numbers if are_own else np.arange(0)
         fitted.validation_indices_ = sampled.numbers_of(held_out_numbers)
         measured = (held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS]
         state = processes.of_first(lambda: fitted._calibrated(measured))
@@ -725,6 +719,25 @@ class JKOFlowDensity(
         self._warn_of_unknown(table)
         return table
 
+    def _read(self, X, sample_weight, X_val, processes):
+        """What a fit needs to know of its rows, or an error in all processes.
+
+        The sample; its rows, their weights and the rows to judge by, as arrays; the roles of the
+        columns; and the device.
+        """
+        with processes.failing_together():
+            sampled = in_memory(X, sample_weight)
+            *arrays, roles = self._validated_for_fit(*sampled[:2], X_val)
+            device = device_named(self.device)
+            if self.scaling != "auto":
+                make_scaler(self.scaling)  # a wrong name must fail before the work begins
+            form = {}
+            if not processes.is_alone:
+                self._check_group_can(arrays)
+                form = {**self._form(arrays), **self._job(device)}
+        check_alike(form, processes)
+        return sampled, arrays, roles, device
+
     def _validated_for_fit(self, X, sample_weight, X_val):
         """The rows of a fit, their weights, the rows to judge by, and the roles of the columns.
 
@@ -848,24 +861,21 @@ class JKOFlowDensity(
         if self.checkpoint is None:
             return None
         X, sample_weight, X_val = arrays
-        tables = {"X": (X,), "X_val": (X_val,)}
-        tables["sample_weight"] = None if sample_weight is None else X, sample_weight
-        data = {
-            name: None
-            if table[-1] is None
-            else (
-                processes.total(len(table[0])),
-                X.shape[1],
-                f"{processes.total(data_digest(*table)) % 2**64:016x}",
-            )
-            for name, table in tables.items()
-        }
-        job = {**data, **self._job(device)}
+        tables = {"X": (X,), "sample_weight": (X, sample_weight), "X_val": (X_val,)}
+        with processes.failing_together():
+            job = self._job(device)
+            digests = {
+                name: None if table[-1] is None else (len(table[0]), data_digest(*table))
+                for name, table in tables.items()
+            }
+        for name, own in digests.items():
+            lengths, sums = zip(*processes.gathered(own or (0, 0)), strict=True)
+            job[name] = own and (sum(lengths), X.shape[1], f"{sum(sums) % 2**64:016x}")
+        # Of more rows a group chooses the scaling and the held-out rows by a sample.
+        job["process_group"] = "any" if are_pooled(job["X"][0], processes) else None
         return processes.of_first(lambda: Checkpoint(self.checkpoint, job))
 
-    def _check_fits_group(self, processes, X, X_val):
-        if processes.size == 1:
-            return
+    def _check_group_can(self, arrays):
         for name, plain in (("columns", None), ("condition", None), ("on_interrupt", "raise")):
             value = getattr(self, name)
             if value != plain:
@@ -873,25 +883,24 @@ class JKOFlowDensity(
                     f"{name}={value!r} is not supported with a process group; leave it at "
                     f"{plain!r}, or fit in one process."
                 )
+        X, _, X_val = arrays
         if any(_are_missing(table).any() for table in (X, X_val) if table is not None):
             raise ValueError(
                 "X or X_val has missing values (NaN), which are not supported with a process "
                 "group; leave these rows out, or fit in one process."
             )
 
-    def _check_alike(self, arrays, device, processes):
-        if processes.size == 1:
-            return
+    def _form(self, arrays):
+        """What must be the same in all processes beside the parameters."""
         X, sample_weight, X_val = arrays
         names = getattr(self, "feature_names_in_", None)
-        form = {
+        return {
             "the number of columns of X": X.shape[1],
             "the names of its columns": None if names is None else names.tolist(),
             "whether there is a sample_weight": sample_weight is not None,
             "whether there is an X_val": X_val is not None,
             "whether there is a checkpoint": self.checkpoint is not None,
         }
-        check_alike({**form, **self._job(device)}, processes)
 
     def _attributes_of(self, flow, history, scaler, scaling, noise_width):
         """Fitted attributes that stand before the flow's errors are measured."""
@@ -923,7 +932,7 @@ class JKOFlowDensity(
             f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
             "density.",
             ConvergenceWarning,
-            stacklevel=CALLER,
+            stacklevel=CALLER + 2,
         )
 
     def _check_missing(self, is_missing):
@@ -966,7 +975,7 @@ class JKOFlowDensity(
                 "density is unbounded. Uniform noise of the width `noise_width_` was added to them "
                 "for training.",
                 UserWarning,
-                stacklevel=CALLER,
+                stacklevel=CALLER + 2,
             )
 
     def _calibrated(self, rows):
@@ -983,7 +992,7 @@ class JKOFlowDensity(
                 f"moves the score of a row by {self.solver_error_:.2g} nats, more than solver_tol="
                 f"{self.solver_tol}. A larger weight_decay makes a flow that is easier to solve.",
                 ConvergenceWarning,
-                stacklevel=CALLER,
+                stacklevel=CALLER + 2,
             )
         modelled = slice(None) if self.roles_ is None else self.roles_.modelled
         rows = rows[:, modelled]

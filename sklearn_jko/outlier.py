@@ -28,6 +28,7 @@ from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.neighbours import NeighbourDensity
 from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
+from sklearn_jko.reservoir import in_memory
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.weighting import weighted_rows
 
@@ -131,8 +132,8 @@ class JKOFlowOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Normal rows, or rows most of which are.
+        X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
+            Normal rows, or rows most of which are; see `JKOFlowDensity.fit`.
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -147,6 +148,7 @@ class JKOFlowOutlierDetector(
         ValueError
             As of `JKOFlowDensity.fit`; and if the density has conditions, categories or integers.
         """
+        X, sample_weight, *_ = in_memory(X, sample_weight)
         checked = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the detector as it was
         density = self._unfitted_density()

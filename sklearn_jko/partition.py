@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_jko.resolution import BlurredRows, noise_widths
+from sklearn_jko.resolution import BlurredRows, evenly_spread, noise_widths
 from sklearn_jko.row_hash import hash_rows
 from sklearn_jko.splitting import MAX_HELD_OUT, held_out_mask
 from sklearn_jko.weighting import weighted_rows
@@ -67,7 +67,7 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
         is_held_out = _held_out_places(rows, hash_rows(X), fraction, seed)
         train, held_out = some(~is_held_out), some(is_held_out)
     else:
-        judges = weighted_rows(X_val).repeated[:MAX_HELD_OUT]
+        judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
         train = some(slice(None))
         held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed, bounds)
     train_size = rows.size * len(train) / len(places)

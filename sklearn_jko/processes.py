@@ -24,6 +24,7 @@ class Processes:
     """
 
     rank, size, share = 0, 1, 1.0
+    is_alone = True
 
     @property
     def is_first(self):
@@ -38,9 +39,9 @@ class Processes:
         return [value]
 
     def of_first(self, function):
-        """What a function of no arguments gives in the first process; its error is raised in all.
+        """What a function of no arguments gives in the first process. In others it is not called.
 
-        It is not called in others.
+        Its error is raised in the first, and a RuntimeError that tells of it in the others.
         """
         return function()
 
@@ -77,6 +78,8 @@ class Group(Processes):
         heard of within the group's timeout, is a RuntimeError in all others.
     """
 
+    is_alone = False
+
     def __init__(self, group):
         self.group = group
         self.rank = torch.distributed.get_rank(group)
@@ -96,18 +99,17 @@ class Group(Processes):
         return values
 
     def of_first(self, function):
-        answer = [None, None]
-        if self.is_first:
-            try:
-                answer[0] = function()
-            except Exception as error:
-                answer[1] = error
-        first = torch.distributed.get_global_rank(self.group, 0)
-        self._call(torch.distributed.broadcast_object_list, answer, first, group=self.group)
-        result, error = answer
-        if error is not None:
-            raise error
-        return result
+        if not self.is_first:
+            answer, error = self._first_ones([None, None])
+            _raise_others([error])
+            return answer
+        # An error in a variable of this frame would be a cycle that keeps the group alive.
+        try:
+            answer = function()
+        except Exception as error:
+            self._first_ones([None, _told(error)])
+            raise
+        return self._first_ones([answer, None])[0]
 
     def sum_(self, tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -124,17 +126,18 @@ class Group(Processes):
 
     @contextmanager
     def failing_together(self):
-        own = None
         try:
             yield
         except Exception as error:
-            own = error
-        errors = self.gathered(None if own is None else f"{type(own).__name__}: {own}")
-        if own is not None:
-            raise own
-        for rank, error in enumerate(errors):
-            if error is not None:
-                raise RuntimeError(f"process {rank} of the group failed with {error}")
+            self.gathered(_told(error))
+            raise
+        _raise_others(self.gathered(None))
+
+    def _first_ones(self, values):
+        """The list that the first process has."""
+        first = torch.distributed.get_global_rank(self.group, 0)
+        self._call(torch.distributed.broadcast_object_list, values, first, group=self.group)
+        return values
 
     def _call(self, collective, *args, **kwargs):
         try:
@@ -145,3 +148,14 @@ class Group(Processes):
                 f"heard of within the timeout of the group ({error}). Start all anew; with a "
                 "checkpoint the fit goes on after its last whole block."
             ) from error
+
+
+def _told(error):
+    return f"{type(error).__name__}: {error}"
+
+
+def _raise_others(errors):
+    """Tell of the first of the errors, in text, that the processes had."""
+    for rank, error in enumerate(errors):
+        if error is not None:
+            raise RuntimeError(f"process {rank} of the group failed with {error}")

@@ -24,12 +24,14 @@ SLACK = 1.1
 class Sampled(NamedTuple):
     """Rows of a table that fit in memory, their weights, and their numbers in it, ascending.
 
-    `numbers` is None where it is the table itself.
+    `numbers` is None where it is the table itself. Every row of the sample stands for `scale` rows
+    of the table; where there are weights, they tell that themselves, and `scale` is 1.
     """
 
     X: object
     weight: object
     numbers: np.ndarray | None
+    scale: float = 1.0
 
     def numbers_of(self, rows):
         """The numbers in the table of rows of the sample."""
@@ -43,7 +45,7 @@ def in_memory(X, weight=None):
     ----------
     X : array-like of shape (n, d), collection of Dask, or iterator of array-likes
         An iterator gives tables with the same columns, such as the batches of a parquet file. It is
-        read to its end, once.
+        read to its end, once. Of Dask one part after the other is computed.
     weight : array-like of shape (n,), optional
         Weights of the rows. Without them the sample is uniform; with them it is a priority sample:
         heavy rows are in it with their weight, others by a chance in proportion to theirs, and all
@@ -53,8 +55,9 @@ def in_memory(X, weight=None):
     Returns
     -------
     sampled : Sampled
-        Of not more than 2^26 numbers. All rows, in their order, where those are no more. Which
-        rows are chosen depends on nothing but their number and weights.
+        Of not more than 2^26 numbers, all rows where those are no more; of a stream without those
+        of weight zero. They keep their order. Which are chosen depends on nothing but their number
+        and weights.
 
     Raises
     ------
@@ -107,7 +110,11 @@ class _Reservoir:
         self.random_state = random_state
         self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
         self.kept, self.n_kept, self.n_seen = [], 0, 0
-        self.highest, self.n_columns, self.size = np.inf, None, None
+        self.highest, self.n_columns, self.names, self.size = np.inf, None, None, None
+        if self.weight is not None and self.weight.ndim != 1:
+            raise ValueError(
+                f"sample_weight has the shape {self.weight.shape}; it must be one value a row."
+            )
 
     def add(self, table):
         if not hasattr(table, "shape"):
@@ -117,7 +124,12 @@ class _Reservoir:
                 f"X gave a table of shape {table.shape}; all must be two-dimensional, with as many "
                 f"columns as the first{'' if self.n_columns is None else f': {self.n_columns}'}."
             )
-        self.n_columns = table.shape[1]
+        names = list(getattr(table, "columns", []))
+        if self.names not in (None, names):
+            raise ValueError(
+                f"X gave tables of the columns {self.names} and {names}; name all alike."
+            )
+        self.names, self.n_columns = names, table.shape[1]
         self.size = MAX_NUMBERS // max(self.n_columns, 1)
         numbers = np.arange(self.n_seen, self.n_seen + len(table))
         self.n_seen += len(table)
@@ -132,8 +144,8 @@ class _Reservoir:
             self._cut()
         table, _, numbers = self._taken()
         if self.weight is None:
-            return Sampled(table, None, numbers)
-        if len(self.weight) != self.n_seen:
+            return Sampled(table, None, numbers, self.n_seen / max(len(numbers), 1))
+        if len(self.weight) != self.n_seen or len(numbers) == 0:
             self._refuse_weights()
         # Where none was left out, `highest` is infinite.
         return Sampled(table, np.maximum(self.weight[numbers], 1 / self.highest), numbers)
@@ -151,7 +163,7 @@ class _Reservoir:
     def _refuse_weights(self):
         raise ValueError(
             f"sample_weight has {len(self.weight)} values, for {self.n_seen} rows of X or more; it "
-            "must have one for each, and none may be negative or NaN."
+            "must have one for each, none may be negative or NaN, and some must be positive."
         )
 
     def _keep(self, table, keys, numbers):

@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
-__all__ = ["BlurredRows", "blur", "noise_widths", "reflect", "tie_width"]
+__all__ = ["BlurredRows", "blur", "evenly_spread", "noise_widths", "reflect", "tie_width"]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -62,6 +62,11 @@ def blur(X, widths, random_state):
     return noise
 
 
+def evenly_spread(values, n):
+    """So many of the values, or all, in their order."""
+    return values[np.arange(n) * len(values) // n] if n < len(values) else values
+
+
 def reflect(X, bounds):
     """Fold values that noise has carried over a bound back inside, in place."""
     for j in np.flatnonzero(np.isfinite(bounds).any(axis=0)):
@@ -105,10 +110,10 @@ class BlurredRows:
         """Numbers of the rows in X, shape (len,)."""
         return self.rows[self.places]
 
-    def first(self, n):
-        """So many of the rows, or all."""
+    def some(self, n):
+        """So many of the rows, evenly spread, or all: copies of a row stand side by side."""
         some = copy.copy(self)
-        some.places = self.places[:n]
+        some.places = evenly_spread(self.places, n)
         return some
 
     def __getitem__(self, part):

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_jko.row_hash import mix
 
-__all__ = ["held_out_mask"]
+__all__ = ["divide_common_rows", "held_out_mask"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
@@ -35,7 +35,7 @@ def held_out_mask(hashes, fraction, seed):
     hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
     if len(np.unique(hashes)) == 1:
         return np.zeros(n, dtype=bool)
-    hashes = _divide_common_rows(hashes, max(wanted / 5, 10))
+    hashes = divide_common_rows(hashes, max(wanted / 5, 10))
     values, counts = np.unique(hashes, return_counts=True)
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
     n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
@@ -44,11 +44,20 @@ def held_out_mask(hashes, fraction, seed):
     return mask if n - mask.sum() > 1 else np.zeros(n, dtype=bool)
 
 
-def _divide_common_rows(hashes, largest):
-    """Give every copy of a very common row a hash of its own.
+def divide_common_rows(hashes, largest):
+    """Give every copy of a row with more than so many copies a hash of its own.
 
     Held out together, the copies would leave a whole value out of training; and nothing can be
     learned by heart from a row that many share.
+
+    Parameters
+    ----------
+    hashes : ndarray of shape (n,), uint64
+    largest : float
+
+    Returns
+    -------
+    hashes : ndarray of shape (n,), uint64
     """
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     common = counts[inverse] > largest

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sklearn_jko.bases import StandardNormal
@@ -108,7 +109,7 @@ def train_flow(
         if resume is not None:
             training.replay(resume)
         else:
-            observer.started(training)
+            processes.of_first(lambda: observer.started(training))
         ending = _add_blocks(training, observer, deadline)
     except KeyboardInterrupt:
         if not keep_interrupted:
@@ -124,7 +125,7 @@ def _add_blocks(training, observer, deadline):
         if training.processes.of_first(lambda: time.monotonic() >= deadline):
             return Ending.OUT_OF_TIME
         training.add_block(observer)
-        if training.processes.of_first(lambda: observer.block_ended(training)):
+        if training.processes.of_first(lambda: bool(observer.block_ended(training))):
             return Ending.STOPPED
     return Ending.DONE
 
@@ -150,6 +151,7 @@ class _FlowTraining:
     def __init__(self, x, held_out, options, generator, deadline, processes):
         self.options, self.generator, self.deadline = options, generator, deadline
         self.processes, self.n_held_out = processes, len(held_out.x)
+        self.seed = generator.initial_seed()
         own = processes.part(self.n_held_out)
         held_out = Rows(held_out.x[own], held_out.log_det[own])
         self.start = _jittered(x, processes.total(len(x)), generator), held_out
@@ -174,7 +176,8 @@ class _FlowTraining:
     def add_block(self, observer):
         """Train the next block, and keep it where it serves."""
         block, h = self._next_block(self.generator)
-        observer.block_started(self.options.n_evaluations)
+        self.processes.of_first(lambda: observer.block_started(self.options.n_evaluations))
+        self._seed_batches()
         x, held_out = self.round.push()
         record = train_block(
             block,
@@ -189,6 +192,15 @@ class _FlowTraining:
             self.processes,
         )
         self._add(record, block)
+
+    def _seed_batches(self):
+        """Make the draws of a block those of its number, in each of several processes.
+
+        A checkpoint holds the generator's state of the first alone.
+        """
+        if not self.processes.is_alone:
+            state = np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)
+            self.generator.manual_seed(int(state[0]))
 
     def replay(self, progress):
         """Take over finished blocks: everything else follows from them."""
@@ -242,7 +254,8 @@ class _FlowTraining:
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
         else:
-            velocity.load_state_dict(self.processes.of_first(velocity.state_dict))
+            weights = self.processes.of_first(lambda: _on_cpu(velocity.state_dict()))
+            velocity.load_state_dict(weights)
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
@@ -342,6 +355,11 @@ def _adapted(options, record):
     return replace(
         options, weight_decay=weight_decay, solver_steps=max(1, record.solver_steps // 2)
     )
+
+
+def _on_cpu(weights):
+    """Copies that another process can take over, whatever its devices."""
+    return {name: tensor.cpu() for name, tensor in weights.items()}
 
 
 def _time_share(n_trained, max_blocks):

@@ -14,7 +14,8 @@ COPIES, MANY_ROWS = 4, 400_000
 class WeightedRows(NamedTuple):
     """Rows of a table by their numbers, in an order that only their values decide.
 
-    It is random but for that: any part of it is a sample of the whole, in any unit of X.
+    It is random but for that, in any unit of X; copies of a row stand side by side, so that evenly
+    spread parts of it are samples of the whole.
 
     Attributes
     ----------

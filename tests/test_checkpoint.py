@@ -13,7 +13,8 @@ import torch
 from conftest import SMALL, two_moons
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklearn_jko import JKOFlowDensity, estimator, training
+from sklearn_jko import JKOFlowDensity, checkpoint, estimator, training
+from sklearn_jko.checkpoint import data_digest
 from sklearn_jko.schedules import geometric_step
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
@@ -159,6 +160,23 @@ def test_other_data_and_other_versions_are_refused(rows, path, monkeypatch):
     monkeypatch.setattr("sklearn_jko.checkpoint.__version__", "9.9")
     with pytest.raises(ValueError, match=r"this fit has sklearn_jko='9\.9'"):
         model.fit(rows)
+
+
+@pytest.mark.filterwarnings("error")
+def test_digest_is_of_rows_in_any_order_and_any_parts(rows, monkeypatch):
+    whole = data_digest(rows)
+    monkeypatch.setattr(checkpoint, "ROWS_AT_ONCE", 7)
+    assert data_digest(rows[::-1]) == whole
+    assert (data_digest(rows[:100]) + data_digest(rows[100:])) % 2**64 == whole
+    weight = np.arange(len(rows))
+    assert data_digest(rows, weight) != data_digest(rows, weight[::-1])
+
+
+def test_rows_in_another_order_are_the_same_fit(rows, path, uninterrupted):
+    JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    assert_same_model(
+        JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows[::-1]), uninterrupted, rows
+    )
 
 
 def test_damaged_file_is_refused(rows, path):

@@ -382,3 +382,15 @@ def test_rows_that_no_batch_takes_are_left_alone(moons, monkeypatch):
     JKOFlowDensity(**{**settings, "max_iter": 5}).fit(moons[0])
     model = JKOFlowDensity(**{**settings, "max_iter": 500}).fit(moons[0])
     assert seen == [2 * 5 * 16, len(moons[0]) - len(model.validation_indices_)]
+
+
+def test_warnings_name_the_line_that_fits(moons):
+    model = JKOFlowDensity("whiten", **{**SMALL, "max_blocks": 1}, solver_tol=1e-300)
+    X = np.c_[moons[0], np.round(moons[0][:, 0])]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X)
+    told = " ".join(str(w.message) for w in caught)
+    for part in ("repeated values", "max_blocks=1", "Doubling the solver's steps"):
+        assert part in told
+    assert {w.filename for w in caught} == {__file__}

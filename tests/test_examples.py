@@ -43,3 +43,25 @@ def test_example_writes_its_figures_and_its_picture(example, tmp_path):
     assert not re.search(r"\b(nan|inf)\b", done.stdout, re.IGNORECASE), done.stdout
     if example == "plot_density.py":
         check_density_table(done.stdout)
+
+
+def test_processes_end_with_one_model():
+    done = run_script("fit_in_processes.py", "--short")
+    assert done.returncode == 0, done.stderr
+    scores = dict(
+        re.findall(rf"^process (\d): \d+ rows, ({NUMBER}) nats", done.stdout, re.MULTILINE)
+    )
+    assert set(scores) == {"0", "1"}, done.stdout
+    assert scores["0"] == scores["1"]
+    assert re.search(rf"^difference: {NUMBER} \+- {NUMBER}$", done.stdout, re.MULTILINE), (
+        done.stdout
+    )
+
+
+def test_workers_of_dask_score_as_one_process():
+    pytest.importorskip("distributed")
+    done = run_script("score_with_dask.py", "--short")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(rf"^  [a-z+]+ +{NUMBER}$", done.stdout, re.MULTILINE)) == 3, done.stdout
+    (difference,) = re.findall(r"one process: (\d\.\de[-+]\d+)", done.stdout)
+    assert float(difference) < 1e-12

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, reservoir
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector, reservoir
 from sklearn_jko.reservoir import in_memory
 
 D = 4
@@ -143,6 +143,10 @@ def test_a_writable_mapping_keeps_what_was_written(room_for, tmp_path):
         ([], "gave no table"),
         ([table(5), table(5)[:, :2]], r"shape \(5, 2\).*as many columns as the first: 4"),
         ([np.ones(3)], r"shape \(3,\)"),
+        (
+            [pd.DataFrame(table(5), columns=[*"abcd"]), pd.DataFrame(table(5), columns=[*"abce"])],
+            "'d'.*'e'",
+        ),
     ],
 )
 def test_streams_of_anything_else_are_refused(stream, message):
@@ -156,6 +160,11 @@ def test_weights_that_are_none_of_the_rows_are_refused(weight):
         JKOFlowDensity().fit(batches(table(100), 30), sample_weight=weight)
 
 
+def test_weights_in_a_column_are_refused():
+    with pytest.raises(ValueError, match=r"sample_weight has the shape \(100, 1\)"):
+        JKOFlowDensity().fit(batches(table(100), 30), sample_weight=np.ones((100, 1)))
+
+
 def test_batches_of_frames_with_categories_are_one_frame():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": two_moons(200, 0)[:, 0], "kind": rng.choice(["a", "b"], 200)})
@@ -163,3 +172,16 @@ def test_batches_of_frames_with_categories_are_one_frame():
     whole = JKOFlowDensity("standard", **settings).fit(frame)
     model = JKOFlowDensity("standard", **settings).fit(batches(frame, 60))
     np.testing.assert_array_equal(model.score_samples(frame), whole.score_samples(frame))
+
+
+def test_a_detector_takes_a_stream(room_for):
+    room_for(400)
+    X = table(1000)
+    small = JKOFlowDensity("whiten", **{**SMALL, "max_iter": 5})
+    detectors = [
+        JKOFlowOutlierDetector(density=small, random_state=0).fit(source)
+        for source in (batches(X, 300), X, X[in_memory(X).numbers])
+    ]
+    scores = [detector.score_samples(X[:50]) for detector in detectors]
+    np.testing.assert_array_equal(scores[1], scores[0])
+    np.testing.assert_array_equal(scores[2], scores[0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_jko.resolution import FLOOR, blur, noise_widths
+from sklearn_jko.resolution import FLOOR, BlurredRows, blur, noise_widths
 
 N = 1000
 
@@ -159,3 +159,16 @@ def test_noise_gives_every_column_distinct_values_and_full_rank():
     assert all(len(np.unique(column)) == N for column in blurred.T)
     assert np.linalg.eigvalsh(np.corrcoef(blurred.T))[0] > (FLOOR / 3) ** 2
     np.testing.assert_array_equal(noise_widths(blurred), 0)
+
+
+@pytest.mark.parametrize("n", [1, 100, 1000, 5000])
+def test_some_rows_are_spread_over_copies_too(n):
+    """Copies stand side by side: the first rows would be of few values."""
+    rows = np.sort(np.random.default_rng(0).integers(10, size=2000))
+    X = np.arange(10.0)[:, None]
+    blurred = BlurredRows(X, rows, np.arange(2000), np.zeros(1), seed=0)
+    some = blurred.some(n)
+    assert len(some) == min(n, 2000)
+    share = np.bincount(some.row_numbers, minlength=10) / len(some)
+    np.testing.assert_allclose(share, np.bincount(rows) / 2000, atol=1.0 / len(some) + 1e-12)
+    assert len(blurred) == 2000

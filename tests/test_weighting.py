@@ -6,6 +6,7 @@ from conftest import SMALL
 from scipy.stats import norm
 
 from sklearn_jko import JKOFlowDensity
+from sklearn_jko.partition import divide
 from sklearn_jko.weighting import COPIES, weighted_rows
 
 X = np.random.default_rng(0).normal(size=(300, 2))
@@ -118,6 +119,17 @@ def test_rows_to_judge_by_stand_in_for_held_out_ones():
     assert model.score_samples(judges).mean() == pytest.approx(told, abs=1e-3)
     assert abs(model.score_samples(train).mean() - told) > 0.01
     assert len(model.validation_indices_) == 0
+
+
+def test_many_judges_of_few_values_are_of_all_values():
+    rng = np.random.default_rng(0)
+    judges = rng.integers(10, size=(50_000, 1)).astype(float)
+    parts = divide(rng.normal(size=(100, 1)), None, judges, 0.1, seed=0)
+    counts = np.bincount(judges[parts.held_out.row_numbers, 0].astype(int), minlength=10)
+    assert counts.sum() == 4000
+    np.testing.assert_allclose(
+        counts / 4000, np.bincount(judges[:, 0].astype(int)) / 50_000, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

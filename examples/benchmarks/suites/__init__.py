@@ -8,9 +8,11 @@ A suite is a module with a docstring that explains its figures, the first line b
 
 from suites import (
     choices,
+    communication,
     conditional,
     cost,
     cures,
+    dask_scoring,
     likelihood,
     memory,
     outliers,
@@ -36,4 +38,6 @@ SUITES = {
     "choices": choices,
     "cures": cures,
     "conditional": conditional,
+    "dask": dask_scoring,
+    "communication": communication,
 }
