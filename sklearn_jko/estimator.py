@@ -963,7 +963,7 @@ class JKOFlowDensity(
                 f"{self._names(np.array(unknown))} of the condition hold labels that were not seen "
                 "in fit. Given these, the density is that of rows without a label.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,  # between are `_validated`, the method and its decorator
             )
 
     def _warn_of_noise(self, noise_width, roles):
@@ -979,9 +979,7 @@ class JKOFlowDensity(
             )
 
     def _calibrated(self, rows):
-        """Choose the solver's steps for scores, record the errors that remain, and give all that
-        was learned.
-        """
+        """Choose the solver's steps for scores, record their errors, and give what was learned."""
         Z, _ = self.scaler_.transform(rows)
         self.flow_.n_steps, self.solver_error_ = calibrate_steps(
             self.flow_, torch.tensor(Z), self.solver_tol

@@ -231,7 +231,7 @@ class JKOFlowOutlierDetector(
                 "can be, so no row is called an outlier. Fit to more rows, or with a larger "
                 "validation_fraction of the density.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,  # between is the decorator
             )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 

@@ -317,8 +317,10 @@ def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
 def test_scores_given_an_unknown_label_are_finite_and_told(of_fish):
     """As in a fold of cross-validation that lacks a rare label."""
     X = pd.DataFrame({"kind": ["carp", "eel"], "size": [4.0, 2.0]})
-    with pytest.warns(UserWarning, match=r"1 of 2 columns \('kind'\) of the condition hold labels"):
+    message = r"1 of 2 columns \('kind'\) of the condition hold labels"
+    with pytest.warns(UserWarning, match=message) as told:
         scores = of_fish.score_samples(X)
+    assert {warning.filename for warning in told} == {__file__}
     assert np.isfinite(scores).all()
     assert scores[0] == pytest.approx(of_fish.score_samples(X[:1])[0])
 

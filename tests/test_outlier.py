@@ -81,8 +81,9 @@ def test_false_discoveries_are_bounded(moons, planted, detector):
 
 
 def test_a_rate_that_nothing_can_reach_is_told(moons, detector):
-    with pytest.warns(UserWarning, match="80 held-out rows"):
+    with pytest.warns(UserWarning, match="80 held-out rows") as told:
         assert (detector.predict(moons[1], fdr=0.01) == 1).all()
+    assert {warning.filename for warning in told} == {__file__}
 
 
 def test_without_outliers_next_to_nothing_is_found(moons, detector):
