@@ -14,11 +14,14 @@ MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # A higher rate makes wide networks stiff: solver steps then cost more than it gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
+# All nodes of a structure share a network, which so many of them train at once: a small one, on few
+# rows, that is held back less. Of these, what served the digits and fields on grids.
+LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.25, 0.1
 STEP_GROWTH = 2.0
 SETTLED = 0.01
 
 
-def training_options(density, n, d, n_given=0):
+def training_options(density, n, d, n_given=0, structure=None):
     """Options of the training of an estimator.
 
     Parameters
@@ -31,6 +34,8 @@ def training_options(density, n, d, n_given=0):
         Number of columns.
     n_given : int, default=0
         Number of columns at the end of the flow's rows that are given.
+    structure : Structure, optional
+        Of the others.
 
     Returns
     -------
@@ -39,18 +44,26 @@ def training_options(density, n, d, n_given=0):
     Raises
     ------
     ValueError
-        If `hidden_layer_sizes` are not positive integers.
+        If `hidden_layer_sizes` are not positive integers, or not two with a structure.
     """
+    is_local = structure is not None
     hidden = density.hidden_layer_sizes
     if isinstance(hidden, str):
-        hidden = _auto_hidden_layer_sizes(n, d)
+        hidden = (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
     hidden = tuple(hidden)
     if not all(isinstance(width, Integral) and width > 0 for width in hidden):
         raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
+    if is_local and len(hidden) != 2:
+        raise ValueError(
+            f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
+        )
     width = max(hidden, default=1)
+    batch_size = LOCAL_BATCH if is_local else 256 if width <= 128 else 512
+    rate = min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE) * (LOCAL_RATE if is_local else 1)
+    decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
-        velocity="mlp" if hidden else "linear",
+        velocity="local" if is_local else "mlp" if hidden else "linear",
         hidden_layer_sizes=hidden,
         max_blocks=density.max_blocks,
         n_refinements=density.n_refinements,
@@ -58,15 +71,12 @@ def training_options(density, n, d, n_given=0):
         max_iter=_unless_auto(
             density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
         ),
-        batch_size=_unless_auto(density.batch_size, 256 if width <= 128 else 512),
-        learning_rate=_unless_auto(
-            density.learning_rate_init, min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
-        ),
-        weight_decay=_unless_auto(
-            density.weight_decay, min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
-        ),
+        batch_size=_unless_auto(density.batch_size, batch_size),
+        learning_rate=_unless_auto(density.learning_rate_init, rate),
+        weight_decay=_unless_auto(density.weight_decay, decay),
         solver=density.solver,
         n_given=n_given,
+        structure=structure,
     )
 
 

@@ -22,6 +22,7 @@ from sklearn_jko.observation import Observer
 from sklearn_jko.optimizer import AdamW
 from sklearn_jko.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
+from sklearn_jko.structure import Structure
 from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
@@ -49,8 +50,9 @@ class TrainingOptions:
 
     Beside those, a block's weights are judged ``n_evaluations`` times, and not believed where the
     solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; the
-    last ``n_given`` columns of the rows are what they are given, and stay as they are; and
-    ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
+    last ``n_given`` columns of the rows are what they are given, and stay as they are; the others
+    have this ``structure``; and ``penalty(block, x, y, log_det, generator)``, where given, is added
+    to the objective of a batch.
     """
 
     step_size: Callable[[int], float]
@@ -70,6 +72,7 @@ class TrainingOptions:
     patience: int = 5
     honest_gap: float = 1e-2
     n_given: int = 0
+    structure: Structure | None = None
     penalty: Callable | None = None
 
     @property

@@ -62,6 +62,7 @@ from sklearn_jko.reservoir import in_memory
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.shards import are_pooled, check_alike, divide_among
 from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
+from sklearn_jko.structure import structure_of
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training import Ending, train_flow
 
@@ -134,9 +135,16 @@ class JKOFlowDensity(
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
         condition). A category must be named in `columns` too.
+    structure : tuple of int, array-like or sparse matrix, or None, default=None
+        Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
+        the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,
+        n_modelled) that they are the nodes of a graph, with an edge wherever it is not zero, both
+        ways. One small network then serves all pixels or nodes, each by what is around it
+        (`sklearn_jko.structure`), which takes fewer rows to learn, and longer. It is about the
+        columns that are modelled, without those of `condition` and categories.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
-        by the size of the data. ``()`` makes the velocity linear.
+        by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
     max_blocks : int, default=6
         Largest number of blocks tried, the free block included; 0 leaves the scaling alone.
     step_size : float or callable, default=0.5
@@ -155,12 +163,15 @@ class JKOFlowDensity(
         Most optimiser steps in a block; fewer where they need more than two solver steps each.
         "auto" is 1000, or as many as `max_time` allows.
     batch_size : "auto" or int, default="auto"
-        Rows of a minibatch; "auto" is 256, or 512 for a network wider than 128. Up to 2,000
-        training rows are first repeated, with a little noise, to about 4,000.
+        Rows of a minibatch; "auto" is 256, or 512 for a network wider than 128, or 128 with a
+        structure. Up to 2,000 training rows are first repeated, with a little noise, to about
+        4,000.
     learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW. "auto" is 0.64 over the network's width, at most 0.01.
+        Peak learning rate of AdamW. "auto" is 0.64 over the network's width, at most 0.01; with a
+        structure a quarter of that.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay of AdamW. "auto" is proportional to columns over rows.
+        Decoupled weight decay of AdamW. "auto" is proportional to columns over rows; with a
+        structure a tenth of that.
     solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores use Dormand and Prince's rule of order 8 or, after an adaptive
@@ -178,9 +189,6 @@ class JKOFlowDensity(
         the same data and parameters goes on after the last block in it, and ends with the model
         of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
         end. A file of other data, parameters or versions, or a damaged one, is an error.
-    on_interrupt : {"raise", "keep"}, default="raise"
-        What KeyboardInterrupt does in training: "raise" passes it on and leaves the estimator as
-        it was, "keep" ends `fit` with the blocks finished so far.
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"
@@ -231,8 +239,8 @@ class JKOFlowDensity(
         Naming the columns with repeated values or linear relations, to which noise was added; or
         with missing values, which were filled in.
     ConvergenceWarning
-        If `max_blocks`, `max_time` or an interrupt ended the training while blocks still
-        gained more than 0.05 nats per row; or if `solver_error_` exceeds `solver_tol`.
+        If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
+        nats per row; or if `solver_error_` exceeds `solver_tol`.
     RuntimeWarning
         If the checkpoint could not be written; training goes on.
 
@@ -268,6 +276,7 @@ class JKOFlowDensity(
         "scaling": [str],
         "columns": [dict, StrOptions({"auto"}), None],
         "condition": ["array-like", None],
+        "structure": [tuple, "array-like", "sparse matrix", None],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "max_blocks": [Interval(Integral, 0, None, closed="left")],
         "step_size": [callable, Interval(Real, 0, None, closed="right")],
@@ -281,7 +290,6 @@ class JKOFlowDensity(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "checkpoint": [str, os.PathLike, None],
-        "on_interrupt": [StrOptions({"raise", "keep"})],
         "verbose": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -293,6 +301,7 @@ class JKOFlowDensity(
         *,
         columns=None,
         condition=None,
+        structure=None,
         hidden_layer_sizes="auto",
         max_blocks=6,
         step_size=0.5,
@@ -306,7 +315,6 @@ class JKOFlowDensity(
         validation_fraction=0.1,
         max_time=None,
         checkpoint=None,
-        on_interrupt="raise",
         verbose=False,
         device="auto",
         random_state=None,
@@ -314,6 +322,7 @@ class JKOFlowDensity(
         self.scaling = scaling
         self.columns = columns
         self.condition = condition
+        self.structure = structure
         self.hidden_layer_sizes = hidden_layer_sizes
         self.max_blocks = max_blocks
         self.step_size = step_size
@@ -327,7 +336,6 @@ class JKOFlowDensity(
         self.validation_fraction = validation_fraction
         self.max_time = max_time
         self.checkpoint = checkpoint
-        self.on_interrupt = on_interrupt
         self.verbose = verbose
         self.device = device
         self.random_state = random_state
@@ -376,8 +384,9 @@ class JKOFlowDensity(
         """
         start = time.monotonic()
         processes = ALONE if process_group is None else Group(process_group)
-        sampled, arrays, roles, device = self._read(X, sample_weight, X_val, processes)
-        checkpoint = self._open_checkpoint(arrays, device, processes)
+        read = self._read(X, sample_weight, X_val, processes)
+        sampled, arrays, roles, structure, device = read
+        checkpoint = self._open_checkpoint(arrays, structure, device, processes)
         saved = processes.of_first(checkpoint.load) if checkpoint else None
         seed = processes.of_first(lambda: check_random_state(self.random_state).randint(2**31 - 1))
         if saved is not None:
@@ -391,7 +400,8 @@ class JKOFlowDensity(
         parts, processes = shares.parts, shares.processes
         processes.of_first(lambda: self._warn_of_noise(parts.noise_width, roles))
         train, held_out = parts.train, parts.held_out[:]
-        options = training_options(self, shares.train_size, X.shape[1], _n_given(roles))
+        size = shares.train_size, X.shape[1], _n_given(roles)
+        options = training_options(self, *size, structure)
         categories = _category_model(roles, parts.all)
 
         noise_width = parts.noise_width
@@ -426,7 +436,6 @@ class JKOFlowDensity(
             start + TRAINING_SHARE * max_time,
             resume=saved and saved.progress,
             observer=reports,
-            keep_interrupted=self.on_interrupt == "keep",
             processes=processes,
         )
         processes.of_first(lambda: self._warn_of_convergence(history, ending))
@@ -723,20 +732,22 @@ class JKOFlowDensity(
         """What a fit needs to know of its rows, or an error in all processes.
 
         The sample; its rows, their weights and the rows to judge by, as arrays; the roles of the
-        columns; and the device.
+        columns, and their structure; and the device.
         """
         with processes.failing_together():
             sampled = in_memory(X, sample_weight)
             *arrays, roles = self._validated_for_fit(*sampled[:2], X_val)
+            d = arrays[0].shape[1] if roles is None else len(roles.modelled)
+            structure = structure_of(self.structure, d)
             device = device_named(self.device)
             if self.scaling != "auto":
                 make_scaler(self.scaling)  # a wrong name must fail before the work begins
             form = {}
             if not processes.is_alone:
                 self._check_group_can(arrays)
-                form = {**self._form(arrays), **self._job(device)}
+                form = {**self._form(arrays), **self._job(structure, device)}
         check_alike(form, processes)
-        return sampled, arrays, roles, device
+        return sampled, arrays, roles, structure, device
 
     def _validated_for_fit(self, X, sample_weight, X_val):
         """The rows of a fit, their weights, the rows to judge by, and the roles of the columns.
@@ -843,27 +854,28 @@ class JKOFlowDensity(
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
-    def _job(self, device):
+    def _job(self, structure, device):
         """Parameters on which the training depends, in a form that can be compared."""
         job = {
             name: value
             for name, value in self.get_params(deep=False).items()
-            if name not in ("checkpoint", "on_interrupt", "solver_tol", "verbose")
+            if name not in ("checkpoint", "solver_tol", "verbose")
         }
         job["step_size"] = [step_sizes(self.step_size)(k) for k in range(self.max_blocks)]
+        job["structure"] = structure and structure.plain()
         job["device"] = device.type
         if not isinstance(self.random_state, Integral):
             job["random_state"] = None  # the seed drawn then stands in the checkpoint
         return job
 
-    def _open_checkpoint(self, arrays, device, processes):
+    def _open_checkpoint(self, arrays, structure, device, processes):
         """The checkpoint, bound to all that the training depends on; None where none is wanted."""
         if self.checkpoint is None:
             return None
         X, sample_weight, X_val = arrays
         tables = {"X": (X,), "sample_weight": (X, sample_weight), "X_val": (X_val,)}
         with processes.failing_together():
-            job = self._job(device)
+            job = self._job(structure, device)
             digests = {
                 name: None if table[-1] is None else (len(table[0]), data_digest(*table))
                 for name, table in tables.items()
@@ -876,7 +888,7 @@ class JKOFlowDensity(
         return processes.of_first(lambda: Checkpoint(self.checkpoint, job))
 
     def _check_group_can(self, arrays):
-        for name, plain in (("columns", None), ("condition", None), ("on_interrupt", "raise")):
+        for name, plain in (("columns", None), ("condition", None)):
             value = getattr(self, name)
             if value != plain:
                 raise ValueError(
@@ -919,9 +931,7 @@ class JKOFlowDensity(
         n_kept = sum(record.kept for record in history)
         last = history[-1] if history else None
         gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
-        if ending is Ending.INTERRUPTED:
-            reason = "KeyboardInterrupt ended training"
-        elif ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
+        if ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
             reason = f"max_time={self.max_time} ended training"
         elif len(history) == self.max_blocks and gains:
             reason = f"max_blocks={self.max_blocks} and max_iter={self.max_iter} ended training"

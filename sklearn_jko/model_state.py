@@ -13,6 +13,7 @@ from sklearn_jko.checks import check_array, check_keys, check_number, shown
 from sklearn_jko.columns import Roles
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.structure import Structure
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.velocities import VELOCITIES
 
@@ -39,6 +40,7 @@ def flow_state(flow):
         "n_given": flow.base.n_given,
         "solver": flow.solver,
         "n_steps": n_steps,
+        "structure": _structure_state(flow),
         "blocks": [_block_state(block) for block in flow.blocks],
     }
 
@@ -51,7 +53,7 @@ def flow_from_state(state, n_features):
     ValueError
         If the state is not sound.
     """
-    check_keys("flow", state, ("base", "n_given", "solver", "n_steps", "blocks"))
+    check_keys("flow", state, ("base", "n_given", "solver", "n_steps", "structure", "blocks"))
     check_number("n_given", state["n_given"], 0, n_features - 1, whole=True)
     for name, table in (("base", BASES), ("solver", SOLVERS)):
         _check_name(name, state[name], table)
@@ -59,7 +61,13 @@ def flow_from_state(state, n_features):
     n_blocks = len(state["blocks"])
     check_array("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
     n_given = state["n_given"]
-    blocks = [_block_from_state(block, n_features, n_given) for block in state["blocks"]]
+    structure = state["structure"]
+    if structure is not None:
+        if n_blocks == 0:
+            raise ValueError("a flow without blocks has no structure")
+        structure = Structure.from_state(structure, n_features - n_given)
+    parts = n_features, n_given, structure
+    blocks = [_block_from_state(block, *parts) for block in state["blocks"]]
     flow = JKOFlow(blocks, BASES[state["base"]](n_given), state["solver"], state["n_steps"])
     return flow.eval().requires_grad_(False)
 
@@ -177,24 +185,37 @@ def _block_state(block):
     }
 
 
-def _block_from_state(state, n_features, n_given):
+def _structure_state(flow):
+    """That of the columns of its blocks; None where they know of none."""
+    structures = [block.velocity.structure for block in flow.blocks]
+    return structures[0].state() if any(structures) else None
+
+
+def _block_from_state(state, n_features, n_given, structure):
     check_keys("block", state, ("t0", "t1", "velocity", "hidden_layer_sizes", "weights"))
     check_number("t0", state["t0"], 0.0, 1.0)
     check_number("t1", state["t1"], 0.0, 1.0)
     if not state["t0"] < state["t1"]:
         raise ValueError(f"t0={state['t0']} must be less than t1={state['t1']}")
-    return JKOBlock(_velocity_from_state(state, n_features, n_given), state["t0"], state["t1"])
+    velocity = _velocity_from_state(state, n_features, n_given, structure)
+    return JKOBlock(velocity, state["t0"], state["t1"])
 
 
-def _velocity_from_state(state, n_features, n_given):
+def _velocity_from_state(state, n_features, n_given, structure):
     name, hidden, weights = state["velocity"], state["hidden_layer_sizes"], state["weights"]
     _check_name("velocity", name, VELOCITIES)
     _check_list("hidden_layer_sizes", hidden)
     for width in hidden:
         check_number("width", width, 1, MAX_COUNT, whole=True)
-    _check_room([n_features, *hidden, n_features - n_given], weights)
+    if (name == "local") != (structure is not None):
+        raise ValueError(f"velocity={name!r} does not go with structure={shown(structure)}")
+    if structure is None:
+        _check_room([n_features, *hidden, n_features - n_given], weights)
+    else:
+        side = max(structure.n_nodes, structure.n_relations)
+        _check_room([side + structure.n_nodes * n_given, *hidden, side], weights)
     # A generator of its own: the one of torch is its user's.
-    velocity = VELOCITIES[name](n_features, hidden, torch.Generator(), n_given)
+    velocity = VELOCITIES[name](n_features, hidden, torch.Generator(), n_given, structure)
     shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}
     check_keys("weights", weights, shapes)
     for key, shape in shapes.items():

@@ -82,7 +82,6 @@ class CallbackReports(Reports):
         self.estimator, self.context, self.attributes = estimator, context, attributes
         # ScoringMonitor scores nothing where there is no y.
         self.data = {"X": X, "y": np.zeros(len(X)) if y is None else y}
-        self.block = None
 
     def block_started(self, n_evaluations):
         self.block = self.context.subcontext("block", max_subtasks=n_evaluations)
@@ -99,16 +98,13 @@ class CallbackReports(Reports):
 
     def block_ended(self, training):
         super().block_ended(training)
-        block, self.block = self.block, None
-        return block.call_on_fit_task_end(
+        return self.block.call_on_fit_task_end(
             estimator=self.estimator,
             **self.data,
             reconstruction_attributes=lambda: self.attributes(training.flow, training.history),
         )
 
     def ended(self):
-        if self.block is not None:  # an interrupt ended the training within it
-            self.block.call_on_fit_task_end(estimator=self.estimator, **self.data)
         self.context.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes={}
         )

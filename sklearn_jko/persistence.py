@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+from scipy import sparse
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -187,6 +188,9 @@ class FileMixin:
 
 def _storable(name, value):
     """The value of a parameter, unless a file cannot hold it."""
+    value = value.toarray() if sparse.issparse(value) else value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        value = value.astype(np.float64)
     try:
         _encoded(value, name, {})
     except TypeError:

@@ -123,14 +123,14 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
     options = replace(
         options,
-        hidden_layer_sizes=options.hidden_layer_sizes and (64, 64),
         max_blocks=min(options.max_blocks, 2),
         n_refinements=0,
         max_iter=min(options.max_iter, 120),
-        batch_size=256,
-        learning_rate=1e-2,
         n_evaluations=4,
     )
+    if options.structure is None:
+        hidden = options.hidden_layer_sizes and (64, 64)
+        options = replace(options, hidden_layer_sizes=hidden, batch_size=256, learning_rate=1e-2)
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():

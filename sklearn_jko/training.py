@@ -50,7 +50,6 @@ class Ending(enum.Enum):
 
     DONE = enum.auto()
     OUT_OF_TIME = enum.auto()
-    INTERRUPTED = enum.auto()
     STOPPED = enum.auto()
 
 
@@ -71,7 +70,6 @@ def train_flow(
     *,
     resume=None,
     observer=None,
-    keep_interrupted=False,
     processes=ALONE,
 ):
     """Train block after block, each on rows pushed through those before it, and refine them.
@@ -93,9 +91,6 @@ def train_flow(
         Go on from there, with the arguments that led there.
     observer : Observer, optional
         Listens; that of the first process may end the training after a block.
-    keep_interrupted : bool
-        Whether KeyboardInterrupt ends the training with the blocks finished so far instead of
-        being passed on. Of several processes none may.
     processes : Processes
         Who train together; the result is the same in all.
 
@@ -105,16 +100,11 @@ def train_flow(
     """
     observer = observer or Observer()
     training = _FlowTraining(x, held_out, options, generator, deadline, processes)
-    try:
-        if resume is not None:
-            training.replay(resume)
-        else:
-            processes.of_first(lambda: observer.started(training))
-        ending = _add_blocks(training, observer, deadline)
-    except KeyboardInterrupt:
-        if not keep_interrupted:
-            raise
-        ending = Ending.INTERRUPTED
+    if resume is not None:
+        training.replay(resume)
+    else:
+        processes.of_first(lambda: observer.started(training))
+    ending = _add_blocks(training, observer, deadline)
     flow = training.flow.eval().requires_grad_(False)
     return Trained(flow, training.history, ending)
 
@@ -249,7 +239,11 @@ class _FlowTraining:
         """A block that starts where the last one ended, or at random."""
         options, x = self.options, self.round.x
         velocity = VELOCITIES[options.velocity](
-            x.shape[1], options.hidden_layer_sizes, generator, options.n_given
+            x.shape[1],
+            options.hidden_layer_sizes,
+            generator,
+            options.n_given,
+            options.structure,
         )
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())

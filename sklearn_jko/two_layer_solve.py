@@ -180,7 +180,7 @@ def _follow_path(plan, memory, x, weights, shifts, b3):
 
 
 def _tanh_layer(x, weight, shift, out):
-    """tanh(z) = 2 sigmoid(2 z) - 1, in place; see `mlp._tanh_layer`."""
+    """tanh(z) = 2 sigmoid(2 z) - 1, in place; see `velocities._tanh`."""
     torch.addmm(shift, x, weight.T, beta=2, alpha=2, out=out)
     out.sigmoid_().mul_(2).sub_(1)
 

@@ -4,17 +4,24 @@ import numpy as np
 import scipy.linalg
 import torch
 
+from sklearn_jko.structure import structure_of
 from sklearn_jko.velocities import VELOCITIES
 
 # Every velocity by name, and networks of one and of three hidden layers beside.
 VELOCITY_CASES = [*((name, (7, 5)) for name in VELOCITIES), ("mlp", (6,)), ("mlp", (7, 6, 5))]
 
 
+def new_velocity(case, n_features, generator, n_given=0):
+    """A velocity as it is before training; of rows that are images of one line, where it asks."""
+    name, hidden = case
+    structure = structure_of((1, n_features - n_given), n_features - n_given)
+    return VELOCITIES[name](n_features, hidden, generator, n_given, structure)
+
+
 def make_velocity(case, n_features=3, seed=0, size=0.5, n_given=0):
     """A float64 velocity whose parameters, those that start at zero included, are random."""
-    name, hidden = case
     generator = torch.Generator().manual_seed(seed)
-    velocity = VELOCITIES[name](n_features, hidden, generator, n_given).double()
+    velocity = new_velocity(case, n_features, generator, n_given).double()
     with torch.no_grad():
         for parameter in velocity.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

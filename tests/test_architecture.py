@@ -49,6 +49,7 @@ LAYERS = {
     "sklearn_jko.resolution": 1,
     "sklearn_jko.scaling": 1,
     "sklearn_jko.splitting": 1,
+    "sklearn_jko.structure": 1,
     "sklearn_jko.two_layer_solve": 1,
     "sklearn_jko.column_codes": 2,
     "sklearn_jko.diagnostics": 2,

@@ -11,7 +11,7 @@ import pytest
 import safetensors
 import torch
 from conftest import SMALL, two_moons
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 
 from sklearn_jko import JKOFlowDensity, checkpoint, estimator, training
 from sklearn_jko.checkpoint import data_digest
@@ -123,7 +123,7 @@ def test_without_a_seed_that_of_the_file_is_used(rows, path, interrupted_at, ran
 
 def test_what_does_not_touch_training_may_change(rows, path, uninterrupted):
     JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
-    changed = {"solver_tol": 1e-6, "on_interrupt": "keep", "verbose": True}
+    changed = {"solver_tol": 1e-6, "verbose": True}
     model = JKOFlowDensity(**SETTINGS, checkpoint=path, **changed)
     assert model.fit(rows).solver_error_ <= 1e-6
     np.testing.assert_allclose(
@@ -213,15 +213,6 @@ def test_full_disk_does_not_cost_the_training(rows, path, uninterrupted, monkeyp
 def test_a_folder_is_no_checkpoint(rows, tmp_path):
     with pytest.raises(ValueError, match="must name a file in an existing, writable folder"):
         JKOFlowDensity(**SETTINGS, checkpoint=tmp_path).fit(rows)
-
-
-def test_interrupt_keeps_whole_blocks_where_wanted(rows, interrupted_at):
-    interrupted_at(2)
-    model = JKOFlowDensity(**SETTINGS, on_interrupt="keep")
-    with pytest.warns(ConvergenceWarning, match="KeyboardInterrupt ended training with 2 of 2"):
-        model.fit(rows)
-    assert model.n_blocks_ == 2
-    assert np.isfinite(model.score_samples(rows)).all()
 
 
 def test_interrupt_leaves_the_estimator_as_it_was(rows, interrupted_at, uninterrupted):

@@ -85,17 +85,6 @@ def test_a_block_is_a_task_and_so_is_each_evaluation(moons, estimator):
     assert recorder.begun[0] == recorder.ended[-1] == "fit"
 
 
-def test_an_interrupted_block_is_ended_too(moons, estimator, monkeypatch):
-    recorder = Recorder()
-
-    def interrupt(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sklearn_jko.block_training._BlockTraining.evaluate", interrupt)
-    estimator.set_params(on_interrupt="keep").set_callbacks(recorder).fit(moons[0])
-    assert recorder.ended == ["block", "fit"]
-
-
 def test_callbacks_change_nothing(moons, estimator):
     plain = estimator.fit(moons[0]).score_samples(moons[1])
     watched = estimator.set_callbacks(Recorder()).fit(moons[0])

@@ -180,8 +180,6 @@ def fit_with_a_failure(rank, folder, what):
         params["columns"] = {0: (None, 100.0)}
     elif what == "gaps":
         X[5, 1] = np.nan
-    elif what == "interrupt":
-        params["on_interrupt"] = "keep"
     elif what == "no rows" and rank == 1:
         X = always_held_out(ROWS[:1200])
     elif what == "callback":
@@ -207,7 +205,6 @@ FAILURES = {
     ),
     "bounds": ("ValueError: columns=.* is not supported with a process group",) * 2,
     "gaps": ("ValueError: X or X_val has missing values",) * 2,
-    "interrupt": ("ValueError: on_interrupt='keep' is not supported",) * 2,
 }
 
 

@@ -23,12 +23,17 @@ class LinearVelocity(nn.Module):
         Present for a constructor common to all velocities; A and b start at zero.
     n_given : int, default=0
         Number of last columns that are at rest.
+    structure : ignored
+        Present for a constructor common to all velocities.
     """
 
     has_trace = True
     hidden_layer_sizes = ()
+    structure = None
 
-    def __init__(self, n_features, hidden_layer_sizes=(), generator=None, n_given=0):
+    def __init__(
+        self, n_features, hidden_layer_sizes=(), generator=None, n_given=0, structure=None
+    ):
         super().__init__()
         self.n_given = n_given
         self.weight = nn.Parameter(torch.zeros(n_features - n_given, n_features))

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from sklearn_jko.velocities._tanh import tanh_from_, tanh_slope, uniform
+
 __all__ = ["MLPVelocity"]
 
 # In up to three dimensions rows show fine structure, which a steeper first layer follows: pictures,
@@ -33,6 +35,8 @@ class MLPVelocity(nn.Module):
         Source of the random initial weights.
     n_given : int, default=0
         Number of last columns that are at rest, and steer the others.
+    structure : ignored
+        Present for a constructor common to all velocities.
 
     Raises
     ------
@@ -40,7 +44,16 @@ class MLPVelocity(nn.Module):
         If there is no hidden layer.
     """
 
-    def __init__(self, n_features, hidden_layer_sizes=(128, 128), generator=None, n_given=0):
+    structure = None
+
+    def __init__(
+        self,
+        n_features,
+        hidden_layer_sizes=(128, 128),
+        generator=None,
+        n_given=0,
+        structure=None,
+    ):
         super().__init__()
         if not hidden_layer_sizes:
             raise ValueError("hidden_layer_sizes is empty: a linear velocity has no hidden layer.")
@@ -50,8 +63,8 @@ class MLPVelocity(nn.Module):
         self.time_weights = nn.ParameterList()
         for n_in, n_out in itertools.pairwise(widths):
             scale = 1 / math.sqrt(n_in)
-            self.weights.append(_uniform((n_out, n_in), math.sqrt(3) * scale, generator))
-            self.biases.append(_uniform((n_out,), scale, generator))
+            self.weights.append(uniform((n_out, n_in), math.sqrt(3) * scale, generator))
+            self.biases.append(uniform((n_out,), scale, generator))
             self.time_weights.append(torch.zeros(n_out))
         if n_features <= FEW_FEATURES:
             for parameters in (self.weights, self.biases):
@@ -94,29 +107,14 @@ class MLPVelocity(nn.Module):
         v = torch.addmm(bias, last, weight.T)
         loop = (self.weights[0] @ weight).T
         if not activations:
-            return v, _tanh_slope(last) @ loop.diagonal()
+            return v, tanh_slope(last) @ loop.diagonal()
         (first,) = activations
-        inner = _tanh_slope(first) @ (self.weights[1] * loop).T
-        return v, torch.linalg.vecdot(inner, _tanh_slope(last))
+        inner = tanh_slope(first) @ (self.weights[1] * loop).T
+        return v, torch.linalg.vecdot(inner, tanh_slope(last))
 
     def _activations(self, t, x):
         for weight, bias, time_weight in zip(
             self.weights, self.biases, self.time_weights, strict=True
         ):
-            x = _tanh_layer(bias + t * time_weight, x, weight)
+            x = tanh_from_(torch.addmm(bias + t * time_weight, x, weight.T, beta=-2, alpha=-2))
             yield x
-
-
-def _tanh_layer(shift, x, weight):
-    """tanh(z) = 1 - 2 sigmoid(-2 z): four times as fast as torch's own on a CPU."""
-    logistic = torch.addmm(shift, x, weight.T, beta=-2, alpha=-2).sigmoid_()
-    return torch.rsub(logistic, 1, alpha=2)
-
-
-def _tanh_slope(activation):
-    return torch.addcmul(activation.new_ones(()), activation, activation, value=-1)
-
-
-def _uniform(shape, bound, generator):
-    device = None if generator is None else generator.device
-    return nn.Parameter((2 * torch.rand(shape, generator=generator, device=device) - 1) * bound)

@@ -1,0 +1,125 @@
+"""Velocity fields of images and graphs."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+from sklearn_jko.velocities._tanh import tanh_from_, tanh_slope, uniform
+
+__all__ = ["LocalVelocity"]
+
+
+class LocalVelocity(nn.Module):
+    """One small tanh network, applied around every node of a `sklearn_jko.structure.Structure`.
+
+    A node p sees u_p = B_p x, a few sums of nearby columns. All nodes share the weights of
+
+        v = sum_p B_p^T W3 tanh(W2 tanh(W1 u_p + b1_p) + b2_p) + b3,
+
+    and differ by their biases. For images this is a residual network of three convolutions (the
+    second of size 1, the last transposed), for graphs one of message passing. What lies farther
+    away reaches a node as time goes on.
+
+    Parameters
+    ----------
+    n_features : int
+        Dimension of the space, the columns at rest included.
+    hidden_layer_sizes : sequence of two int
+        Widths of the hidden layers.
+    generator : torch.Generator, optional
+        Source of the random initial weights.
+    n_given : int, default=0
+        Number of last columns that are at rest, and steer the others: each node's network
+        weighs all of them.
+    structure : Structure
+        Of the columns before these.
+
+    Raises
+    ------
+    ValueError
+        If there are not two hidden layers.
+    """
+
+    has_trace = True
+
+    def __init__(self, n_features, hidden_layer_sizes, generator=None, n_given=0, structure=None):
+        super().__init__()
+        if len(hidden_layer_sizes) != 2:
+            raise ValueError(
+                f"hidden_layer_sizes={hidden_layer_sizes!r} must be two for rows with a structure."
+            )
+        n_nodes, n_seen, (m1, m2) = structure.n_nodes, structure.n_relations, hidden_layer_sizes
+        self.n_given, self.structure = n_given, structure
+        self.in_weight = uniform((m1, n_seen), math.sqrt(3 / n_seen), generator)
+        self.in_bias = uniform((n_nodes, m1), 1 / math.sqrt(n_seen), generator)
+        self.weight = uniform((m2, m1), math.sqrt(3 / m1), generator)
+        self.bias = uniform((n_nodes, m2), 1 / math.sqrt(m1), generator)
+        self.time_weights = nn.ParameterList([torch.zeros(m1), torch.zeros(m2)])
+        if n_given:
+            self.given_weight = nn.Parameter(torch.zeros(n_nodes * m1, n_given))
+        self.out_weight = nn.Parameter(torch.zeros(n_seen, m2))
+        self.out_bias = nn.Parameter(torch.zeros(n_features - n_given))
+
+    @property
+    def hidden_layer_sizes(self):
+        """Width of each hidden layer."""
+        return tuple(self.weight.shape[::-1])
+
+    def forward(self, t, x):
+        """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""
+        return self._velocity(*self._activations(t, x))
+
+    def forward_and_trace(self, t, x):
+        """Velocity (n, d) and its divergence (n,), exactly.
+
+        The Jacobian is the sum of B_p^T W3 diag(s2) W2 diag(s1) W1 B_p over the nodes, with s =
+        1 - a^2 of their activations, so its trace is that of s2^T (W2 * (W1 G_p W3)^T) s1, with
+        the Gram matrix G_p = B_p B_p^T and the elementwise product ``*``.
+        """
+        first, last = self._activations(t, x)
+        gram = self.structure.maps(x).gram
+        loop = (self.in_weight @ gram @ self.out_weight).transpose(1, 2)
+        inner = torch.bmm(self.weight * loop, tanh_slope(first))
+        return self._velocity(first, last), (inner * tanh_slope(last)).sum((0, 1))
+
+    def _activations(self, t, x):
+        """Those of both layers, of shape (n_nodes, width, n)."""
+        n, n_nodes = len(x), self.structure.n_nodes
+        modelled, given = x.split([x.shape[1] - self.n_given, self.n_given], dim=1)
+        gather, scatter, _ = self.structure.maps(x)
+        seen = _SparseProduct.apply(gather, scatter, modelled.T.contiguous())
+        shift = self._shift(self.in_bias, 0, t)
+        if self.n_given:
+            shift = shift + (self.given_weight @ given.T).view(n_nodes, -1, n)
+        first = self._layer(shift, self.in_weight, seen.view(n_nodes, -1, n))
+        return first, self._layer(self._shift(self.bias, 1, t), self.weight, first)
+
+    def _shift(self, bias, layer, t):
+        t = t.T if isinstance(t, torch.Tensor) and t.ndim == 2 else t
+        return bias.unsqueeze(2) + self.time_weights[layer].unsqueeze(1) * t
+
+    def _layer(self, shift, weight, below):
+        weight = weight.expand(len(below), -1, -1)
+        return tanh_from_(torch.baddbmm(shift, weight, below, beta=-2, alpha=-2))
+
+    def _velocity(self, first, last):
+        gather, scatter, _ = self.structure.maps(last)
+        sent = torch.matmul(self.out_weight, last).flatten(0, 1)
+        v = _SparseProduct.apply(scatter, gather, sent).T + self.out_bias
+        return pad(v, (0, self.n_given)) if self.n_given else v
+
+
+class _SparseProduct(torch.autograd.Function):
+    """A sparse matrix times a dense one, given its transpose for the gradient."""
+
+    @staticmethod
+    def forward(ctx, matrix, transposed, dense):
+        ctx.matrices = matrix, transposed
+        return torch.sparse.mm(matrix, dense)
+
+    @staticmethod
+    def backward(ctx, grad):
+        matrix, transposed = ctx.matrices
+        return None, None, _SparseProduct.apply(transposed, matrix, grad.contiguous())
