@@ -30,9 +30,9 @@ CHUNK = 65_536
 LARGEST = 1e15  # its square is well within single precision
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
-# The marginal scaling alone leaves the correlations to the flow: last before training, it is
-# often first after.
-SLOW_STARTER = "marginal"
+# These leave the correlations to the flow: last before training, they are often first after. Only
+# a network that knows which columns are neighbours learns them as well from plain columns.
+SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal",), ("standard", "marginal")
 N_FOLDS = 5
 FEW_ROWS = 2000
 
@@ -91,7 +91,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     )
     if options.max_blocks == 0 or len(X_held_out) == 0:
         return finalists[0]
-    finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], SLOW_STARTER]))
+    slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
+    finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
         name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
@@ -126,11 +127,12 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
         max_blocks=min(options.max_blocks, 2),
         n_refinements=0,
         max_iter=min(options.max_iter, 120),
+        learning_rate=1e-2,
         n_evaluations=4,
     )
     if options.structure is None:
         hidden = options.hidden_layer_sizes and (64, 64)
-        options = replace(options, hidden_layer_sizes=hidden, batch_size=256, learning_rate=1e-2)
+        options = replace(options, hidden_layer_sizes=hidden, batch_size=256)
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():

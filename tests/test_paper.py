@@ -1,18 +1,41 @@
 """Experiments of the paper, each run once at its smallest."""
 
 import functools
+import gzip
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
-from test_benchmarks import numbers, read_report, rows_of, run_script, write_data
+from test_benchmarks import load, numbers, read_report, rows_of, run_script, write_data
 
 PAPER = Path(__file__).resolve().parent.parent / "examples" / "paper"
-EXPERIMENTS = ("toys", "tabular", "refinement", "depth")
+EXPERIMENTS = ("toys", "tabular", "refinement", "depth", "mnist")
+DRAWN = ("toys", "mnist")
 OURS = "JKOFlowDensity"
 
 
 reproduce = functools.partial(run_script, PAPER / "reproduce.py")
+
+
+def write_mnist(folder):
+    """Dim noise with a bright bar, whose place is the label."""
+    rng = np.random.default_rng(0)
+    (folder / "mnist").mkdir()
+    for part, n in (("train", 300), ("t10k", 200)):
+        labels = rng.integers(10, size=n)
+        images = rng.integers(100, size=(n, 28, 28))
+        for image, label in zip(images, labels, strict=True):
+            image[4 + 2 * label : 6 + 2 * label, 4:24] += 150
+        write_idx(folder / "mnist" / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / "mnist" / f"{part}-labels-idx1-ubyte.gz", labels)
+
+
+def write_idx(path, values):
+    """Bytes as the files of MNIST hold them: 8 is the type's number."""
+    lengths = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    head = bytes([0, 0, 8, values.ndim]) + lengths
+    path.write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +43,13 @@ def tiny(tmp_path_factory):
     """A function of an experiment's name: its report, its markdown and the folder of results."""
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
+    write_mnist(folder)
 
     @functools.cache
     def run(name):
         pytest.importorskip("zuko")
         results = tmp_path_factory.mktemp("results")
-        options = ["--pictures", results / "pictures"] if name == "toys" else []
+        options = ["--pictures", results / "pictures"] if name in DRAWN else []
         done = reproduce(
             *(name, "--tiny", "--threads", 1, "--output", results / name, *options),
             SKLEARN_JKO_DATA=str(folder),
@@ -68,7 +92,7 @@ def test_toys_are_compared_and_drawn(tiny):
 
 
 def test_ours_is_true_in_every_experiment(tiny):
-    for name in ("toys", "tabular", "refinement"):
+    for name in ("toys", "tabular", "refinement", "mnist"):
         for record in tiny(name)[0]["results"]:
             if "n_steps" in record:
                 assert record["nll_steps_x2"] == pytest.approx(record["nll"], abs=2e-3)
@@ -99,3 +123,48 @@ def test_end_to_end_takes_more_memory_than_block_by_block(tiny):
         (training, blocks) for training in ("block by block", "end to end") for blocks in (1, 2)
     }
     assert all(record["peak_bytes"] > 0 for record in report["results"])
+
+
+def test_mnist_is_compared_and_drawn(tiny):
+    from matplotlib.image import imread
+
+    report, _, results = tiny("mnist")
+    autoencoder, classifier, *others = report["results"]
+    assert 0 < autoencoder["squared_error"] < 1
+    assert 0 <= classifier["accuracy"] <= 1
+    distances = {record["method"]: record["distance"] for record in others}
+    references = ("training images", "test images, decoded", "training images, decoded")
+    assert tuple(distances) == (*references, OURS, "Gaussian", "GaussianMixture")
+    # Real images are nearer than anything out of an autoencoder of two steps.
+    assert min(distances, key=distances.get) == "training images"
+    pictures = [imread(path) for path in (results / "pictures").glob("*.png")]
+    assert [picture.shape[:2] for picture in pictures] == [(8 * 28, 16 * 28)] * len(distances)
+    assert all(np.ptp(picture[..., 0]) > 0 for picture in pictures)
+
+
+def test_mnist_files_are_read_as_written(tmp_path):
+    mnist = load(PAPER / "experiments" / "mnist")
+    values = np.random.default_rng(0).integers(256, size=(5, 300, 2))
+    write_idx(tmp_path / "values.gz", values)
+    np.testing.assert_array_equal(mnist.read_idx(tmp_path / "values.gz"), values)
+    with pytest.raises(SystemExit, match=r"other\.gz is missing: put the four files of MNIST"):
+        mnist.read_idx(tmp_path / "other.gz")
+
+
+def test_mnist_distance_has_its_closed_forms():
+    mnist = load(PAPER / "experiments" / "mnist")
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(2, 50, 2)) * [[[1.0, 3.0]], [[2.0, 0.5]]] + [0.5, -1.0]
+    B[:, 1] += B[:, 0]  # so that the covariances do not commute
+    C, D = np.cov(A.T), np.cov(B.T)
+    # The eigenvalues a, b of a product of two columns: (sqrt a + sqrt b)^2 = a + b + 2 sqrt(a b).
+    of_roots = np.sqrt(np.trace(C @ D) + 2 * np.sqrt(np.linalg.det(C @ D)))
+    of_means = np.sum((A.mean(0) - B.mean(0)) ** 2)
+    expected = of_means + np.trace(C + D) - 2 * of_roots
+    assert mnist.frechet_distance(A, B) == pytest.approx(expected)
+    # Deviations s and t of independent columns come to |m - n|^2 + |s - t|^2; one is constant.
+    Z = rng.normal(size=(50, 3))
+    Z = np.linalg.qr(Z - Z.mean(0))[0] * math.sqrt(49)  # centred, orthogonal, of deviation 1
+    s, t, shift = np.array([1.0, 2.0, 0.0]), np.array([3.0, 0.5, 0.0]), np.array([0.0, 1.0, 2.0])
+    found = mnist.frechet_distance(Z * s, Z * t + shift)
+    assert found == pytest.approx(np.sum(shift**2) + np.sum((s - t) ** 2))

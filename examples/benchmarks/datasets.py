@@ -33,7 +33,8 @@ def data_folder():
 
     It holds ``adbench/`` with npz files of ADBench (github.com/Minqi824/ADBench, the folder
     ``adbench/datasets/Classical``), ``uci/winequality-white.csv`` (no header, commas, the
-    quality last), ``uci/california_housing.npz`` (X, and the target y) and, for BSDS300,
+    quality last), ``uci/california_housing.npz`` (X, and the target y), ``mnist/`` with the four
+    IDX files of MNIST as gzip (``train-images-idx3-ubyte.gz`` and so on) and, for BSDS300,
     ``bsds300/bsds300_patches.py`` whose function ``make(n_train, n_val, n_test, seed, dtype)``
     draws the arrays "train", "val" and "test".
     """

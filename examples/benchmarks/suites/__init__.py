@@ -21,6 +21,7 @@ from suites import (
     scoring,
     search,
     step,
+    structure,
 )
 
 __all__ = ["SUITES"]
@@ -38,6 +39,7 @@ SUITES = {
     "choices": choices,
     "cures": cures,
     "conditional": conditional,
+    "structure": structure,
     "dask": dask_scoring,
     "communication": communication,
 }

@@ -1,7 +1,13 @@
 """Experiments of the paper, by name: each a suite as examples/benchmarks/suites explains it."""
 
-from experiments import depth, refinement, tabular, toys
+from experiments import depth, mnist, refinement, tabular, toys
 
 __all__ = ["EXPERIMENTS"]
 
-EXPERIMENTS = {"toys": toys, "tabular": tabular, "refinement": refinement, "depth": depth}
+EXPERIMENTS = {
+    "toys": toys,
+    "tabular": tabular,
+    "refinement": refinement,
+    "depth": depth,
+    "mnist": mnist,
+}

@@ -1,0 +1,277 @@
+"""Images and graphs: their surroundings, and densities fitted with the parameter `structure`."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from reference import normal_rows, traces
+from scipy import sparse, stats
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.feature_extraction.image import grid_to_graph
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.export import as_torch_module
+from sklearn_jko.persistence import SavedModelError
+from sklearn_jko.structure import Structure, structure_of
+from sklearn_jko.velocities import LocalVelocity
+
+SMALL = {"scaling": "standard", "max_blocks": 2, "max_iter": 30, "random_state": 0}
+# A triangle with a tail, and a node by itself.
+EDGES = np.array([[0, 1], [1, 2], [0, 2], [2, 3]])
+GRAPH = np.zeros((5, 5))
+GRAPH[tuple(EDGES.T)] = 1
+
+
+def ring(n):
+    """Adjacency of a ring of nodes."""
+    graph = np.eye(n, k=1) + np.eye(n, k=1 - n)
+    return graph + graph.T
+
+
+def ring_field(n, seed, size=12):
+    """Rows of a Gaussian Markov field on a ring, its odd nodes moved by the even ones beside them.
+
+    The determinant of that is 1; the rows' log-densities are returned too.
+    """
+    law = stats.multivariate_normal(cov=np.linalg.inv(3 * np.eye(size) - ring(size)))
+    z = law.rvs(n, random_state=seed)
+    X = z + np.where(np.arange(size) % 2, 2 * np.tanh(2 * z @ ring(size)), 0.0)
+    return X, law.logpdf(z)
+
+
+def random_local(structure, n_given=0):
+    """A float64 velocity all of whose parameters are random."""
+    generator = torch.Generator().manual_seed(0)
+    d = structure.n_columns + n_given
+    velocity = LocalVelocity(d, (4, 3), generator, n_given, structure).double()
+    with torch.no_grad():
+        for parameter in velocity.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator).double() / 2)
+    return velocity
+
+
+def test_a_pixel_sees_its_window_then_means_of_blocks():
+    height, width = 10, 11
+    image = np.random.default_rng(0).normal(size=(height, width))
+    structure = structure_of((height, width), height * width)
+    seen = (structure.gather @ image.ravel()).reshape(height, width, -1)
+    padded = np.pad(image, 40)
+
+    def block(y, x, size):
+        half = size // 2
+        return padded[y + 40 - half : y + 41 + half, x + 40 - half : x + 41 + half].sum() / size
+
+    around = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    for y, x in ((0, 0), (4, 7), (9, 10)):
+        fine = [block(y + dy, x + dx, 1) for dy, dx in around]
+        coarse = [
+            block(y + size * dy, x + size * dx, size)
+            for size in (3, 9)
+            for dy, dx in around
+            if (dy, dx) != (0, 0)
+        ]
+        np.testing.assert_allclose(seen[y, x], fine + coarse, atol=1e-12)
+
+
+def test_channels_stand_side_by_side():
+    image = np.random.default_rng(0).normal(size=(3, 3, 2))
+    seen = structure_of((3, 3, 2), 18).gather @ image.ravel()
+    np.testing.assert_array_equal(seen.reshape(3, 3, -1)[1, 1], image.ravel())
+
+
+def test_a_node_sees_itself_and_rings_of_neighbours():
+    x = np.array([1.0, 10.0, 100.0, 1000.0, 10_000.0])
+    structure = structure_of(GRAPH, 5)
+    seen = (structure.gather @ x).reshape(5, 3)
+    degree = np.array([2, 2, 3, 1, 1])
+    scaled = x / np.sqrt(degree)
+    first = (GRAPH + GRAPH.T) @ scaled / np.sqrt(degree)
+    second = np.zeros(5)
+    # Nodes 0 and 1 are two edges from node 3 alone, and it from both.
+    second[[0, 1]], second[3] = x[3] / np.sqrt(2), (x[0] + x[1]) / np.sqrt(2)
+    np.testing.assert_allclose(seen, np.c_[x, first, second])
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [GRAPH, GRAPH.T, GRAPH + GRAPH.T + np.eye(5), sparse.csr_matrix(7 * GRAPH), GRAPH.tolist()],
+    ids=["upper", "lower", "both", "sparse", "list"],
+)
+def test_an_edge_is_one_whatever_its_direction_and_form(graph):
+    np.testing.assert_array_equal(structure_of(graph, 5).edges, EDGES[[0, 2, 1, 3]])
+
+
+@pytest.mark.parametrize("structure", [(3, 4), (2, 2, 3), (1, 12), ring(12)], ids=["image", "colours", "line", "ring"])
+@pytest.mark.parametrize("n_given", [0, 2])
+def test_trace_is_that_of_the_jacobian(structure, n_given):
+    velocity = random_local(structure_of(structure, 12), n_given)
+    x = normal_rows(4, 12 + n_given)
+    v, trace = velocity.forward_and_trace(0.3, x)
+    torch.testing.assert_close(v, velocity(0.3, x))
+    torch.testing.assert_close(trace, traces(velocity, 0.3, x))
+
+
+def test_what_lies_beyond_the_surroundings_does_not_count():
+    size = 11
+    velocity, x = random_local(structure_of(ring(size), size)), normal_rows(1, size)
+    far = x.clone()
+    far[0, 5] += 1.0
+    moved = (velocity(0.3, far) != velocity(0.3, x))[0]
+    assert moved.tolist() == [abs(k - 5) <= 4 for k in range(size)]  # two edges in, two out
+
+
+@pytest.mark.parametrize(
+    ("structure", "n", "message"),
+    [
+        ((2, 3), 5, "an image of 6 columns; 5 are modelled"),
+        ((2, 0), 5, "or the adjacency matrix"),
+        ((2, 2.5), 5, "or the adjacency matrix"),
+        ((5,), 5, "or the adjacency matrix"),
+        (np.eye(4), 5, r"structure has shape \(4, 4\)"),
+        ((5000, 1), 5000, "up to 4096 columns"),
+        ((2, 2, 1000), 4000, "too many channels"),
+        (np.ones((200, 200)), 200, "paths of two edges"),
+    ],
+)
+def test_structures_that_do_not_serve_are_refused(structure, n, message):
+    with pytest.raises(ValueError, match=message):
+        structure_of(structure, n)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        {"shape": None},
+        {"shape": [5, 2, 1], "edges": None},
+        {"shape": [5, 1], "edges": None},
+        {"shape": [5, 1, 1], "edges": EDGES},
+        {"shape": None, "edges": EDGES + 2},
+        {"shape": None, "edges": EDGES.astype(float)},
+        {"shape": None, "edges": EDGES.ravel()},
+    ],
+)
+def test_states_that_are_not_sound_are_refused(state):
+    with pytest.raises(ValueError, match=r"must|holds|an image of"):
+        Structure.from_state(state, 5)
+
+
+@pytest.fixture(scope="module")
+def on_ring():
+    return JKOFlowDensity(**SMALL, structure=ring(12)).fit(ring_field(400, seed=0)[0])
+
+
+def test_a_field_is_learned_from_fewer_rows_with_its_graph():
+    X, _ = ring_field(1000, seed=0)
+    X_test, truth = ring_field(4000, seed=1)
+    settings = {**SMALL, "max_iter": 200}
+    with_graph, without = (
+        (truth - JKOFlowDensity(**settings, structure=s).fit(X).score_samples(X_test)).mean()
+        for s in (ring(12), None)
+    )
+    assert 0 < with_graph < 0.6 * without
+
+
+def test_scores_integrate_over_two_pixels():
+    X = np.random.default_rng(0).normal(size=(300, 2)) @ [[1.0, 0.5], [0.0, 0.7]]
+    density = JKOFlowDensity(**SMALL, structure=(1, 2)).fit(X)
+    axis = np.linspace(-7, 7, 141)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    total = np.exp(density.score_samples(grid)).sum() * (axis[1] - axis[0]) ** 2
+    assert density.n_blocks_ > 0
+    assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_the_map_is_inverted_and_samples_are_of_the_density(on_ring):
+    X, _ = ring_field(50, seed=2)
+    np.testing.assert_allclose(on_ring.inverse_transform(on_ring.transform(X)), X, atol=1e-8)
+    assert on_ring.sample(7, random_state=0).shape == (7, 12)
+    assert on_ring.solver_error_ <= on_ring.solver_tol
+
+
+def test_files_pickles_and_clones_keep_it(on_ring, tmp_path):
+    X, _ = ring_field(50, seed=2)
+    on_ring.save(tmp_path / "ring")
+    for again in (JKOFlowDensity.load(tmp_path / "ring"), pickle.loads(pickle.dumps(on_ring))):
+        np.testing.assert_array_equal(again.score_samples(X), on_ring.score_samples(X))
+        np.testing.assert_array_equal(again.structure, ring(12))
+    np.testing.assert_array_equal(clone(on_ring).structure, ring(12))
+
+
+@pytest.mark.parametrize("structure", [sparse.csr_array(ring(12)), ring(12) > 0, (3, 4)], ids=["sparse", "bool", "image"])
+def test_every_form_can_be_saved(structure, tmp_path):
+    density = JKOFlowDensity(**SMALL, structure=structure).fit(ring_field(100, seed=0)[0])
+    density.save(tmp_path / "density")
+    loaded = JKOFlowDensity.load(tmp_path / "density")
+    assert loaded.n_blocks_ == density.n_blocks_ > 0
+    loaded.fit(ring_field(100, seed=0)[0])
+    X, _ = ring_field(20, seed=2)
+    np.testing.assert_array_equal(loaded.score_samples(X), density.score_samples(X))
+
+
+def test_a_file_whose_structure_does_not_go_with_its_network_is_refused(on_ring):
+    state = on_ring._state()
+    state["fitted"]["flow_"]["structure"] = None
+    with pytest.raises(ValueError, match="velocity='local' does not go with structure=None"):
+        JKOFlowDensity._from_state(state)
+    assert issubclass(SavedModelError, ValueError)
+
+
+def test_a_checkpoint_is_of_its_structure(tmp_path):
+    X, _ = ring_field(100, seed=0)
+    path = tmp_path / "fit"
+    density = JKOFlowDensity(**SMALL, checkpoint=path, structure=ring(12)).fit(X)
+    again = clone(density).set_params(structure=sparse.coo_array(ring(12))).fit(X)
+    np.testing.assert_array_equal(again.score_samples(X), density.score_samples(X))
+    with pytest.raises(ValueError, match=r"belongs to another fit.*structure"):
+        clone(density).set_params(structure=(3, 4)).fit(X)
+
+
+def test_nodes_given_labels_move_as_these_say():
+    """x = z + 2 y of a standard normal z: the law of x given the pattern y is known."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=(2500, 6)).astype(float)
+    X = np.hstack([rng.normal(size=y.shape) + 2 * y, y])
+    settings = {**SMALL, "condition": list(range(6, 12)), "structure": ring(6)}
+    density = JKOFlowDensity(**settings).fit(X[:2000])
+    truth = stats.norm.logpdf(X[2000:, :6] - 2 * y[2000:]).sum(axis=1)
+    assert (truth - density.score_samples(X[2000:])).mean() == pytest.approx(0, abs=0.1)
+    pattern = np.array([[1.0, 0, 0, 1, 1, 0]])
+    drawn = density.sample(500, random_state=0, condition=pattern)
+    np.testing.assert_allclose(drawn[:, :6].mean(axis=0), 2 * pattern[0], atol=0.3)
+
+
+def test_the_structure_is_that_of_what_is_modelled():
+    X = np.c_[ring_field(100, seed=0)[0], np.arange(100) % 3]
+    settings = {**SMALL, "columns": {12: "category"}, "condition": [12]}
+    assert np.isfinite(JKOFlowDensity(**settings, structure=(3, 4)).fit(X).score(X))
+    with pytest.raises(ValueError, match="an image of 13 columns; 12 are modelled"):
+        JKOFlowDensity(**settings, structure=(1, 13)).fit(X)
+
+
+def test_digits_gain_by_being_images():
+    X = load_digits().data + np.random.default_rng(0).uniform(size=(1797, 64))
+    settings = {**SMALL, "scaling": "marginal+whiten", "max_blocks": 1, "max_iter": 150}
+    scores = [
+        JKOFlowDensity(**settings, structure=structure).fit(X[:1000]).score(X[1000:]) / 797
+        for structure in ((8, 8), None)
+    ]
+    assert scores[0] > scores[1] + 1  # nats per row
+
+
+def test_it_goes_with_search_missing_values_detector_and_torch():
+    X, _ = ring_field(120, seed=0)
+    graph = grid_to_graph(3, 4)
+    search = GridSearchCV(JKOFlowDensity(**SMALL), {"structure": [None, graph]}, cv=2).fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    density = JKOFlowDensity(**SMALL, structure=graph)
+    module = as_torch_module(density.fit(X))
+    np.testing.assert_allclose(module(torch.tensor(X)), density.score_samples(X), atol=1e-6)
+    assert JKOFlowOutlierDetector(density=density).fit(X).predict(X).shape == (120,)
+    X[::7, 2] = np.nan
+    with pytest.warns(UserWarning, match="miss values"):
+        density.fit(X)
+    assert np.isfinite(density.score_samples(X)).all()
