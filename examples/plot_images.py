@@ -7,7 +7,7 @@ bits a pixel's value takes, on average, under the density; less is better), besi
 mixture whose number of components is chosen by cross-validation. Pixels are whole numbers, so
 uniform noise in [0, 1) is added to all of them first.
 
-    python plot_images.py           # about a minute, writes images.png
+    python plot_images.py           # under a minute, writes images.png
     python plot_images.py --short   # a few seconds, with hardly any training
 """
 
@@ -28,7 +28,7 @@ SIDE = 8
 LARGEST = 16
 ROWS_OF_GRID, COLUMNS_OF_GRID = 6, 8
 COMPONENTS = {"n_components": [2, 5, 10, 20]}
-FULL = {"max_blocks": 2, "max_iter": 700}
+FULL = {"max_blocks": 2, "max_iter": 450, "step_size": 2.0}
 SHORT = {"max_blocks": 1, "max_iter": 10}
 
 
@@ -40,7 +40,7 @@ def load_images():
 
 
 def fit_densities(X, settings):
-    flow = {"scaling": "marginal+whiten", "random_state": SEED, **settings}
+    flow = {"scaling": "marginal+whiten+radial", "random_state": SEED, **settings}
     mixture = GridSearchCV(GaussianMixture(reg_covar=1e-2, random_state=SEED), COMPONENTS, cv=3)
     return {
         "JKOFlowDensity, structure=(8, 8)": JKOFlowDensity(structure=(SIDE, SIDE), **flow).fit(X),

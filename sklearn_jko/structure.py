@@ -146,7 +146,8 @@ def structure_of(structure, n_columns):
 
 
 def _checked_shape(shape, n_columns):
-    if len(shape) != 3 or not all(isinstance(n, Integral) and n > 0 for n in shape):
+    are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in shape)
+    if len(shape) != 3 or not are_whole or min(shape) < 1:
         raise ValueError(
             f"structure={shown(shape)} must be (height, width) or (height, width, channels) of an "
             "image, or the adjacency matrix of a graph."

@@ -18,6 +18,7 @@ import pytest
 import skops.io
 import torch
 from conftest import two_moons
+from reference import new_velocity
 from saved_models import PICKLED, content, parts, sign
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
@@ -29,11 +30,12 @@ from sklearn_jko.estimator import _trained
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.persistence import FileMixin, SavedModelError
 from sklearn_jko.scaling import SCALERS, make_scaler
-from sklearn_jko.velocities import VELOCITIES
 
 N_MUTATIONS = int(os.environ.get("SKLEARN_JKO_FUZZ", "300"))
 CHAIN = "marginal+whiten+radial"
-VELOCITY_CASES = [("linear", ()), ("mlp", (6,)), ("mlp", (5, 4)), ("mlp", (5, 4, 3))]
+VELOCITY_CASES = [
+    *(("linear", ()), ("mlp", (6,)), ("mlp", (5, 4)), ("mlp", (5, 4, 3)), ("local", (5, 4))),
+]
 RECORD = BlockRecord(
     *(math.inf, 0.5, math.nan, -math.inf, 0.1, 0.2, 1 / 3, 0.25, 1e-300, 2, 30, 1.5),
     *(True, False, 1),
@@ -48,10 +50,9 @@ def build(scaling=CHAIN, velocity=("mlp", (5, 4)), n_blocks=2, X=None, **params)
     """A fitted density with blocks of any kind, at random: training would take its time."""
     X = two_moons(100, 0) if X is None else X
     model = JKOFlowDensity(scaling=scaling, max_blocks=0, random_state=0, **params).fit(X)
-    name, hidden = velocity
     generator, blocks = torch.Generator().manual_seed(0), []
     for k in range(n_blocks):
-        block = JKOBlock(VELOCITIES[name](X.shape[1], hidden, generator), k / 4, 0.5 + k / 4)
+        block = JKOBlock(new_velocity(velocity, X.shape[1], generator), k / 4, 0.5 + k / 4)
         for parameter in block.parameters():
             parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
         blocks.append(block.double())
@@ -120,8 +121,7 @@ def test_scalers_name_what_they_learn(name):
 
 @pytest.mark.parametrize("case", VELOCITY_CASES, ids=names_of_velocity)
 def test_velocities_name_their_widths(case):
-    name, hidden = case
-    assert VELOCITIES[name](2, hidden, torch.Generator()).hidden_layer_sizes == hidden
+    assert new_velocity(case, 2, torch.Generator()).hidden_layer_sizes == case[1]
 
 
 def test_names_of_columns_and_what_pandas_makes_of_them(path, model):
@@ -610,7 +610,7 @@ def test_deep_nests_are_refused(path, model, nest):
 def test_many_mutated_files(tmp_path, detector):
     """`SKLEARN_JKO_FUZZ=10000 pytest -s -k mutated tests/test_persistence.py` looks further."""
     for k, (velocity, scaling) in enumerate(
-        zip(VELOCITY_CASES, [CHAIN, "power", "standard+radial", "whiten"], strict=True)
+        zip(VELOCITY_CASES, [CHAIN, "power", "standard+radial", "whiten", "marginal"], strict=True)
     ):
         build(scaling, velocity, n_blocks=k % 3).save(tmp_path / f"{k}.safetensors")
     detector.save(tmp_path / "detector.safetensors")

@@ -104,7 +104,9 @@ def test_an_edge_is_one_whatever_its_direction_and_form(graph):
     np.testing.assert_array_equal(structure_of(graph, 5).edges, EDGES[[0, 2, 1, 3]])
 
 
-@pytest.mark.parametrize("structure", [(3, 4), (2, 2, 3), (1, 12), ring(12)], ids=["image", "colours", "line", "ring"])
+@pytest.mark.parametrize(
+    "structure", [(3, 4), (2, 2, 3), (1, 12), ring(12)], ids=["image", "colours", "line", "ring"]
+)
 @pytest.mark.parametrize("n_given", [0, 2])
 def test_trace_is_that_of_the_jacobian(structure, n_given):
     velocity = random_local(structure_of(structure, 12), n_given)
@@ -201,7 +203,9 @@ def test_files_pickles_and_clones_keep_it(on_ring, tmp_path):
     np.testing.assert_array_equal(clone(on_ring).structure, ring(12))
 
 
-@pytest.mark.parametrize("structure", [sparse.csr_array(ring(12)), ring(12) > 0, (3, 4)], ids=["sparse", "bool", "image"])
+@pytest.mark.parametrize(
+    "structure", [sparse.csr_array(ring(12)), ring(12) > 0, (3, 4)], ids=["sparse", "bool", "image"]
+)
 def test_every_form_can_be_saved(structure, tmp_path):
     density = JKOFlowDensity(**SMALL, structure=structure).fit(ring_field(100, seed=0)[0])
     density.save(tmp_path / "density")
