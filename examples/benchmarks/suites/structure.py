@@ -8,7 +8,7 @@ the bandwidth, by threefold cross-validation; the normal density has Ledoit and 
 
 Field: a Gaussian Markov field z on a grid of 5 x 6 nodes, of precision I/2 + the graph's Laplacian,
 carried through a known map of determinant 1: nodes of odd parity are moved by 1.5 tanh(2 m), m the
-mean of their neighbours' z. Nats per row by which the mean log-density of 10,000 test rows misses
+mean of their neighbours' z. Nats per row by which the mean log-density of test rows misses
 that of the truth. Given labels: the nodes hold patterns of 0 and 1 at random, which are given, and
 every node is moved by the mean of its neighbours' labels.
 
@@ -35,13 +35,14 @@ from sklearn_jko import JKOFlowDensity
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
 STRUCTURE, PLAIN = "JKOFlowDensity, structure", "JKOFlowDensity"
-SIDE, GRID, N_TEST = 8, (5, 6), 10_000
+SIDE, GRID = 8, (5, 6)
 COMPONENTS = {"n_components": [1, 2, 5, 10, 20]}
 BANDWIDTHS = {"bandwidth": np.geomspace(0.5, 10.0, 20)}
 OPTIONS = (
-    Option("digits", 1797, 200, "rows of digits, a fifth of them to test"),
+    Option("digits", 1797, 100, "rows of digits, a fifth of them to test"),
     Option("rows", (1000, 4000, 16_000), (100,), "training rows of the field"),
     Option("given-rows", (4000,), (100,), "training rows of the field given labels"),
+    Option("test-rows", 10_000, 100, "test rows of the field"),
     Option("max-iter", 1000, 5, "most optimiser steps of a block of ours"),
 )
 
@@ -102,7 +103,7 @@ def shrunk_normal(X):
 def fields(arguments, sizes, has_labels):
     graph = grid_to_graph(*GRID).toarray()
     np.fill_diagonal(graph, 0)
-    X_test, truth = draw_field(graph, N_TEST, arguments.seed + 1, has_labels)
+    X_test, truth = draw_field(graph, arguments.test_rows, arguments.seed + 1, has_labels)
     settings = {"condition": list(range(len(graph), X_test.shape[1]))} if has_labels else {}
     records = []
     for n in sizes:
