@@ -35,11 +35,12 @@ class Structure:
     ----------
     shape : tuple of int (height, width, channels), or None
         Of an image, whose columns are in C order. What a pixel sees is the 3 x 3 window around it
-        and, as far as the image goes, the means of the blocks of 3 x 3 and 9 x 9 pixels around
-        that; beyond the edge all is zero.
+        and, as far as the image goes, the blocks of 3 x 3 and 9 x 9 pixels around that, summed to
+        unit variance of independent pixels; beyond the edge all is zero.
     edges : ndarray of shape (n_edges, 2), int, or None
-        Of a graph with one column a node. What a node sees is itself, the sum over its
-        neighbours, and that over their neighbours.
+        Of a graph with one column a node. What a node sees is itself, a sum over its neighbours
+        and one over the nodes two edges away, in which a node counts by one over the root of the
+        numbers of such neighbours that it and the other have.
     n_columns : int
 
     Attributes
@@ -138,7 +139,8 @@ def structure_of(structure, n_columns):
     if adjacency.shape != (n_columns, n_columns):
         raise ValueError(
             f"structure has shape {adjacency.shape}; an adjacency matrix must have a row and a "
-            f"column for each of the {n_columns} columns that are modelled."
+            f"column for each of the {n_columns} columns that are modelled. For an image give a "
+            "tuple (height, width)."
         )
     adjacency.eliminate_zeros()
     edges = np.sort(np.stack(adjacency.coords, axis=1).astype(np.int64), axis=1)

@@ -73,6 +73,7 @@ CASES = {
     "auto": (800, {"scaling": "auto"}, {}),
     "adaptive solver": (1200, {"solver": "dopri5", "max_iter": 5}, {}),
     "no blocks": (700, {"max_blocks": 0}, {}),
+    "image": (1000, {"structure": (1, 2)}, {}),
     "rounds": (1000, {"n_refinements": 1, "max_iter": 8}, {}),
 }
 

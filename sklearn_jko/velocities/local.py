@@ -86,7 +86,7 @@ class LocalVelocity(nn.Module):
 
     def _activations(self, t, x):
         """Those of both layers, of shape (n_nodes, width, n)."""
-        n, n_nodes = len(x), self.structure.n_nodes
+        n, n_nodes = x.shape[0], self.structure.n_nodes
         modelled, given = x.split([x.shape[1] - self.n_given, self.n_given], dim=1)
         gather, scatter, _ = self.structure.maps(x)
         seen = _SparseProduct.apply(gather, scatter, modelled.T.contiguous())
