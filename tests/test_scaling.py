@@ -297,6 +297,30 @@ def test_marginal_resolves_a_narrow_peak():
     assert zero_block_log_likelihood(scaler, held_out) > truth - 0.05
 
 
+@pytest.mark.parametrize("name", ["marginal", "radial"])
+def test_an_outlier_is_not_carried_as_far_out_again(name):
+    """Tails are steep at the edges of a uniform column; a copy of an outlier is likely enough."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(1, 2, size=(4000, 1))
+    X[7] = 1000.0
+    Z, _ = make_scaler(name).fit(X).transform(X[[7]])
+    assert 3 < Z[0, 0] < 5
+
+
+def test_tails_are_gentle_beyond_any_likely_row():
+    X = np.random.default_rng(0).uniform(1, 2, size=(4000, 1))
+    scaler = make_scaler("marginal").fit(X)
+    Z, _ = scaler.transform(np.array([[0.0], [0.9999], [2.0001], [3.0], [1e9]]))
+    # The rows next to the edges are nearly as far out as they would be by the edge itself.
+    assert (np.abs(Z[1:3]) > 3).all()
+    assert (np.diff(Z[:, 0]) > 0).all()
+    assert np.abs(Z[[0, 3]]).max() < 12
+    assert Z[4, 0] < 60
+    np.testing.assert_allclose(
+        scaler.inverse_transform(Z)[:, 0], [0, 0.9999, 2.0001, 3, 1e9], atol=1e-12
+    )
+
+
 def student_rows(n, seed):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, 5)) / np.sqrt(rng.chisquare(3, size=(n, 1)) / 3)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import pdtrc
 
 from sklearn_jko.scaling._spline import evaluate, spline_through
 
@@ -18,6 +19,9 @@ MAX_ROUNDS = 12
 SIGNIFICANT = 1.5
 MIN_ROWS = 5
 FEW_ROWS = 40
+# Beyond the outer knots a row counts as an outlier where so many as far out as it had at most this
+# chance.
+UNLIKELY = 1e-3
 
 
 def fit_spline(values, score, cdf):
@@ -25,7 +29,8 @@ def fit_spline(values, score, cdf):
 
     Starting from five quantiles (three below 40 rows), a knot is added wherever the spline's
     distribution function misses the sample's by more than chance allows: a normal sample keeps five
-    knots, a narrow peak gets knots at its edges.
+    knots, a narrow peak gets knots at its edges. So does an outlier, which else a steep tail would
+    carry as far out again.
 
     Parameters
     ----------
@@ -47,6 +52,12 @@ def fit_spline(values, score, cdf):
         spline = spline_through(x[knots], y[knots])
         miss = np.abs(cdf(evaluate(spline, x)[0]) - probability)
         added = _worst_points(miss, probability, knots, len(values))
+        if not added:
+            break
+        knots = np.union1d(knots, added)
+    for _ in range(MAX_ROUNDS):
+        spline = spline_through(x[knots], y[knots])
+        added = _outliers(cdf(evaluate(spline, x)[0]), probability, knots, len(values))
         if not added:
             break
         knots = np.union1d(knots, added)
@@ -84,3 +95,19 @@ def _worst_points(miss, probability, knots, n):
     excess[(rows < MIN_ROWS) | np.isin(worst, knots)] = 0
     order = np.argsort(-excess)[: MAX_KNOTS - len(knots)]
     return [worst[i] for i in order if excess[i] > SIGNIFICANT]
+
+
+def _outliers(fitted, probability, knots, n):
+    """In each tail the outermost point that a spline puts too far out, and the last it does not."""
+    tails = [
+        (fitted[: knots[0]], probability[: knots[0]], 1, 0),
+        ((1 - fitted)[: knots[-1] : -1], (1 - probability)[: knots[-1] : -1], -1, len(fitted) - 1),
+    ]
+    added = []
+    for expected, observed, step, end in tails:
+        chance = pdtrc(np.ceil(n * observed) - 1, n * expected)
+        far = np.flatnonzero(chance < UNLIKELY)
+        if len(far):
+            inner = min(far[-1] + 1, len(observed) - 1)
+            added += [end + step * far[0], end + step * inner]
+    return added

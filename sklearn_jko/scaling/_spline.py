@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array
 
-__all__ = ["IDENTITY", "check_splines", "evaluate", "invert", "spline_through"]
+__all__ = ["IDENTITY", "check_splines", "evaluate", "invert", "spline_through", "with_gentle_tails"]
 
 IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
 
@@ -46,6 +46,40 @@ def spline_through(x, y):
     left, right = width[:-1], width[1:]
     log_slope[1:-1] = (right * log_secant[:-1] + left * log_secant[1:]) / (left + right)
     return np.stack([x, y, np.exp(log_slope)])
+
+
+def with_gentle_tails(spline, likely, slope):
+    """Bend tails that are steeper than this slope down to it, where the values pass +-likely.
+
+    Parameters
+    ----------
+    spline : ndarray of shape (3, k)
+    likely : float
+        Or where the spline has its outer knots, if that is farther out.
+    slope : float
+
+    Returns
+    -------
+    spline : ndarray of shape (3, k)
+        With up to four knots more.
+    """
+    mirrored = -_with_gentle_end(spline, likely, slope)[:, ::-1]
+    mirrored[2] *= -1
+    back = -_with_gentle_end(mirrored, likely, slope)[:, ::-1]
+    back[2] *= -1
+    return back
+
+
+def _with_gentle_end(spline, likely, slope):
+    x, y, steep = spline[:, -1]
+    if steep <= slope:
+        return spline
+    start = max(likely, y)
+    bend = x + (start - y) / steep
+    # One unit more at the old slope becomes a part of it.
+    end = [bend + 1 / steep, start + np.sqrt(slope / steep), slope]
+    knots = [[bend, start, steep], end] if start > y else [end]
+    return np.column_stack([spline, *knots])
 
 
 def evaluate(spline, x):

@@ -6,20 +6,24 @@ from scipy.special import ndtr, ndtri
 from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
-from sklearn_jko.scaling._spline import check_splines, evaluate, invert
+from sklearn_jko.scaling._spline import check_splines, evaluate, invert, with_gentle_tails
 
 __all__ = ["Marginal"]
 
 # Held-out likelihood is flat between 1 and 3 spreads: normal columns gain from more, Student
 # columns from less.
 LINEAR_RANGE = 2.0
+# Beyond any likely row, so many deviations past where the first and last of the sample belong, a
+# tail is no steeper than a normal column is at its centre: an edge would else carry a row that lies
+# outside it a thousand deviations out.
+LIKELY_EXCESS, TAIL_SLOPE = 1.5, LINEAR_RANGE
 
 
 class Marginal:
     """Carry each column to a standard normal by a spline of u = asinh((x - centre) / spread).
 
-    Beyond the outer knots the map is linear in u, so logarithmic in x: a gross outlier stays
-    finite, and in order.
+    Beyond the outer knots the map is linear in u, so logarithmic in x, and gentle: a gross outlier
+    stays finite, and in order.
 
     Attributes
     ----------
@@ -35,7 +39,11 @@ class Marginal:
     def fit(self, X):
         self.centre_, spread = median_and_spread(X)
         self.spread_ = LINEAR_RANGE * spread
-        splines = [fit_spline(self._inner(X[:, j], j), ndtri, ndtr) for j in range(X.shape[1])]
+        likely = LIKELY_EXCESS - ndtri(0.5 / len(X))
+        splines = [
+            with_gentle_tails(fit_spline(inner, ndtri, ndtr), likely, TAIL_SLOPE)
+            for inner in (self._inner(X[:, j], j) for j in range(X.shape[1]))
+        ]
         self.splines_ = np.concatenate(splines, axis=1)
         self.starts_ = np.cumsum([0] + [spline.shape[1] for spline in splines])
         return self
