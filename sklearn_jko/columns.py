@@ -51,6 +51,12 @@ class Roles:
         self.noise_width = np.where(is_input, 0.0, np.where(kinds == INTEGER, 1.0, np.nan))
 
     @property
+    def numbers_given(self):
+        """Which of the columns that hold numbers are given, shape (n_numbers,), in their order."""
+        numbers = np.delete(np.arange(len(self.columns)), self.category)
+        return np.isin(numbers, self.given)
+
+    @property
     def cell_width(self):
         """Width of the cells of modelled integers, shape (d,); 0 for other columns."""
         return np.nan_to_num(self.noise_width)

@@ -141,7 +141,8 @@ class JKOFlowDensity(
         n_modelled) that they are the nodes of a graph, with an edge wherever it is not zero, both
         ways. One small network then serves all pixels or nodes, each by what is around it
         (`sklearn_jko.structure`), which takes fewer rows to learn, and longer. It is about the
-        columns that are modelled, without those of `condition` and categories.
+        columns that are modelled, or about these and the numbers in `condition`, in their order in
+        X: then a given number is near some nodes. Categories are never in it.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
         by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
@@ -405,7 +406,9 @@ class JKOFlowDensity(
         categories = _category_model(roles, parts.all)
 
         noise_width = parts.noise_width
-        scaler_of = functools.partial(make_table_scaler, roles=roles, noise_width=noise_width)
+        scaler_of = functools.partial(
+            make_table_scaler, roles=roles, noise_width=noise_width, whitens=structure is None
+        )
         max_time = self.max_time or math.inf
         scaling = self.scaling if saved is None else saved.scaling
         if scaling == "auto":
@@ -684,7 +687,8 @@ class JKOFlowDensity(
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
         self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
-        self.scaler_ = scaler_from_state(self.scaling_, state["scaler_"], d, self.roles_)
+        scaler = self.scaling_, state["scaler_"], d, self.roles_, self.structure is None
+        self.scaler_ = scaler_from_state(*scaler)
         flow = flow_from_state(state["flow_"], self._n_flow_columns)
         if flow.base.n_given != self._n_flow_columns - self._n_features_out:
             raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
@@ -737,8 +741,8 @@ class JKOFlowDensity(
         with processes.failing_together():
             sampled = in_memory(X, sample_weight)
             *arrays, roles = self._validated_for_fit(*sampled[:2], X_val)
-            d = arrays[0].shape[1] if roles is None else len(roles.modelled)
-            structure = structure_of(self.structure, d)
+            is_given = np.zeros(arrays[0].shape[1], bool) if roles is None else roles.numbers_given
+            structure = structure_of(self.structure, is_given)
             device = device_named(self.device)
             if self.scaling != "auto":
                 make_scaler(self.scaling)  # a wrong name must fail before the work begins

@@ -65,7 +65,7 @@ def flow_from_state(state, n_features):
     if structure is not None:
         if n_blocks == 0:
             raise ValueError("a flow without blocks has no structure")
-        structure = Structure.from_state(structure, n_features - n_given)
+        structure = Structure.from_state(structure, n_features - n_given, n_given)
     parts = n_features, n_given, structure
     blocks = [_block_from_state(block, *parts) for block in state["blocks"]]
     flow = JKOFlow(blocks, BASES[state["base"]](n_given), state["solver"], state["n_steps"])
@@ -94,7 +94,7 @@ def restore_parts(model, state):
         vars(part).update(learned)
 
 
-def scaler_from_state(name, state, n_features, roles):
+def scaler_from_state(name, state, n_features, roles, whitens=True):
     """The fitted scaler of this name for so many columns of these roles, or of none.
 
     Raises
@@ -104,7 +104,7 @@ def scaler_from_state(name, state, n_features, roles):
     """
     if not isinstance(name, str):
         raise ValueError(f"scaling_={shown(name)} must be a name")
-    scaler = make_table_scaler(name, roles)
+    scaler = make_table_scaler(name, roles, whitens=whitens)
     restore_parts(scaler, state)
     scaler.check(n_features if roles is None else len(roles.columns))
     return scaler
@@ -213,7 +213,8 @@ def _velocity_from_state(state, n_features, n_given, structure):
         _check_room([n_features, *hidden, n_features - n_given], weights)
     else:
         side = max(structure.n_nodes, structure.n_relations)
-        _check_room([side + structure.n_nodes * n_given, *hidden, side], weights)
+        n_unplaced = n_given - structure.n_given
+        _check_room([side + structure.n_nodes * n_unplaced, *hidden, side], weights)
     # A generator of its own: the one of torch is its user's.
     velocity = VELOCITIES[name](n_features, hidden, torch.Generator(), n_given, structure)
     shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}

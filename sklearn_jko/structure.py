@@ -1,6 +1,7 @@
 """Which columns of a table lie near which: the pixels of an image, or the nodes of a graph."""
 
 import itertools
+import math
 from numbers import Integral
 from typing import NamedTuple
 
@@ -18,14 +19,17 @@ MAX_HOPS = 2
 MAX_SCALES, GROWTH = 3, 3
 # What keeps the maps of the surroundings under some hundred MB.
 MAX_COLUMNS, MAX_PATHS, MAX_PRODUCTS = 4096, 2**22, 2**24
+# Maps with more entries are kept sparse.
+MAX_DENSE = 2**18
 
 
 class Maps(NamedTuple):
     """Tensors of a structure: what nodes see, its transpose, and the Gram matrix of each node's."""
 
-    gather: torch.Tensor  # sparse, of shape (n_nodes * n_relations, n_columns)
+    gather: torch.Tensor  # of shape (n_nodes * n_relations, n_modelled); sparse where that is large
     scatter: torch.Tensor
     gram: torch.Tensor  # of shape (n_nodes, n_relations, n_relations)
+    gather_given: torch.Tensor  # of shape (n_nodes * n_relations, n_given)
 
 
 class Structure:
@@ -41,50 +45,54 @@ class Structure:
         Of a graph with one column a node. What a node sees is itself, a sum over its neighbours
         and one over the nodes two edges away, in which a node counts by one over the root of the
         numbers of such neighbours that it and the other have.
-    n_columns : int
+    is_given : ndarray of shape (n_columns,), bool
+        Which columns are given: nodes see them, apart from the others, and do not move them.
 
     Attributes
     ----------
+    n_modelled, n_given : int
+        How many columns there are of either kind.
     n_nodes, n_relations : int
-        How many there are, and how many numbers each of them sees.
-    gather : scipy.sparse.coo_array of shape (n_nodes * n_relations, n_columns)
+        How many nodes have something to model, and how many numbers each of them sees.
+    gather : scipy.sparse.csr_array of shape (n_nodes * n_relations, n_columns)
         From a row's columns to what its nodes see.
     """
 
-    def __init__(self, shape, edges, n_columns):
+    def __init__(self, shape, edges, is_given):
+        n_columns = len(is_given)
         if n_columns > MAX_COLUMNS:
             raise ValueError(
                 f"A structure is for up to {MAX_COLUMNS} columns; there are {n_columns}. Use "
                 "structure=None, or smaller images."
             )
-        self.shape, self.edges, self.n_columns = shape, edges, n_columns
+        self.shape, self.edges, self.is_given = shape, edges, is_given
+        self.n_given = int(is_given.sum())
+        self.n_modelled = n_columns - self.n_given
         relations = _shells(edges, n_columns) if shape is None else _windows(*shape)
-        self.n_nodes, self.n_relations = relations[0].shape[0], len(relations)
+        n_channels = 1 if shape is None else shape[2]
+        nodes = np.flatnonzero(~is_given.reshape(-1, n_channels).all(axis=1))
+        self.n_nodes, self.n_relations = len(nodes), len(relations)
         if self.n_nodes * self.n_relations**2 > MAX_PRODUCTS:
             raise ValueError(f"structure={shown(shape)} has too many channels; use structure=None.")
         stacked = sparse.vstack(relations).tocsr()
-        of_node = np.arange(stacked.shape[0]).reshape(self.n_relations, self.n_nodes).T.ravel()
-        self.gather = stacked[of_node].tocoo()
+        of_node = nodes[:, None] + np.arange(self.n_relations) * relations[0].shape[0]
+        self.gather = stacked[of_node.ravel()]
         self._maps = {}
 
     def maps(self, like):
         """The `Maps` of a tensor's type and device, made once."""
         key = like.dtype, like.device
         if key not in self._maps:
-            gather = torch.sparse_coo_tensor(
-                torch.tensor(np.stack(self.gather.coords), dtype=torch.int64),
-                torch.tensor(self.gather.data),
-                self.gather.shape,
-                check_invariants=True,
-            )
-            maps = gather.coalesce(), gather.T.coalesce(), torch.tensor(self._gram())
-            self._maps[key] = Maps(*(tensor.to(like) for tensor in maps))
+            modelled = self.gather[:, np.flatnonzero(~self.is_given)]
+            given = self.gather[:, np.flatnonzero(self.is_given)]
+            parts = modelled, modelled.T, self._gram(modelled), given
+            self._maps[key] = Maps(*(_tensor(part).to(like) for part in parts))
         return self._maps[key]
 
-    def _gram(self):
+    def _gram(self, modelled):
         """The scalar products of the relations of each node, shape (n_nodes, R, R)."""
-        rows, n = self.gather.tocsr(), self.n_relations
-        parts = (rows[k * n : (k + 1) * n].toarray() for k in range(self.n_nodes))
+        n = self.n_relations
+        parts = (modelled[k * n : (k + 1) * n].toarray() for k in range(self.n_nodes))
         return np.stack([part @ part.T for part in parts])
 
     def __deepcopy__(self, memo):
@@ -92,26 +100,38 @@ class Structure:
 
     def state(self):
         """All that it takes to make it again."""
-        return {"shape": None if self.shape is None else list(self.shape), "edges": self.edges}
+        shape = None if self.shape is None else list(self.shape)
+        return {"shape": shape, "edges": self.edges, "is_given": self.is_given.tolist()}
 
     def plain(self):
         """The same as a text can hold it."""
         return {**self.state(), "edges": None if self.edges is None else self.edges.tolist()}
 
     @classmethod
-    def from_state(cls, state, n_columns):
-        """The structure of so many columns; ValueError where the state is not sound."""
-        check_keys("structure", state, ("shape", "edges"))
-        shape, edges = state["shape"], state["edges"]
+    def from_state(cls, state, n_modelled, n_given):
+        """The structure of so many columns; ValueError where the state is not sound.
+
+        Those that are given may be more than it has.
+        """
+        check_keys("structure", state, ("shape", "edges", "is_given"))
+        shape, edges, is_given = state["shape"], state["edges"], state["is_given"]
+        if not isinstance(is_given, list) or not {*map(type, is_given)} <= {bool}:
+            raise ValueError(f"is_given={shown(is_given)} must be a list of true and false")
+        is_given = np.array(is_given, dtype=bool)
+        if (~is_given).sum() != n_modelled or is_given.sum() > n_given:
+            raise ValueError(
+                f"a structure of {len(is_given)} columns, {is_given.sum()} of them given, must be "
+                f"of {n_modelled} and up to {n_given}"
+            )
         if shape is None:
-            check_array("edges", edges, (len(edges), 2), 0, n_columns - 1, dtype=np.int64)
-            return cls(None, edges, n_columns)
+            check_array("edges", edges, (len(edges), 2), 0, len(is_given) - 1, dtype=np.int64)
+            return cls(None, edges, is_given)
         if not isinstance(shape, list) or len(shape) != 3 or edges is not None:
             raise ValueError(f"structure={shown(state)} must be a shape of three or edges")
-        return cls(_checked_shape(tuple(shape), n_columns), None, n_columns)
+        return cls(_checked_shape(tuple(shape), {len(is_given)}), None, is_given)
 
 
-def structure_of(structure, n_columns):
+def structure_of(structure, is_given):
     """The structure that a parameter describes.
 
     Parameters
@@ -119,7 +139,9 @@ def structure_of(structure, n_columns):
     structure : tuple of int, array-like or sparse matrix of shape (n_columns, n_columns), or None
         (height, width) or (height, width, channels) of an image; or the adjacency matrix of a
         graph, whose entries other than zero are edges in both directions.
-    n_columns : int
+    is_given : ndarray of shape (n_numbers,), bool
+        Which columns are given, of all that hold numbers. The structure is that of all of them, or
+        of those that are not given, as its size tells.
 
     Returns
     -------
@@ -132,22 +154,25 @@ def structure_of(structure, n_columns):
     """
     if structure is None:
         return None
+    is_modelled_alone = np.zeros((~is_given).sum(), dtype=bool)
+    known = {len(kind): kind for kind in (is_given, is_modelled_alone)}
     if isinstance(structure, tuple):
         shape = (*structure, 1) if len(structure) == 2 else structure
-        return Structure(_checked_shape(shape, n_columns), None, n_columns)
+        shape = _checked_shape(shape, known)
+        return Structure(shape, None, known[math.prod(shape)])
     adjacency = sparse.coo_array(structure)
-    if adjacency.shape != (n_columns, n_columns):
+    n_rows, n_columns = adjacency.shape if adjacency.ndim == 2 else (0, None)
+    if n_rows != n_columns or n_columns not in known:
         raise ValueError(
             f"structure has shape {adjacency.shape}; an adjacency matrix must have a row and a "
-            f"column for each of the {n_columns} columns that are modelled. For an image give a "
-            "tuple (height, width)."
+            f"column for each of the {_counts(known)}. For an image give a tuple (height, width)."
         )
     adjacency.eliminate_zeros()
     edges = np.sort(np.stack(adjacency.coords, axis=1).astype(np.int64), axis=1)
-    return Structure(None, np.unique(edges[edges[:, 0] < edges[:, 1]], axis=0), n_columns)
+    return Structure(None, np.unique(edges[edges[:, 0] < edges[:, 1]], axis=0), known[n_columns])
 
 
-def _checked_shape(shape, n_columns):
+def _checked_shape(shape, known):
     are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in shape)
     if len(shape) != 3 or not are_whole or min(shape) < 1:
         raise ValueError(
@@ -155,13 +180,31 @@ def _checked_shape(shape, n_columns):
             "image, or the adjacency matrix of a graph."
         )
     shape = tuple(int(n) for n in shape)
-    height, width, channels = shape
-    if height * width * channels != n_columns:
+    if math.prod(shape) not in known:
         raise ValueError(
-            f"structure={shown(shape)} is an image of {height * width * channels} columns; "
-            f"{n_columns} are modelled."
+            f"structure={shown(shape)} is an image of {math.prod(shape)} columns; it must be of "
+            f"the {_counts(known)}."
         )
     return shape
+
+
+def _counts(known):
+    """Numbers of columns of which there may be a structure, in words."""
+    modelled, *all_numbers = sorted(known)
+    beside = "".join(f", or the {n} that hold numbers, given ones included" for n in all_numbers)
+    return f"{modelled} columns that are modelled{beside}"
+
+
+def _tensor(array):
+    """A NumPy or SciPy array as a tensor, a large one of the latter kind sparse."""
+    if not sparse.issparse(array):
+        return torch.tensor(array)
+    if math.prod(array.shape) <= MAX_DENSE:
+        return torch.tensor(array.toarray())
+    array = array.tocoo()
+    indices = torch.tensor(np.stack(array.coords), dtype=torch.int64)
+    values = torch.tensor(array.data)
+    return torch.sparse_coo_tensor(indices, values, array.shape, check_invariants=True).coalesce()
 
 
 def _windows(height, width, channels):

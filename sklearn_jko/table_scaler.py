@@ -23,7 +23,7 @@ MAX_ROWS = 20_000
 MIN_ROWS = 4
 
 
-def make_table_scaler(name, roles=None, noise_width=0.0):
+def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True):
     """An unfitted scaler of tables whose columns have roles.
 
     Parameters
@@ -35,6 +35,8 @@ def make_table_scaler(name, roles=None, noise_width=0.0):
         there are inputs, `Conditional` takes all in.
     noise_width : ndarray of shape (d,) or float, default=0
         Width of the noise in the rows, which `Bounds` wants to know.
+    whitens : bool, default=True
+        Whether `Conditional` may mix columns: not where the flow knows their structure.
 
     Returns
     -------
@@ -52,7 +54,8 @@ def make_table_scaler(name, roles=None, noise_width=0.0):
     low, high, noise_width = (v[roles.modelled] for v in (roles.low, roles.high, noise_width))
     if np.isfinite([low, high]).any():
         scaler = Chain([Bounds(low, high, noise_width), scaler])
-    return Conditional(scaler, roles.inputs, roles.n_labels) if len(roles.inputs) else scaler
+    inputs = roles.inputs, roles.n_labels
+    return Conditional(scaler, *inputs, whitens) if len(roles.inputs) else scaler
 
 
 class Conditional:
@@ -75,6 +78,8 @@ class Conditional:
         Numbers of the columns that are given; the others are modelled.
     n_labels : ndarray of shape (g,), int
         How many labels each of them has; 0 for one of numbers.
+    whitens : bool, default=True
+        Whether the rest is whitened, or only standardised.
 
     Attributes
     ----------
@@ -97,11 +102,13 @@ class Conditional:
 
     learned = ("slopes_",)
 
-    def __init__(self, scaler, inputs, n_labels):
+    def __init__(self, scaler, inputs, n_labels, whitens=True):
         self.scaler, self.inputs = scaler, inputs
-        self.codes, self.standard, self.residual = InputCodes(n_labels), Standard(), Whiten()
-        self.categories = inputs[n_labels > 0]
-        self.by_label = [LabelWhitening(n) for n in n_labels[n_labels > 0].tolist()]
+        self.codes, self.standard = InputCodes(n_labels), Standard()
+        self.residual = Whiten() if whitens else Standard()
+        has_labels = (n_labels > 0) & whitens
+        self.categories = inputs[has_labels]
+        self.by_label = [LabelWhitening(n) for n in n_labels[has_labels].tolist()]
         self.parts = [scaler, self.codes, self.standard, self.residual, *self.by_label]
 
     def fit(self, X):
@@ -137,8 +144,8 @@ class Conditional:
 
     def inverse_transform(self, Z):
         white, codes = np.split(Z, [Z.shape[1] - self.codes.n_codes], axis=1)
-        labels = self.codes.labels(codes)
-        for whitening, column in reversed([*zip(self.by_label, labels.T, strict=True)]):
+        labels = self.codes.labels(codes).T[: len(self.by_label)]
+        for whitening, column in reversed([*zip(self.by_label, labels, strict=True)]):
             white = whitening.inverse_transform(white, column)
         standard = self.residual.inverse_transform(white) + codes @ self.slopes_
         return self.scaler.inverse_transform(self.standard.inverse_transform(standard))

@@ -14,7 +14,7 @@ VELOCITY_CASES = [*((name, (7, 5)) for name in VELOCITIES), ("mlp", (6,)), ("mlp
 def new_velocity(case, n_features, generator, n_given=0):
     """A velocity as it is before training; of rows that are images of one line, where it asks."""
     name, hidden = case
-    structure = structure_of((1, n_features - n_given), n_features - n_given)
+    structure = structure_of((1, n_features - n_given), np.zeros(n_features - n_given, bool))
     return VELOCITIES[name](n_features, hidden, generator, n_given, structure)
 
 

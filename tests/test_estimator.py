@@ -267,7 +267,7 @@ def test_adaptive_steps_score_each_row_by_itself(moons, fitted):
         ({"max_blocks": -1}, "max_blocks"),
         ({"step_size": 0.0}, "step_size"),
         ({"structure": "image"}, "structure"),
-        ({"structure": (2, 3)}, r"an image of 6 columns; 2 are modelled"),
+        ({"structure": (2, 3)}, "an image of 6 columns; it must be of the 2 columns"),
         ({"structure": (1, 2, 1, 1)}, r"\(height, width\) or \(height, width, channels\)"),
         ({"structure": np.eye(3)}, r"structure has shape \(3, 3\)"),
         ({"structure": (1, 2), "hidden_layer_sizes": (8,)}, "must be two integers"),

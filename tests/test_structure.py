@@ -24,6 +24,11 @@ GRAPH = np.zeros((5, 5))
 GRAPH[tuple(EDGES.T)] = 1
 
 
+def modelled(n):
+    """Which of n columns are given, where none is."""
+    return np.zeros(n, dtype=bool)
+
+
 def ring(n):
     """Adjacency of a ring of nodes."""
     graph = np.eye(n, k=1) + np.eye(n, k=1 - n)
@@ -44,7 +49,7 @@ def ring_field(n, seed, size=12):
 def random_local(structure, n_given=0):
     """A float64 velocity all of whose parameters are random."""
     generator = torch.Generator().manual_seed(0)
-    d = structure.n_columns + n_given
+    d = structure.n_modelled + n_given
     velocity = LocalVelocity(d, (4, 3), generator, n_given, structure).double()
     with torch.no_grad():
         for parameter in velocity.parameters():
@@ -55,7 +60,7 @@ def random_local(structure, n_given=0):
 def test_a_pixel_sees_its_window_then_means_of_blocks():
     height, width = 10, 11
     image = np.random.default_rng(0).normal(size=(height, width))
-    structure = structure_of((height, width), height * width)
+    structure = structure_of((height, width), modelled(height * width))
     seen = (structure.gather @ image.ravel()).reshape(height, width, -1)
     padded = np.pad(image, 40)
 
@@ -77,13 +82,13 @@ def test_a_pixel_sees_its_window_then_means_of_blocks():
 
 def test_channels_stand_side_by_side():
     image = np.random.default_rng(0).normal(size=(3, 3, 2))
-    seen = structure_of((3, 3, 2), 18).gather @ image.ravel()
+    seen = structure_of((3, 3, 2), modelled(18)).gather @ image.ravel()
     np.testing.assert_array_equal(seen.reshape(3, 3, -1)[1, 1], image.ravel())
 
 
 def test_a_node_sees_itself_and_rings_of_neighbours():
     x = np.array([1.0, 10.0, 100.0, 1000.0, 10_000.0])
-    structure = structure_of(GRAPH, 5)
+    structure = structure_of(GRAPH, modelled(5))
     seen = (structure.gather @ x).reshape(5, 3)
     degree = np.array([2, 2, 3, 1, 1])
     scaled = x / np.sqrt(degree)
@@ -100,7 +105,7 @@ def test_a_node_sees_itself_and_rings_of_neighbours():
     ids=["upper", "lower", "both", "sparse", "list"],
 )
 def test_an_edge_is_one_whatever_its_direction_and_form(graph):
-    np.testing.assert_array_equal(structure_of(graph, 5).edges, EDGES[[0, 2, 1, 3]])
+    np.testing.assert_array_equal(structure_of(graph, modelled(5)).edges, EDGES[[0, 2, 1, 3]])
 
 
 @pytest.mark.parametrize(
@@ -108,16 +113,57 @@ def test_an_edge_is_one_whatever_its_direction_and_form(graph):
 )
 @pytest.mark.parametrize("n_given", [0, 2])
 def test_trace_is_that_of_the_jacobian(structure, n_given):
-    velocity = random_local(structure_of(structure, 12), n_given)
+    velocity = random_local(structure_of(structure, modelled(12)), n_given)
     x = normal_rows(4, 12 + n_given)
     v, trace = velocity.forward_and_trace(0.3, x)
     torch.testing.assert_close(v, velocity(0.3, x))
     torch.testing.assert_close(trace, traces(velocity, 0.3, x))
 
 
+@pytest.mark.parametrize(
+    "structure", [(3, 4), (2, 2, 3), ring(12)], ids=["image", "colours", "ring"]
+)
+@pytest.mark.parametrize("n_unplaced", [0, 2])
+def test_trace_where_columns_of_the_structure_are_given(structure, n_unplaced):
+    is_given = np.arange(12) % 5 < 2
+    n_given = is_given.sum() + n_unplaced
+    velocity = random_local(structure_of(structure, is_given), n_given)
+    x = normal_rows(4, 12 + n_unplaced)
+    v, trace = velocity.forward_and_trace(0.3, x)
+    assert (v[:, -n_given:] == 0).all()
+    torch.testing.assert_close(trace, traces(velocity, 0.3, x))
+    changed = x.clone()
+    changed[:, -n_given:] += 1.0
+    assert (velocity(0.3, changed)[:, :-n_given] != v[:, :-n_given]).all()
+
+
+def test_given_columns_are_seen_apart_by_nodes_that_are_not():
+    x = np.array([1.0, 10.0, 100.0, 1000.0, 10_000.0])
+    is_given = np.array([False, True, False, True, False])
+    whole, parted = structure_of(GRAPH, modelled(5)), structure_of(GRAPH, is_given)
+    maps = parted.maps(torch.zeros(1, dtype=torch.float64))
+    seen = maps.gather.numpy() @ x[~is_given], maps.gather_given.numpy() @ x[is_given]
+    assert (parted.n_nodes, parted.n_modelled, parted.n_given) == (3, 3, 2)
+    every_node = (whole.gather @ x).reshape(5, -1)
+    np.testing.assert_allclose((seen[0] + seen[1]).reshape(3, -1), every_node[~is_given])
+
+
+def test_large_maps_are_sparse_and_the_same(monkeypatch):
+    outcomes = []
+    for largest in (0, 2**18):
+        monkeypatch.setattr("sklearn_jko.structure.MAX_DENSE", largest)
+        structure = structure_of((3, 4), np.arange(12) > 8)
+        velocity, x = random_local(structure, n_given=3), normal_rows(4, 12)
+        v, trace = velocity.forward_and_trace(0.3, x)
+        gradients = torch.autograd.grad(v.sum() + trace.sum(), list(velocity.parameters()))
+        outcomes.append((v, trace, *gradients))
+        assert structure.maps(x).gather.is_sparse == (largest == 0)
+    torch.testing.assert_close(*outcomes)
+
+
 def test_what_lies_beyond_the_surroundings_does_not_count():
     size = 11
-    velocity, x = random_local(structure_of(ring(size), size)), normal_rows(1, size)
+    velocity, x = random_local(structure_of(ring(size), modelled(size))), normal_rows(1, size)
     far = x.clone()
     far[0, 5] += 1.0
     moved = (velocity(0.3, far) != velocity(0.3, x))[0]
@@ -127,7 +173,7 @@ def test_what_lies_beyond_the_surroundings_does_not_count():
 @pytest.mark.parametrize(
     ("structure", "n", "message"),
     [
-        ((2, 3), 5, "an image of 6 columns; 5 are modelled"),
+        ((2, 3), 5, "an image of 6 columns; it must be of the 5 columns that are modelled"),
         ((2, 0), 5, "or the adjacency matrix"),
         ((2, 2.5), 5, "or the adjacency matrix"),
         ((5,), 5, "or the adjacency matrix"),
@@ -140,7 +186,7 @@ def test_what_lies_beyond_the_surroundings_does_not_count():
 )
 def test_structures_that_do_not_serve_are_refused(structure, n, message):
     with pytest.raises(ValueError, match=message):
-        structure_of(structure, n)
+        structure_of(structure, modelled(n))
 
 
 @pytest.mark.parametrize(
@@ -148,17 +194,21 @@ def test_structures_that_do_not_serve_are_refused(structure, n, message):
     [
         None,
         {"shape": None},
-        {"shape": [5, 2, 1], "edges": None},
-        {"shape": [5, 1], "edges": None},
-        {"shape": [5, 1, 1], "edges": EDGES},
-        {"shape": None, "edges": EDGES + 2},
-        {"shape": None, "edges": EDGES.astype(float)},
-        {"shape": None, "edges": EDGES.ravel()},
+        {"shape": [5, 2, 1], "edges": None, "is_given": [False] * 5},
+        {"shape": [5, 1], "edges": None, "is_given": [False] * 5},
+        {"shape": [5, 1, 1], "edges": EDGES, "is_given": [False] * 5},
+        {"shape": None, "edges": EDGES + 2, "is_given": [False] * 5},
+        {"shape": None, "edges": EDGES.astype(float), "is_given": [False] * 5},
+        {"shape": None, "edges": EDGES.ravel(), "is_given": [False] * 5},
+        {"shape": None, "edges": EDGES, "is_given": [False] * 4},
+        {"shape": None, "edges": EDGES, "is_given": [*[False] * 5, True]},
+        {"shape": None, "edges": EDGES, "is_given": [0] * 5},
+        {"shape": None, "edges": EDGES, "is_given": False},
     ],
 )
 def test_states_that_are_not_sound_are_refused(state):
     with pytest.raises(ValueError, match=r"must|holds|an image of"):
-        Structure.from_state(state, 5)
+        Structure.from_state(state, 5, 0)
 
 
 @pytest.fixture(scope="module")
@@ -247,11 +297,52 @@ def test_nodes_given_labels_move_as_these_say():
     np.testing.assert_allclose(drawn[:, :6].mean(axis=0), 2 * pattern[0], atol=0.3)
 
 
+def shifted_by_labels(n, seed):
+    """Normal nodes on a ring, moved where a label beside them is 1, and log p given these."""
+    rng = np.random.default_rng(seed)
+    z, y = rng.normal(size=(n, 6)), rng.integers(2, size=(n, 6)).astype(float)
+    return np.hstack([z + 3 * (y @ ring(6) > 0), y]), stats.norm.logpdf(z).sum(axis=1)
+
+
+WITH_LABELS = np.block([[ring(6), np.eye(6)], [np.eye(6), np.zeros((6, 6))]])
+
+
+def test_labels_in_the_graph_are_learned_from_few_rows(tmp_path):
+    X, _ = shifted_by_labels(500, seed=0)
+    X_test, truth = shifted_by_labels(2000, seed=1)
+    settings = {**SMALL, "max_iter": 200, "condition": list(range(6, 12))}
+    placed, everywhere = (
+        JKOFlowDensity(**settings, structure=graph).fit(X) for graph in (WITH_LABELS, ring(6))
+    )
+    missed = [(truth - density.score_samples(X_test)).mean() for density in (placed, everywhere)]
+    assert 0 < missed[0] < 0.7 * missed[1]
+    placed.save(tmp_path / "placed")
+    again = JKOFlowDensity.load(tmp_path / "placed")
+    np.testing.assert_array_equal(again.score_samples(X_test), placed.score_samples(X_test))
+
+
+def test_half_an_image_is_given_the_other():
+    X = load_digits().data[:300] + np.random.default_rng(0).uniform(size=(300, 64))
+    given = [j for j in range(64) if j % 8 >= 4]
+    density = JKOFlowDensity(**SMALL, structure=(8, 8), condition=given).fit(X)
+    drawn = density.sample(2, random_state=0, condition=X[:3, given])
+    np.testing.assert_array_equal(drawn[::2, given], X[:3, given])
+    assert density.flow_.blocks[0].velocity.structure.n_nodes == 32
+    assert np.isfinite(density.score_samples(X)).all()
+
+
+def test_a_structure_of_neither_number_of_columns_is_refused():
+    X, _ = shifted_by_labels(50, seed=0)
+    message = "the 6 columns that are modelled, or the 12 that hold numbers, given ones included"
+    with pytest.raises(ValueError, match=message):
+        JKOFlowDensity(**SMALL, structure=ring(7), condition=list(range(6, 12))).fit(X)
+
+
 def test_the_structure_is_that_of_what_is_modelled():
     X = np.c_[ring_field(100, seed=0)[0], np.arange(100) % 3]
     settings = {**SMALL, "columns": {12: "category"}, "condition": [12]}
     assert np.isfinite(JKOFlowDensity(**settings, structure=(3, 4)).fit(X).score(X))
-    with pytest.raises(ValueError, match="an image of 13 columns; 12 are modelled"):
+    with pytest.raises(ValueError, match="an image of 13 columns; it must be of the 12 columns"):
         JKOFlowDensity(**settings, structure=(1, 13)).fit(X)
 
 
@@ -274,6 +365,9 @@ def test_it_goes_with_search_missing_values_detector_and_torch():
     module, rows = as_torch_module(density.fit(X)), torch.tensor(X, requires_grad=True)
     scores = module(rows)
     np.testing.assert_allclose(scores.detach(), density.score_samples(X), atol=1e-6)
+    shapes = {"X": {0: torch.export.Dim("n")}}
+    program = torch.export.export(module, (torch.tensor(X[:5]),), dynamic_shapes=shapes).module()
+    torch.testing.assert_close(program(torch.tensor(X)), scores.detach())
     (slope,) = torch.autograd.grad(scores.sum(), rows)
     step = 1e-5 * np.eye(12)[3]
     change = density.score_samples(X + step) - density.score_samples(X - step)

@@ -16,11 +16,12 @@ class LocalVelocity(nn.Module):
 
     A node p sees u_p = B_p x, a few sums of nearby columns. All nodes share the weights of
 
-        v = sum_p B_p^T W3 tanh(W2 tanh(W1 u_p + b1_p) + b2_p) + b3,
+        v = sum_p B_p^T D_p W3 tanh(W2 tanh(W1 C_p u_p + b1_p) + b2_p) + b3,
 
-    and differ by their biases. For images this is a residual network of three convolutions (the
-    second of size 1, the last transposed), for graphs one of message passing. What lies farther
-    away reaches a node as time goes on.
+    and differ by their biases, and by how much they make of what they see and send, the diagonal
+    C_p and D_p. For images this is a residual network of three convolutions (the second of size 1,
+    the last transposed), for graphs one of message passing. What lies farther away reaches a node
+    as time goes on.
 
     Parameters
     ----------
@@ -31,10 +32,11 @@ class LocalVelocity(nn.Module):
     generator : torch.Generator, optional
         Source of the random initial weights.
     n_given : int, default=0
-        Number of last columns that are at rest, and steer the others: each node's network
-        weighs all of them.
+        Number of last columns that are at rest, and steer the others. A node sees the first of
+        these as it sees the others, with weights of their own, where the structure has them; of the
+        rest each node's network weighs all.
     structure : Structure
-        Of the columns before these.
+        Of the first columns.
 
     Raises
     ------
@@ -57,8 +59,12 @@ class LocalVelocity(nn.Module):
         self.weight = uniform((m2, m1), math.sqrt(3 / m1), generator)
         self.bias = uniform((n_nodes, m2), 1 / math.sqrt(m1), generator)
         self.time_weights = nn.ParameterList([torch.zeros(m1), torch.zeros(m2)])
-        if n_given:
-            self.given_weight = nn.Parameter(torch.zeros(n_nodes * m1, n_given))
+        self.n_placed = structure.n_given
+        self.placed_weight = nn.Parameter(torch.zeros(m1, n_seen if self.n_placed else 0))
+        self.seen_change = nn.Parameter(torch.zeros(n_nodes, n_seen + self.placed_weight.shape[1]))
+        self.sent_change = nn.Parameter(torch.zeros(n_nodes, n_seen))
+        if n_given > self.n_placed:
+            self.given_weight = nn.Parameter(torch.zeros(n_nodes * m1, n_given - self.n_placed))
         self.out_weight = nn.Parameter(torch.zeros(n_seen, m2))
         self.out_bias = nn.Parameter(torch.zeros(n_features - n_given))
 
@@ -74,27 +80,42 @@ class LocalVelocity(nn.Module):
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), exactly.
 
-        The Jacobian is the sum of B_p^T W3 diag(s2) W2 diag(s1) W1 B_p over the nodes, with s =
-        1 - a^2 of their activations, so its trace is that of s2^T (W2 * (W1 G_p W3)^T) s1, with
-        the Gram matrix G_p = B_p B_p^T and the elementwise product ``*``.
+        The Jacobian is the sum of B_p^T D_p W3 diag(s2) W2 diag(s1) W1 C_p B_p over the nodes, with
+        s = 1 - a^2 of their activations, so its trace is that of s2^T (W2 * (W1 G_p W3)^T) s1, with
+        the Gram matrix G_p = C_p B_p B_p^T D_p and the elementwise product ``*``.
         """
         first, last = self._activations(t, x)
         gram = self.structure.maps(x).gram
-        loop = (self.in_weight @ gram @ self.out_weight).transpose(1, 2)
+        in_weight = self._in_weight()[:, :, : gram.shape[1]]
+        loop = (in_weight @ gram @ self._out_weight()).mT
         inner = torch.bmm(self.weight * loop, tanh_slope(first))
         return self._velocity(first, last), (inner * tanh_slope(last)).sum((0, 1))
 
     def _activations(self, t, x):
         """Those of both layers, of shape (n_nodes, width, n)."""
         n, n_nodes = x.shape[0], self.structure.n_nodes
-        modelled, given = x.split([x.shape[1] - self.n_given, self.n_given], dim=1)
-        gather, scatter, _ = self.structure.maps(x)
-        seen = _SparseProduct.apply(gather, scatter, modelled.T.contiguous())
+        modelled, placed, given = x.T.split(
+            [x.shape[1] - self.n_given, self.n_placed, self.n_given - self.n_placed]
+        )
+        gather, scatter, _, gather_placed = self.structure.maps(x)
+        seen = _Product.apply(gather, scatter, modelled.contiguous()).view(n_nodes, -1, n)
         shift = self._shift(self.in_bias, 0, t)
-        if self.n_given:
-            shift = shift + (self.given_weight @ given.T).view(n_nodes, -1, n)
-        first = self._layer(shift, self.in_weight, seen.view(n_nodes, -1, n))
+        if self.n_placed:
+            seen_placed = torch.mm(gather_placed, placed.contiguous()).view(n_nodes, -1, n)
+            seen = torch.cat([seen, seen_placed], dim=1)
+        if len(given):
+            shift = shift + (self.given_weight @ given).view(n_nodes, -1, n)
+        first = self._layer(shift, self._in_weight(), seen)
         return first, self._layer(self._shift(self.bias, 1, t), self.weight, first)
+
+    def _in_weight(self):
+        """W1 C_p of every node, shape (n_nodes, width, n_seen), that of placed columns last."""
+        weight = torch.cat([self.in_weight, self.placed_weight], dim=1)
+        return weight * (1 + self.seen_change).unsqueeze(1)
+
+    def _out_weight(self):
+        """D_p W3 of every node, shape (n_nodes, n_seen, width)."""
+        return self.out_weight * (1 + self.sent_change).unsqueeze(2)
 
     def _shift(self, bias, layer, t):
         t = t.T if isinstance(t, torch.Tensor) and t.ndim == 2 else t
@@ -105,21 +126,21 @@ class LocalVelocity(nn.Module):
         return tanh_from_(torch.baddbmm(shift, weight, below, beta=-2, alpha=-2))
 
     def _velocity(self, first, last):
-        gather, scatter, _ = self.structure.maps(last)
-        sent = torch.matmul(self.out_weight, last).flatten(0, 1)
-        v = _SparseProduct.apply(scatter, gather, sent).T + self.out_bias
+        gather, scatter, *_ = self.structure.maps(last)
+        sent = torch.bmm(self._out_weight(), last).flatten(0, 1)
+        v = _Product.apply(scatter, gather, sent).T + self.out_bias
         return pad(v, (0, self.n_given)) if self.n_given else v
 
 
-class _SparseProduct(torch.autograd.Function):
-    """A sparse matrix times a dense one, given its transpose for the gradient."""
+class _Product(torch.autograd.Function):
+    """A constant matrix, sparse or not, times another, given its transpose for the gradient."""
 
     @staticmethod
     def forward(ctx, matrix, transposed, dense):
         ctx.matrices = matrix, transposed
-        return torch.sparse.mm(matrix, dense)
+        return torch.mm(matrix, dense)
 
     @staticmethod
     def backward(ctx, grad):
         matrix, transposed = ctx.matrices
-        return None, None, _SparseProduct.apply(transposed, matrix, grad.contiguous())
+        return None, None, _Product.apply(transposed, matrix, grad.contiguous())
