@@ -25,9 +25,9 @@ def as_torch_module(density):
     all rows at once, where `score_samples` goes by chunks: give it so many as memory holds.
 
     `torch.export` records it for any number of rows from an example of two or more (see below);
-    the program then takes rows of the example's dtype. Of a density with a `structure` of many columns
-    (an image of more than about 12 x 12 pixels) the module works, but `torch.export` cannot record
-    it: torch has no such form of its sparse products.
+    the program then takes rows of the example's dtype. Of a density with a `structure` of more than
+    some 100 columns the module works, but `torch.export` cannot record it: torch has no such form
+    of its sparse products.
 
     Parameters
     ----------
