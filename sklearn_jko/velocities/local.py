@@ -60,8 +60,9 @@ class LocalVelocity(nn.Module):
         self.bias = uniform((n_nodes, m2), 1 / math.sqrt(m1), generator)
         self.time_weights = nn.ParameterList([torch.zeros(m1), torch.zeros(m2)])
         self.n_placed = structure.n_given
-        self.placed_weight = nn.Parameter(torch.zeros(m1, n_seen if self.n_placed else 0))
-        self.seen_change = nn.Parameter(torch.zeros(n_nodes, n_seen + self.placed_weight.shape[1]))
+        if self.n_placed:
+            self.placed_weight = nn.Parameter(torch.zeros(m1, n_seen))
+        self.seen_change = nn.Parameter(torch.zeros(n_nodes, n_seen * (1 + bool(self.n_placed))))
         self.sent_change = nn.Parameter(torch.zeros(n_nodes, n_seen))
         if n_given > self.n_placed:
             self.given_weight = nn.Parameter(torch.zeros(n_nodes * m1, n_given - self.n_placed))
@@ -110,7 +111,9 @@ class LocalVelocity(nn.Module):
 
     def _in_weight(self):
         """W1 C_p of every node, shape (n_nodes, width, n_seen), that of placed columns last."""
-        weight = torch.cat([self.in_weight, self.placed_weight], dim=1)
+        weight = self.in_weight
+        if self.n_placed:
+            weight = torch.cat([weight, self.placed_weight], dim=1)
         return weight * (1 + self.seen_change).unsqueeze(1)
 
     def _out_weight(self):
