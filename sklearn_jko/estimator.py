@@ -443,7 +443,7 @@ class JKOFlowDensity(
         )
         processes.of_first(lambda: self._warn_of_convergence(history, ending))
         if len(flow.blocks) == 0:
-            scaler = scaler_of(scaling).fit(_some(parts.all))
+            scaler = scaler_of(scaling, whitens=True).fit(_some(parts.all))
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
         vars(fitted).update(attributes(flow, history))
         are_own = X_val is None and processes.is_alone
@@ -687,9 +687,9 @@ class JKOFlowDensity(
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
         self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
-        scaler = self.scaling_, state["scaler_"], d, self.roles_, self.structure is None
-        self.scaler_ = scaler_from_state(*scaler)
         flow = flow_from_state(state["flow_"], self._n_flow_columns)
+        scaler = self.scaling_, state["scaler_"], d, self.roles_
+        self.scaler_ = scaler_from_state(*scaler, whitens=state["flow_"]["structure"] is None)
         if flow.base.n_given != self._n_flow_columns - self._n_features_out:
             raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
         vars(self).update(_trained(flow, history_from_state(state["history_"])))

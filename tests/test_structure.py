@@ -321,6 +321,17 @@ def test_labels_in_the_graph_are_learned_from_few_rows(tmp_path):
     np.testing.assert_array_equal(again.score_samples(X_test), placed.score_samples(X_test))
 
 
+@pytest.mark.parametrize("max_blocks", [0, 1])
+def test_what_was_fitted_is_saved_whatever_the_parameter_says_now(max_blocks, tmp_path):
+    X, _ = shifted_by_labels(200, seed=0)
+    settings = {**SMALL, "max_blocks": max_blocks, "condition": list(range(6, 12))}
+    density = JKOFlowDensity(**settings, structure=WITH_LABELS).fit(X)
+    density.set_params(structure=None).save(tmp_path / "density")
+    again = JKOFlowDensity.load(tmp_path / "density")
+    assert again.n_blocks_ == max_blocks
+    np.testing.assert_array_equal(again.score_samples(X), density.score_samples(X))
+
+
 def test_half_an_image_is_given_the_other():
     X = load_digits().data[:300] + np.random.default_rng(0).uniform(size=(300, 64))
     given = [j for j in range(64) if j % 8 >= 4]

@@ -19,8 +19,7 @@ MAX_ROUNDS = 12
 SIGNIFICANT = 1.5
 MIN_ROWS = 5
 FEW_ROWS = 40
-# Beyond the outer knots a row counts as an outlier where so many as far out as it had at most this
-# chance.
+# Chance by the spline, at most, of as many rows as far out as there are, where these are outliers.
 UNLIKELY = 1e-3
 
 
@@ -48,19 +47,13 @@ def fit_spline(values, score, cdf):
         return spline_through(x + np.array([-1.0, 1.0]), score(probability) + np.array([-1.0, 1.0]))
     y = score(probability)
     knots = _first_knots(probability, len(values))
-    for _ in range(MAX_ROUNDS):
-        spline = spline_through(x[knots], y[knots])
-        miss = np.abs(cdf(evaluate(spline, x)[0]) - probability)
-        added = _worst_points(miss, probability, knots, len(values))
-        if not added:
-            break
-        knots = np.union1d(knots, added)
-    for _ in range(MAX_ROUNDS):
-        spline = spline_through(x[knots], y[knots])
-        added = _outliers(cdf(evaluate(spline, x)[0]), probability, knots, len(values))
-        if not added:
-            break
-        knots = np.union1d(knots, added)
+    for missed in (_worst_points, _outliers):
+        for _ in range(MAX_ROUNDS):
+            spline = spline_through(x[knots], y[knots])
+            added = missed(cdf(evaluate(spline, x)[0]), probability, knots, len(values))
+            if not added:
+                break
+            knots = np.union1d(knots, added)
     return spline_through(x[knots], y[knots])
 
 
@@ -86,8 +79,9 @@ def _first_knots(probability, n):
     return knots if len(knots) > 1 else np.array([0, len(probability) - 1])
 
 
-def _worst_points(miss, probability, knots, n):
+def _worst_points(fitted, probability, knots, n):
     """The worst-fitted point of every significantly misfitted piece, tails included."""
+    miss = np.abs(fitted - probability)
     edges = np.union1d(knots, [0, len(miss) - 1])
     worst = [low + np.argmax(miss[low:high]) for low, high in pairwise(edges)]
     rows = np.maximum(n * np.diff(probability[edges]), 1)

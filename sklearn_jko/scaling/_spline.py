@@ -63,11 +63,13 @@ def with_gentle_tails(spline, likely, slope):
     spline : ndarray of shape (3, k)
         With up to four knots more.
     """
-    mirrored = -_with_gentle_end(spline, likely, slope)[:, ::-1]
-    mirrored[2] *= -1
-    back = -_with_gentle_end(mirrored, likely, slope)[:, ::-1]
-    back[2] *= -1
-    return back
+    upper = _with_gentle_end(spline, likely, slope)
+    return _mirrored(_with_gentle_end(_mirrored(upper), likely, slope))
+
+
+def _mirrored(spline):
+    """That of -f(-x)."""
+    return spline[:, ::-1] * [[-1], [-1], [1]]
 
 
 def _with_gentle_end(spline, likely, slope):
