@@ -5,7 +5,6 @@ It is a safetensors file, which holds numbers and text only: reading it executes
 
 import json
 import os
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from sklearn_jko.block_training import BlockRecord
 from sklearn_jko.row_hash import hash_rows
 from sklearn_jko.tensor_file import read_arrays, write_arrays
 from sklearn_jko.training import Progress
+from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Checkpoint", "SavedFit", "data_digest"]
 
@@ -94,11 +94,10 @@ class Checkpoint:
             write_arrays(self.path, arrays, {"fit": json.dumps(fields)})
         except OSError as error:
             # A full disk must not cost the training.
-            warnings.warn(
+            warn_user(
                 f"checkpoint={str(self.path)!r} could not be written ({error}); training goes "
                 "on without.",
                 RuntimeWarning,
-                stacklevel=2,
             )
 
     def _read(self):

@@ -1,10 +1,10 @@
-"""Checks of values that come from a file, which anybody may have written."""
+"""Checks of values that come from a file, which anybody may have written, and words for errors."""
 
 import reprlib
 
 import numpy as np
 
-__all__ = ["SMALLEST", "check_array", "check_keys", "check_number", "shown"]
+__all__ = ["SMALLEST", "check_array", "check_keys", "check_number", "columns_in_words", "shown"]
 
 SMALLEST = np.nextafter(0.0, 1.0)
 EVERYTHING = (-np.inf, np.inf)
@@ -41,3 +41,11 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
 def shown(value):
     """Its representation, shortened where it is long."""
     return reprlib.repr(value)
+
+
+def columns_in_words(model, chosen):
+    """How many of a fitted model's columns these are, and their names or numbers."""
+    names = getattr(model, "feature_names_in_", np.arange(model.n_features_in_))[chosen]
+    listed = ", ".join(repr(name) for name in names[:10].tolist())
+    dots = ", ..." if len(names) > 10 else ""
+    return f"{len(names)} of {model.n_features_in_} columns ({listed}{dots})"

@@ -1,11 +1,7 @@
 """Density estimator with the interface of scikit-learn."""
 
 import copy
-import functools
-import math
 import os
-import time
-import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -18,28 +14,17 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array as check_table
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
-from sklearn_jko.automatic import step_sizes, training_options
-from sklearn_jko.category_model import CategoryModel
-from sklearn_jko.checkpoint import Checkpoint, SavedFit, data_digest
-from sklearn_jko.checks import check_array, check_keys, check_number, shown
-from sklearn_jko.column_statistics import median_and_spread
-from sklearn_jko.columns import resolve_roles
-from sklearn_jko.completion import completed
+from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words, shown
 from sklearn_jko.devices import device_named
-from sklearn_jko.diagnostics import STEPS, calibrate_steps
+from sklearn_jko.diagnostics import STEPS
 from sklearn_jko.evaluation import Evaluator
-from sklearn_jko.input_codes import InputCodes
+from sklearn_jko.fitting import SCORING_SOLVERS, attributes_of_flow, fit_density
+from sklearn_jko.input_codes import n_codes_given
 from sklearn_jko.marginal_mixture import MarginalMixture
 from sklearn_jko.missing import draw_missing
 from sklearn_jko.model_state import (
@@ -52,38 +37,18 @@ from sklearn_jko.model_state import (
     roles_from_state,
     scaler_from_state,
 )
-from sklearn_jko.monitoring import CallbackSupportMixin, open_reports, with_callbacks
-from sklearn_jko.observation import Observer
+from sklearn_jko.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
-from sklearn_jko.pilot import as_rows, choose_scaling
-from sklearn_jko.processes import ALONE, Group
-from sklearn_jko.reservoir import in_memory
-from sklearn_jko.scaling import make_scaler
-from sklearn_jko.shards import are_pooled, check_alike, divide_among
-from sklearn_jko.solvers import TABLEAUS, TRAINING_SOLVERS
-from sklearn_jko.structure import structure_of
-from sklearn_jko.table_scaler import make_table_scaler
-from sklearn_jko.training import Ending, train_flow
+from sklearn_jko.solvers import TRAINING_SOLVERS
+from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowDensity"]
 
 # So many rows that a layer's activations stay in the processor's cache.
 CHUNK = 2048
-# The rest of the time is for measuring the errors of the finished flow.
-TRAINING_SHARE = 0.93
 # For each row with missing values; and rows of the flow's own to which these are fitted.
 N_PROPOSALS, PROPOSAL_ROWS = 64, 5000
-# Nats per row: what a block gains beyond this is worth telling when it was the last.
-NOTABLE_GAIN = 0.05
-MAX_SCALER_ROWS = 200_000
-MANY_ROWS = 100_000
-FLOATS = (np.float64, np.float32)
-# From a warning's own function, `fit` and its two decorators lie between.
-CALLER = 5
-MAX_MEASURED_ROWS = 1000
-# After a training of equal steps, and after an adaptive one. Their work has a bound.
-SCORING_SOLVERS = ("dop853", "dopri5_by_row")
 # What `fit` learns and a file holds; the other attributes follow from these.
 FITTED = (
     "n_features_in_",
@@ -383,78 +348,7 @@ class JKOFlowDensity(
             not of its column's kind, or outside its bounds, or missing where `columns` or
             `condition` are set; a weight is negative, or all are zero.
         """
-        start = time.monotonic()
-        processes = ALONE if process_group is None else Group(process_group)
-        read = self._read(X, sample_weight, X_val, processes)
-        sampled, arrays, roles, structure, device = read
-        checkpoint = self._open_checkpoint(arrays, structure, device, processes)
-        saved = processes.of_first(checkpoint.load) if checkpoint else None
-        seed = processes.of_first(lambda: check_random_state(self.random_state).randint(2**31 - 1))
-        if saved is not None:
-            seed, start = saved.seed, start - saved.seconds
-        X, sample_weight, X_val = self._completed(*arrays, seed)
-
-        fraction = self.validation_fraction
-        shares = divide_among(
-            X, sample_weight, X_val, fraction, seed, roles, processes, sampled.scale
-        )
-        parts, processes = shares.parts, shares.processes
-        processes.of_first(lambda: self._warn_of_noise(parts.noise_width, roles))
-        train, held_out = parts.train, parts.held_out[:]
-        size = shares.train_size, X.shape[1], _n_given(roles)
-        options = training_options(self, *size, structure)
-        categories = _category_model(roles, parts.all)
-
-        noise_width = parts.noise_width
-        scaler_of = functools.partial(
-            make_table_scaler, roles=roles, noise_width=noise_width, whitens=structure is None
-        )
-        max_time = self.max_time or math.inf
-        scaling = self.scaling if saved is None else saved.scaling
-        if scaling == "auto":
-            scaling = processes.of_first(
-                lambda: choose_scaling(train, held_out, options, seed, device, max_time, scaler_of)
-            )
-        scaler = processes.of_first(lambda: scaler_of(scaling).fit(_some(train)))
-        visited = shares.train.some(max(options.n_visits, MANY_ROWS))  # no batch takes more
-        with processes.failing_together():
-            rows, judges = (as_rows(scaler, part, device) for part in (visited, held_out))
-
-        def save(progress):
-            checkpoint.save(SavedFit(seed, scaling, time.monotonic() - start, progress))
-
-        def attributes(flow, history):
-            scaled = self._attributes_of(flow, history, scaler, scaling, parts.noise_width)
-            return {**scaled, "roles_": roles, "categories_": categories, "_proposal": None}
-
-        reports = Observer()
-        with processes.failing_together():
-            if processes.is_first:
-                reports = open_reports(checkpoint and save, self, X, y, attributes)
-        flow, history, ending = train_flow(
-            rows.x,
-            judges,
-            options,
-            torch.Generator(device).manual_seed(seed + processes.rank),
-            start + TRAINING_SHARE * max_time,
-            resume=saved and saved.progress,
-            observer=reports,
-            processes=processes,
-        )
-        processes.of_first(lambda: self._warn_of_convergence(history, ending))
-        if len(flow.blocks) == 0:
-            scaler = scaler_of(scaling, whitens=True).fit(_some(parts.all))
-        fitted = copy.copy(self)  # until all is done, an interrupt leaves the estimator as it was
-        vars(fitted).update(attributes(flow, history))
-        are_own = X_val is None and processes.is_alone
-        held_out_numbers = parts.held_out.row_numbers if are_own else np.arange(0)
-        fitted.validation_indices_ = sampled.numbers_of(held_out_numbers)
-        measured = (held_out if len(held_out) else train[:])[:MAX_MEASURED_ROWS]
-        state = processes.of_first(lambda: fitted._calibrated(measured))
-        if not processes.is_first:
-            fitted._set_fitted_state(state)
-        vars(self).update(vars(fitted))
-        reports.ended()
+        fit_density(self, X, y, sample_weight, X_val, process_group)
         return self
 
     @by_parts()
@@ -692,7 +586,7 @@ class JKOFlowDensity(
         self.scaler_ = scaler_from_state(*scaler, whitens=state["flow_"]["structure"] is None)
         if flow.base.n_given != self._n_flow_columns - self._n_features_out:
             raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
-        vars(self).update(_trained(flow, history_from_state(state["history_"])))
+        vars(self).update(attributes_of_flow(flow, history_from_state(state["history_"])))
         if self.flow_.solver not in SCORING_SOLVERS:
             raise ValueError(f"solver={self.flow_.solver!r} must be one of {SCORING_SOLVERS}")
         check_array("n_steps", self.flow_.n_steps, (self.n_blocks_,), 1, STEPS[-1], dtype=np.int64)
@@ -720,7 +614,7 @@ class JKOFlowDensity(
     @property
     def _n_flow_columns(self):
         """Number of columns of the flow's rows, what they are given included."""
-        return self._n_features_out + _n_given(self.roles_)
+        return self._n_features_out + n_codes_given(self.roles_)
 
     def _validated(self, X, allow_missing=False):
         check_is_fitted(self)
@@ -731,85 +625,6 @@ class JKOFlowDensity(
         table = self.roles_.encode(X)
         self._warn_of_unknown(table)
         return table
-
-    def _read(self, X, sample_weight, X_val, processes):
-        """What a fit needs to know of its rows, or an error in all processes.
-
-        The sample; its rows, their weights and the rows to judge by, as arrays; the roles of the
-        columns, and their structure; and the device.
-        """
-        with processes.failing_together():
-            sampled = in_memory(X, sample_weight)
-            *arrays, roles = self._validated_for_fit(*sampled[:2], X_val)
-            is_given = np.zeros(arrays[0].shape[1], bool) if roles is None else roles.numbers_given
-            structure = structure_of(self.structure, is_given)
-            device = device_named(self.device)
-            if self.scaling != "auto":
-                make_scaler(self.scaling)  # a wrong name must fail before the work begins
-            form = {}
-            if not processes.is_alone:
-                self._check_group_can(arrays)
-                form = {**self._form(arrays), **self._job(structure, device)}
-        check_alike(form, processes)
-        return sampled, arrays, roles, structure, device
-
-    def _validated_for_fit(self, X, sample_weight, X_val):
-        """The rows of a fit, their weights, the rows to judge by, and the roles of the columns.
-
-        All but the rows may be None.
-        """
-        if self.columns is None and self.condition is None:
-            roles = None
-            X = validate_data(
-                self, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan"
-            )
-        else:
-            roles = resolve_roles(X, self.columns, self.condition)
-            if len(roles.modelled) == 0:
-                raise ValueError(
-                    f"columns={self.columns!r} and condition={self.condition!r} leave no numbers "
-                    "to model: all columns are categories or given."
-                )
-            _check_feature_names(self, X, reset=True)
-            X = check_table(roles.encode(X), ensure_min_samples=2)
-            self.n_features_in_ = X.shape[1]
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            if np.count_nonzero(sample_weight) < 2:
-                raise ValueError(
-                    "sample_weight is zero for all rows, or all but one: give two or more a "
-                    "positive weight."
-                )
-        if X_val is not None and roles is None:
-            X_val = validate_data(
-                self,
-                X_val,
-                dtype=FLOATS,
-                reset=False,
-                ensure_min_samples=2,
-                ensure_all_finite="allow-nan",
-            )
-        elif X_val is not None:
-            _check_feature_names(self, X_val, reset=False)
-            X_val = check_table(roles.encode(X_val), ensure_min_samples=2)
-            roles.check_inside(X_val)
-        return X, sample_weight, X_val, roles
-
-    def _completed(self, X, sample_weight, X_val, seed):
-        """The rows, weights and judges of a fit, with missing values filled in."""
-        judges = [] if X_val is None else [X_val]
-        misses = [_are_missing(table) for table in (X, *judges)]
-        if not any(part.any() for part in misses):
-            return X, sample_weight, X_val
-        self._check_missing(misses[0])
-        is_empty = misses[0].all(axis=1)
-        if is_empty.any():  # it tells nothing
-            weight = np.ones(len(X)) if sample_weight is None else sample_weight
-            sample_weight = np.where(is_empty, 0.0, weight)
-        X, *judges = completed(X, seed, *judges)
-        return X, sample_weight, judges[0] if judges else None
 
     def _table_of(self, condition, numbers, n_rows):
         """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
@@ -858,162 +673,13 @@ class JKOFlowDensity(
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
-    def _job(self, structure, device):
-        """Parameters on which the training depends, in a form that can be compared."""
-        job = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in ("checkpoint", "solver_tol", "verbose")
-        }
-        job["step_size"] = [step_sizes(self.step_size)(k) for k in range(self.max_blocks)]
-        job["structure"] = structure and structure.plain()
-        job["device"] = device.type
-        if not isinstance(self.random_state, Integral):
-            job["random_state"] = None  # the seed drawn then stands in the checkpoint
-        return job
-
-    def _open_checkpoint(self, arrays, structure, device, processes):
-        """The checkpoint, bound to all that the training depends on; None where none is wanted."""
-        if self.checkpoint is None:
-            return None
-        X, sample_weight, X_val = arrays
-        tables = {"X": (X,), "sample_weight": (X, sample_weight), "X_val": (X_val,)}
-        with processes.failing_together():
-            job = self._job(structure, device)
-            digests = {
-                name: None if table[-1] is None else (len(table[0]), data_digest(*table))
-                for name, table in tables.items()
-            }
-        for name, own in digests.items():
-            lengths, sums = zip(*processes.gathered(own or (0, 0)), strict=True)
-            job[name] = own and (sum(lengths), X.shape[1], f"{sum(sums) % 2**64:016x}")
-        # Of more rows a group chooses the scaling and the held-out rows by a sample.
-        job["process_group"] = "any" if are_pooled(job["X"][0], processes) else None
-        return processes.of_first(lambda: Checkpoint(self.checkpoint, job))
-
-    def _check_group_can(self, arrays):
-        for name, plain in (("columns", None), ("condition", None)):
-            value = getattr(self, name)
-            if value != plain:
-                raise ValueError(
-                    f"{name}={value!r} is not supported with a process group; leave it at "
-                    f"{plain!r}, or fit in one process."
-                )
-        X, _, X_val = arrays
-        if any(_are_missing(table).any() for table in (X, X_val) if table is not None):
-            raise ValueError(
-                "X or X_val has missing values (NaN), which are not supported with a process "
-                "group; leave these rows out, or fit in one process."
-            )
-
-    def _form(self, arrays):
-        """What must be the same in all processes beside the parameters."""
-        X, sample_weight, X_val = arrays
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "the number of columns of X": X.shape[1],
-            "the names of its columns": None if names is None else names.tolist(),
-            "whether there is a sample_weight": sample_weight is not None,
-            "whether there is an X_val": X_val is not None,
-            "whether there is a checkpoint": self.checkpoint is not None,
-        }
-
-    def _attributes_of(self, flow, history, scaler, scaling, noise_width):
-        """Fitted attributes that stand before the flow's errors are measured."""
-        flow = copy.deepcopy(flow).double().cpu()
-        flow.solver = SCORING_SOLVERS[self.solver not in TABLEAUS]
-        return {
-            **_trained(flow, list(history)),
-            "noise_width_": noise_width,
-            "scaling_": scaling,
-            "scaler_": scaler,
-            "solver_error_": math.nan,
-        }
-
-    def _warn_of_convergence(self, history, ending):
-        history = [record for record in history if record.refinement == 0]
-        n_kept = sum(record.kept for record in history)
-        last = history[-1] if history else None
-        gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
-        if ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
-            reason = f"max_time={self.max_time} ended training"
-        elif len(history) == self.max_blocks and gains:
-            reason = f"max_blocks={self.max_blocks} and max_iter={self.max_iter} ended training"
-        else:
-            return
-        gain = f", the last of which gained {last.gain:.2f} nats per row" if gains else ""
-        warnings.warn(
-            f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
-            "density.",
-            ConvergenceWarning,
-            stacklevel=CALLER + 2,
-        )
-
-    def _check_missing(self, is_missing):
-        if is_missing.all(axis=0).any():
-            raise ValueError(
-                f"{self._names(is_missing.all(axis=0))} hold no value, from which nothing can be "
-                "learned; leave them out."
-            )
-        if is_missing.any():
-            warnings.warn(
-                f"{self._names(is_missing.any(axis=0))} miss values. For training these were "
-                "filled in with draws given the other values of their rows.",
-                UserWarning,
-                stacklevel=CALLER + 1,
-            )
-
-    def _names(self, chosen):
-        """How many columns these are, and their names or numbers."""
-        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))[chosen]
-        shown = ", ".join(repr(name) for name in names[:10].tolist())
-        dots = ", ..." if len(names) > 10 else ""
-        return f"{len(names)} of {self.n_features_in_} columns ({shown}{dots})"
-
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]
         if unknown:
-            warnings.warn(
-                f"{self._names(np.array(unknown))} of the condition hold labels that were not seen "
-                "in fit. Given these, the density is that of rows without a label.",
-                UserWarning,
-                stacklevel=5,  # between are `_validated`, the method and its decorator
+            warn_user(
+                f"{columns_in_words(self, unknown)} of the condition hold labels that were not "
+                "seen in fit. Given these, the density is that of rows without a label."
             )
-
-    def _warn_of_noise(self, noise_width, roles):
-        is_unasked = True if roles is None else np.isnan(roles.noise_width)
-        noisy = np.flatnonzero(is_unasked & (noise_width > 0))
-        if len(noisy):
-            warnings.warn(
-                f"{self._names(noisy)} hold repeated values or depend linearly on others, where a "
-                "density is unbounded. Uniform noise of the width `noise_width_` was added to them "
-                "for training.",
-                UserWarning,
-                stacklevel=CALLER + 2,
-            )
-
-    def _calibrated(self, rows):
-        """Choose the solver's steps for scores, record their errors, and give what was learned."""
-        Z, _ = self.scaler_.transform(rows)
-        self.flow_.n_steps, self.solver_error_ = calibrate_steps(
-            self.flow_, torch.tensor(Z), self.solver_tol
-        )
-        if self.solver_error_ > self.solver_tol:
-            warnings.warn(
-                f"Doubling the solver's steps, {self.flow_.n_steps.tolist()} in each block, still "
-                f"moves the score of a row by {self.solver_error_:.2g} nats, more than solver_tol="
-                f"{self.solver_tol}. A larger weight_decay makes a flow that is easier to solve.",
-                ConvergenceWarning,
-                stacklevel=CALLER + 2,
-            )
-        modelled = slice(None) if self.roles_ is None else self.roles_.modelled
-        rows = rows[:, modelled]
-        centre, spread = median_and_spread(rows)
-        latent = self.flow_.transform(torch.tensor(Z)).numpy()
-        back = self._evaluator(self.flow_).original(latent)
-        error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
-        self.inversion_error_ = float(error.max(initial=0.0))
-        return self._fitted_state()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -1024,38 +690,8 @@ class JKOFlowDensity(
         return hasattr(self, "solver_error_")
 
 
-def _trained(flow, history):
-    """The attributes that tell of a flow."""
-    n_iter = sum(record.n_iter for record in history)
-    return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
-
-
-def _are_missing(X):
-    """Which values are NaN, by a look at their sum first: it is one where a value is."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        has_any = np.isnan(X.sum())
-    return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)
-
-
-def _some(X):
-    """So many of the rows, evenly spread, as a scaler needs at most."""
-    return X[:: math.ceil(len(X) / MAX_SCALER_ROWS)]
-
-
 def _names_of_columns(names, d):
     """They, as scikit-learn keeps them."""
     if not isinstance(names, list) or len(names) != d or not all(type(n) is str for n in names):
         raise ValueError(f"feature_names_in_={shown(names)} must be {d} strings")
     return np.array(names, dtype=object)
-
-
-def _n_given(roles):
-    """Number of columns in which the flow is told what a row is given."""
-    return 0 if roles is None else InputCodes(roles.n_labels).n_codes
-
-
-def _category_model(roles, rows):
-    """That of the categories which are not given; None where there are none."""
-    if roles is None or np.isin(roles.inputs, roles.given).all():
-        return None
-    return CategoryModel(roles).fit(_some(rows))

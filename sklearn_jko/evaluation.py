@@ -27,14 +27,14 @@ class Evaluator:
     scaler : scaler
     flow : JKOFlow
         On the device to compute on.
-    roles : Roles or None
+    roles : Roles, optional
         See `sklearn_jko.columns`.
-    categories : CategoryModel or None
-    proposal : callable
+    categories : CategoryModel, optional
+    proposal : callable, optional
         Gives the `MarginalMixture` from which missing values are drawn; called where there are any.
     """
 
-    def __init__(self, scaler, flow, roles, categories, proposal):
+    def __init__(self, scaler, flow, roles=None, categories=None, proposal=None):
         self.scaler, self.flow = scaler, flow
         self.roles, self.categories, self.proposal = roles, categories, proposal
 

@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_jko.checks import check_array
 from sklearn_jko.scaling.power import Power
 
-__all__ = ["InputCodes"]
+__all__ = ["InputCodes", "n_codes_given"]
 
 # Standardised values farther out count as these: nothing is learned there.
 LARGEST = 10.0
@@ -82,3 +82,8 @@ class InputCodes:
         parts = zip(X[:, is_label].T, self.n_labels[is_label], strict=True)
         none = np.empty((len(X), 0), dtype=bool)
         return np.hstack([none, *(codes[:, None] == np.arange(n) for codes, n in parts)])
+
+
+def n_codes_given(roles):
+    """Number of columns in which a flow is told what a row is given; 0 where `roles` is None."""
+    return 0 if roles is None else InputCodes(roles.n_labels).n_codes

@@ -5,6 +5,7 @@ import logging
 import math
 
 import numpy as np
+from sklearn.utils.validation import _num_samples
 
 from sklearn_jko.observation import Observer
 
@@ -81,7 +82,7 @@ class CallbackReports(Reports):
         super().__init__(save, verbose)
         self.estimator, self.context, self.attributes = estimator, context, attributes
         # ScoringMonitor scores nothing where there is no y.
-        self.data = {"X": X, "y": np.zeros(len(X)) if y is None else y}
+        self.data = {"X": X, "y": np.zeros(_num_samples(X)) if y is None else y}
 
     def block_started(self, n_evaluations):
         self.block = self.context.subcontext("block", max_subtasks=n_evaluations)

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import warnings
 from numbers import Real
 from typing import ClassVar
 
@@ -30,6 +29,7 @@ from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
 from sklearn_jko.reservoir import in_memory
 from sklearn_jko.scaling import make_scaler
+from sklearn_jko.user_warnings import warn_user
 from sklearn_jko.weighting import weighted_rows
 
 __all__ = ["JKOFlowOutlierDetector"]
@@ -226,12 +226,10 @@ class JKOFlowOutlierDetector(
             raise ValueError(f"fdr={fdr!r} must lie between 0 and 1.")
         check_is_fitted(self)
         if fdr * (1 + self.calibration_size_) < 1:
-            warnings.warn(
+            warn_user(
                 f"fdr={fdr} is less than any p-value of {self.calibration_size_:.0f} held-out rows "
                 "can be, so no row is called an outlier. Fit to more rows, or with a larger "
                 "validation_fraction of the density.",
-                UserWarning,
-                stacklevel=3,  # between is the decorator
             )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 

@@ -15,7 +15,6 @@ import functools
 import json
 import math
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_jko._version import __version__
 from sklearn_jko.checks import check_keys, shown
 from sklearn_jko.tensor_file import read_arrays, write_arrays
+from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
@@ -175,13 +175,12 @@ class FileMixin:
         state = dict(state)
         version = state.pop(VERSION_STAMP, "unknown")
         if version != __version__:
-            warnings.warn(
+            warn_user(
                 InconsistentVersionWarning(
                     estimator_name=type(self).__name__,
                     current_sklearn_version=f"{__version__} of sklearn_jko",
                     original_sklearn_version=f"{version} of sklearn_jko",
                 ),
-                stacklevel=2,
             )
         super().__setstate__(state)
 

@@ -1,10 +1,17 @@
 """Small data and small fitted models, shared."""
 
+import os
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from sklearn_jko import JKOFlowDensity
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Small models gain nothing by a second thread, and workers would take each other's.
+    torch.set_num_threads(1)
 
 # `pytest --hypothesis-profile=long` looks further, at other tables each time.
 COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -36,6 +36,7 @@ LAYERS = {
     "sklearn_jko.tables": 0,
     "sklearn_jko.tensor_file": 0,
     "sklearn_jko.two_sample": 0,
+    "sklearn_jko.user_warnings": 0,
     "sklearn_jko.velocities": 0,
     "sklearn_jko.weighting": 0,
     "sklearn_jko.categories": 1,
@@ -72,11 +73,14 @@ LAYERS = {
     "sklearn_jko.checkpoint": 5,
     "sklearn_jko.monitoring": 5,
     "sklearn_jko.pilot": 5,
-    "sklearn_jko.estimator": 6,
+    "sklearn_jko.fit_input": 5,
+    "sklearn_jko.fit_job": 6,
     "sklearn_jko.plotting": 6,
-    "sklearn_jko.export": 7,
-    "sklearn_jko.outlier": 7,
-    "sklearn_jko": 8,
+    "sklearn_jko.fitting": 7,
+    "sklearn_jko.estimator": 8,
+    "sklearn_jko.export": 9,
+    "sklearn_jko.outlier": 9,
+    "sklearn_jko": 10,
 }
 FOLDERS = ("sklearn_jko.plotting", "sklearn_jko.scaling", "sklearn_jko.velocities")
 

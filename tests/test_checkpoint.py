@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, two_moons
 from sklearn.exceptions import NotFittedError
 
-from sklearn_jko import JKOFlowDensity, checkpoint, estimator, training
+from sklearn_jko import JKOFlowDensity, checkpoint, fitting, training
 from sklearn_jko.checkpoint import data_digest
 from sklearn_jko.schedules import geometric_step
 
@@ -106,9 +106,9 @@ def test_checkpoint_changes_nothing(rows, path, uninterrupted):
 
 def test_choice_of_the_scaling_is_remembered(rows, path, interrupted_at, monkeypatch):
     expected = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}).fit(rows)
-    monkeypatch.setattr(estimator, "choose_scaling", lambda *args: expected.scaling_)
+    monkeypatch.setattr(fitting, "choose_scaling", lambda *args: expected.scaling_)
     interrupted_fit(rows, path, interrupted_at, 0, scaling="auto")
-    monkeypatch.setattr(estimator, "choose_scaling", lambda *args: pytest.fail("chosen again"))
+    monkeypatch.setattr(fitting, "choose_scaling", lambda *args: pytest.fail("chosen again"))
     model = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}, checkpoint=path).fit(rows)
     assert_same_model(model, expected, rows)
 

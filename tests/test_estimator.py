@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity, estimator
+from sklearn_jko import JKOFlowDensity, fitting
 
 
 def with_n_steps(model, n_steps):
@@ -374,14 +374,14 @@ def test_gross_outlier_does_not_cost_solver_steps():
 
 
 def test_rows_that_no_batch_takes_are_left_alone(moons, monkeypatch):
-    seen, train_flow = [], estimator.train_flow
+    seen, train_flow = [], fitting.train_flow
 
     def listening(x, *args, **kwargs):
         seen.append(len(x))
         return train_flow(x, *args, **kwargs)
 
-    monkeypatch.setattr(estimator, "train_flow", listening)
-    monkeypatch.setattr(estimator, "MANY_ROWS", 100)
+    monkeypatch.setattr(fitting, "train_flow", listening)
+    monkeypatch.setattr(fitting, "MANY_ROWS", 100)
     settings = {**SMALL, "scaling": "whiten", "max_blocks": 2, "batch_size": 16}
     JKOFlowDensity(**{**settings, "max_iter": 5}).fit(moons[0])
     model = JKOFlowDensity(**{**settings, "max_iter": 500}).fit(moons[0])
@@ -398,3 +398,22 @@ def test_warnings_name_the_line_that_fits(moons):
     for part in ("repeated values", "max_blocks=1", "Doubling the solver's steps"):
         assert part in told
     assert {w.filename for w in caught} == {__file__}
+
+
+def test_a_warning_in_a_search_names_the_line_of_the_search(moons):
+    model = JKOFlowDensity(**{**SMALL, "max_blocks": 0})
+    search = GridSearchCV(model, {"scaling": ["whiten"]}, cv=2, refit=False)
+    with pytest.warns(UserWarning, match="repeated values") as told:
+        search.fit(np.c_[moons[0], np.round(moons[0][:, 0])])
+    assert {warning.filename for warning in told} == {__file__}
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(moons, tmp_path):
+    frame = pd.DataFrame(moons[0], columns=["a", "b"])
+    model = JKOFlowDensity("whiten", **{**SMALL, "max_blocks": 0}).fit(frame)
+    before = model.score_samples(frame)
+    model.set_params(checkpoint=tmp_path / "missing" / "file")
+    with pytest.raises(ValueError, match="must name a file"):
+        model.fit(np.c_[moons[0], moons[0][:, :1]])
+    assert (model.score_samples(frame) == before).all()
+    assert not hasattr(model.set_params(checkpoint=None).fit(moons[0]), "feature_names_in_")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, estimator, pilot, resolution, training
+from sklearn_jko import JKOFlowDensity, estimator, fitting, pilot, resolution, training
 
 N, D = 20_000, 50
 PART = 300
@@ -16,7 +16,7 @@ PART = 300
 def small_parts(monkeypatch):
     """Parts so small that this file's tables are large beside them."""
     monkeypatch.setattr(estimator, "CHUNK", PART)
-    monkeypatch.setattr(estimator, "MAX_SCALER_ROWS", PART)
+    monkeypatch.setattr(fitting, "MAX_SCALER_ROWS", PART)
     monkeypatch.setattr(pilot, "CHUNK", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)
     monkeypatch.setattr(resolution, "MAX_ROWS", PART)

@@ -26,7 +26,7 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector, persistence
 from sklearn_jko.block_training import BlockRecord
 from sklearn_jko.checks import check_array, check_keys, check_number
-from sklearn_jko.estimator import _trained
+from sklearn_jko.fitting import attributes_of_flow
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.persistence import FileMixin, SavedModelError
 from sklearn_jko.scaling import SCALERS, make_scaler
@@ -57,7 +57,7 @@ def build(scaling=CHAIN, velocity=("mlp", (5, 4)), n_blocks=2, X=None, **params)
             parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
         blocks.append(block.double())
     flow = JKOFlow(blocks, solver="dop853", n_steps=np.arange(1, n_blocks + 1))
-    vars(model).update(_trained(flow.eval().requires_grad_(False), [RECORD] * n_blocks))
+    vars(model).update(attributes_of_flow(flow.eval().requires_grad_(False), [RECORD] * n_blocks))
     return model
 
 

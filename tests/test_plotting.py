@@ -143,7 +143,7 @@ def test_regions_of_pairs_hold_what_the_legend_says():
 
 def test_region_of_a_narrow_pair_stays_narrow():
     X = normal_rows(3, 2000)
-    X[:, 1] = X[:, 0] + 0.05 * X[:, 2]
+    X[:, 1] = X[:, 0] + 0.05 * np.random.default_rng(1).normal(size=len(X))
     display = DensityDisplay.from_estimator(mixture(X), X, n_samples=20_000, random_state=0)
     ridge = [c for c in display.axes_[1, 0].collections if hasattr(c, "levels")][1]
     x, y = np.concatenate([path.vertices for path in ridge.get_paths()]).T

@@ -12,7 +12,7 @@ import torch.distributed
 import torch.multiprocessing
 from conftest import two_moons
 
-from sklearn_jko import JKOFlowDensity, estimator, monitoring, reservoir, shards, training
+from sklearn_jko import JKOFlowDensity, fitting, monitoring, reservoir, shards, training
 from sklearn_jko.processes import Processes
 from sklearn_jko.row_hash import hash_rows
 from sklearn_jko.splitting import held_out_mask
@@ -105,7 +105,7 @@ def test_processes_fit_what_one_fits_to_all_rows(cases, name):
     assert first.n_blocks_ == alone.n_blocks_
     assert [r.n_iter for r in first.history_] == [r.n_iter for r in alone.history_]
     # Weights that are no whole numbers become a few copies of the rows, not the same in parts.
-    atol = 0.05 if name == "broken weights" else 3e-5
+    atol = 0.05 if name == "broken weights" else 1e-4
     for one, other in zip(first.flow_.parameters(), alone.flow_.parameters(), strict=True):
         np.testing.assert_allclose(one.detach(), other.detach(), rtol=0, atol=atol)
     scores = first.score_samples(ROWS)
@@ -329,13 +329,13 @@ def test_the_pool_does_not_depend_on_where_rows_lie(gone_on, tmp_path, monkeypat
 def share_of_a_sampled_shard(rank, folder):
     reservoir.MAX_NUMBERS = 2 * 600
     seen = []
-    train_flow = estimator.train_flow
+    train_flow = fitting.train_flow
 
     def listening(*args, **kwargs):
         seen.append(kwargs["processes"].share)
         return train_flow(*args, **kwargs)
 
-    estimator.train_flow = listening
+    fitting.train_flow = listening
     X = two_moons(9000, 1) if rank == 0 else two_moons(600, 2)
     weighed = {"sample_weight": np.full(len(X), 2.0 + rank)}
     for options in ({}, weighed):

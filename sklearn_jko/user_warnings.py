@@ -1,0 +1,34 @@
+"""Warnings that point at the user's line."""
+
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import sklearn
+
+__all__ = ["warn_user"]
+
+# Where what lies between a user's line and a warning is written: our own code, the decorators of
+# scikit-learn, and its searches.
+BETWEEN = (
+    contextlib.__file__,
+    *(os.path.join(folder, "") for folder in (Path(__file__).parent, *sklearn.__path__)),
+    *(os.path.join(folder, "") for folder in joblib.__path__),
+)
+
+
+def warn_user(message, category=UserWarning):
+    """Warn as if the line had done so that called this package, however deep the warning lies.
+
+    Parameters
+    ----------
+    message : str or Warning
+    category : type, default=UserWarning
+    """
+    frame, level = sys._getframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(BETWEEN):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
