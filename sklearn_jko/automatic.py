@@ -15,8 +15,10 @@ DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # A higher rate makes wide networks stiff: solver steps then cost more than it gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
 # All nodes of a structure share a network, which so many of them train at once: a small one, on few
-# rows, that is held back less. Of these, what served the digits and fields on grids.
+# rows, that is held back less and waited for longer, as what it has yet to learn is less than its
+# noise. Of these, what served the digits and fields on grids.
 LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.25, 0.1
+PATIENCE, LOCAL_PATIENCE = 5, 9
 STEP_GROWTH = 2.0
 SETTLED = 0.01
 
@@ -75,6 +77,7 @@ def training_options(density, n, d, n_given=0, structure=None):
         learning_rate=_unless_auto(density.learning_rate_init, rate),
         weight_decay=_unless_auto(density.weight_decay, decay),
         solver=density.solver,
+        patience=LOCAL_PATIENCE if is_local else PATIENCE,
         n_given=n_given,
         structure=structure,
     )

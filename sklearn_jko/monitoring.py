@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+from contextlib import contextmanager
 
 import numpy as np
 from sklearn.utils.validation import _num_samples
@@ -26,7 +27,7 @@ except ImportError:  # before scikit-learn 1.9
         return same
 
 
-__all__ = ["CallbackSupportMixin", "open_reports", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "open_reports", "watched_part", "with_callbacks"]
 
 LOGGER = logging.getLogger("sklearn_jko")
 
@@ -81,8 +82,7 @@ class CallbackReports(Reports):
     def __init__(self, save, verbose, estimator, context, X, y, attributes):
         super().__init__(save, verbose)
         self.estimator, self.context, self.attributes = estimator, context, attributes
-        # ScoringMonitor scores nothing where there is no y.
-        self.data = {"X": X, "y": np.zeros(_num_samples(X)) if y is None else y}
+        self.data = _data_of_tasks(X, y)
 
     def block_started(self, n_evaluations):
         self.block = self.context.subcontext("block", max_subtasks=n_evaluations)
@@ -120,6 +120,28 @@ def open_reports(save, estimator, X, y, attributes):
     reports = CallbackReports(save, estimator.verbose, estimator, context, X, y, attributes)
     context.call_on_fit_task_begin(estimator=estimator, **reports.data)
     return reports
+
+
+@contextmanager
+def watched_part(estimator, part, X):
+    """Let the callbacks of an estimator follow its fit to X, and in it that of its one part."""
+    if not hasattr(estimator, "_init_callback_context"):
+        yield
+        return
+    data = _data_of_tasks(X)
+    whole = estimator._init_callback_context(max_subtasks=1)
+    whole.call_on_fit_task_begin(estimator=estimator, **data)
+    task = whole.subcontext(type(part).__name__)
+    with task.propagate_callback_context(part):
+        task.call_on_fit_task_begin(estimator=estimator, **data)
+        yield
+        task.call_on_fit_task_end(estimator=estimator, **data)
+    whole.call_on_fit_task_end(estimator=estimator, **data, reconstruction_attributes={})
+
+
+def _data_of_tasks(X, y=None):
+    # ScoringMonitor scores nothing where there is no y.
+    return {"X": X, "y": np.zeros(_num_samples(X)) if y is None else y}
 
 
 def _line(number, record):

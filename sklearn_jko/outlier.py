@@ -24,6 +24,7 @@ from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.columns import resolve_roles
 from sklearn_jko.conformal import conformal_p_values, rounding
 from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.monitoring import CallbackSupportMixin, watched_part, with_callbacks
 from sklearn_jko.neighbours import NeighbourDensity
 from sklearn_jko.partitioned import by_parts
 from sklearn_jko.persistence import FileMixin
@@ -53,7 +54,12 @@ FITTED = (
 
 
 class JKOFlowOutlierDetector(
-    FileMixin, OutlierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator
+    CallbackSupportMixin,
+    FileMixin,
+    OutlierMixin,
+    TransformerMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    BaseEstimator,
 ):
     """Outlier detection by a normalizing flow, and by neighbours in the space it straightens.
 
@@ -126,6 +132,7 @@ class JKOFlowOutlierDetector(
         self.density = density
         self.random_state = random_state
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the density, and the threshold.
@@ -153,11 +160,12 @@ class JKOFlowOutlierDetector(
         fitted = copy.copy(self)  # until all is done, an interrupt leaves the detector as it was
         density = self._unfitted_density()
         _check_roles(density, X)
-        fitted.density_ = density.fit(X, sample_weight=sample_weight)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
-        fitted._calibrate(checked, weighted_rows(checked, sample_weight))
-        vars(self).update(vars(fitted))
+        with watched_part(self, density, X):
+            fitted.density_ = density.fit(X, sample_weight=sample_weight)
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
+            fitted._calibrate(checked, weighted_rows(checked, sample_weight))
+            vars(self).update(vars(fitted))
         return self
 
     @by_parts()

@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # `pytest --hypothesis-profile=long` looks further, at other tables each time.
 COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", COMMON, max_examples=100, derandomize=True)
+settings.register_profile("ci", COMMON, max_examples=50, derandomize=True)
 settings.register_profile("long", COMMON, max_examples=1000, print_blob=True)
 settings.load_profile("ci")
 

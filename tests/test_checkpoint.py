@@ -19,7 +19,7 @@ from sklearn_jko.schedules import geometric_step
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
 SETTINGS["step_size"] = functools.partial(geometric_step, first=0.5, growth=2.0)
-N_KILLS = 20
+N_KILLS = 8
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 brings callbacks")
 
@@ -81,6 +81,18 @@ def test_a_block_is_a_task_and_so_is_each_evaluation(moons, estimator):
     estimator.set_callbacks(recorder).fit(moons[0])
     assert recorder.begun.count("block") == len(estimator.history_)
     assert recorder.begun.count("evaluation") >= 10 * len(estimator.history_)
+    assert sorted(recorder.begun) == sorted(recorder.ended)
+    assert recorder.begun[0] == recorder.ended[-1] == "fit"
+
+
+def test_callbacks_of_a_detector_follow_its_density(moons, estimator):
+    recorder = Recorder()
+    recorder.max_propagation_depth = None  # to whatever depth
+    detector = JKOFlowOutlierDetector(density=estimator, random_state=0)
+    plain = detector.fit(moons[0]).score_samples(moons[1])
+    detector.set_callbacks(recorder).fit(moons[0])
+    np.testing.assert_array_equal(detector.score_samples(moons[1]), plain)
+    assert recorder.begun.count("block") == len(detector.density_.history_)
     assert sorted(recorder.begun) == sorted(recorder.ended)
     assert recorder.begun[0] == recorder.ended[-1] == "fit"
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from conftest import SMALL, two_moons
 from sklearn.base import BaseEstimator
@@ -266,7 +267,7 @@ def test_wrong_columns(columns, message):
 
 def test_wrong_input_to_density():
     X = normal_rows(7)
-    with pytest.raises(ValueError, match=r"X has 7 columns, more than the 6.*such as columns="):
+    with pytest.raises(ValueError, match=r"X has 7 columns of numbers; from 1 to 6.*such as"):
         DensityDisplay.from_estimator(mixture(X), X)
     with pytest.raises(ValueError, match="X has 5 columns, but GaussianMixture was fitted to 3"):
         DensityDisplay.from_estimator(mixture(X[:, :3]), X[:, :5])
@@ -279,6 +280,43 @@ def test_wrong_input_to_density():
         DensityDisplay.from_estimator(mixture(X[:, :2]), np.full((3, 2), np.nan))
     with pytest.raises(NotFittedError):
         DensityDisplay.from_estimator(JKOFlowDensity(), X[:, :3])
+
+
+def mixed_table(container, n=200):
+    rng = np.random.default_rng(0)
+    city = rng.integers(2, size=n)
+    table = {
+        "price": rng.normal(size=n) + 3.0 * city,
+        "city": np.array(["north", "south"])[city],
+        "rooms": rng.integers(1, 4, size=n),
+    }
+    return container(table)
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, polars.DataFrame])
+@pytest.mark.parametrize("condition", [None, ["city"]])
+def test_corner_of_a_table_with_texts(container, condition):
+    X = mixed_table(container)
+    kinds = {"city": "category", "rooms": ("integer", 1, 3)}
+    density = JKOFlowDensity(columns=kinds, condition=condition, max_blocks=0, random_state=0)
+    display = DensityDisplay.from_estimator(density.fit(X), X, n_samples=2000, random_state=0)
+    assert display.column_names == ["price", "rooms"]
+    np.testing.assert_array_equal(display.rows, X[["price", "rooms"]])
+    assert display.samples.shape == (2000, 2)
+    assert set(display.samples[:, 1]) == {1, 2, 3}
+    # Given cities are those of the rows, whose prices are apart.
+    assert display.samples[:, 0].mean() == pytest.approx(display.rows[:, 0].mean(), abs=0.3)
+    assert display.samples[:, 0].std() == pytest.approx(display.rows[:, 0].std(), abs=0.3)
+    with pytest.raises(ValueError, match="column 'city' of X holds no numbers"):
+        DensityDisplay.from_estimator(density, X, columns=["city"])
+
+
+def test_corner_of_a_conditional_density_of_an_array():
+    X = normal_rows(2)
+    density = JKOFlowDensity(condition=[0], max_blocks=0, random_state=0).fit(X)
+    display = DensityDisplay.from_estimator(density, X, n_samples=5000, random_state=0)
+    np.testing.assert_allclose(np.corrcoef(display.samples.T), np.corrcoef(X.T), atol=0.1)
+    assert set(display.samples[:, 0]) == set(X[:, 0])
 
 
 # FlowTrajectoryDisplay

@@ -130,7 +130,7 @@ OTHERS = {
     "time": ({"max_time": 4.0, "max_iter": "auto"}, MANY, None),
     "few": ({}, MANY[:300], None),
 }
-MODEST = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 200, "random_state": 0}
+MODEST = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 100, "random_state": 0}
 
 
 def fit_others(rank, folder):

@@ -12,9 +12,11 @@ see examples/paper/reproduce.py.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
+import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,9 +43,9 @@ def main(argv=None, suites=SUITES, description=__doc__):
     """Run the suite that the command line names, out of a table like `SUITES`."""
     arguments = parse(argv, suites, description)
     if arguments.list:
-        print(listing(suites))
+        print(listing(imported(suites)))
         return
-    suite = suites[arguments.suite]
+    suite = importlib.import_module(suites[arguments.suite])
     facts = describe_run(arguments, suite)
     limit_threads(arguments.threads)
     warm_up()
@@ -56,7 +58,14 @@ def main(argv=None, suites=SUITES, description=__doc__):
         write(report, f"{suite.__doc__}\n{text}\n\n{notes(facts)}", arguments.output)
 
 
+def imported(suites):
+    return {name: importlib.import_module(module) for name, module in suites.items()}
+
+
 def parse(argv, suites=SUITES, description=__doc__):
+    argv = sys.argv[1:] if argv is None else argv
+    wanted = argv[:1] if argv and argv[0] in suites else suites
+    suites = imported({name: suites[name] for name in wanted})
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="list the suites and end")
     commands = parser.add_subparsers(dest="suite", metavar="SUITE")

@@ -5,9 +5,22 @@ import inspect
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_array, check_random_state
 
-__all__ = ["as_table_like", "column_names", "column_positions", "draw_samples", "log_density"]
+from sklearn_jko.tables import read_table
+
+__all__ = [
+    "as_table_like",
+    "column_names",
+    "column_positions",
+    "draw_samples",
+    "log_density",
+    "models_numbers_only",
+    "numbers_in",
+    "numeric_columns",
+]
+
+TEXTS = ("category", "object", "str", "string", "Categorical", "Enum", "String")
 
 
 def column_names(X):
@@ -37,6 +50,27 @@ def _position(column, names):
     )
 
 
+def numeric_columns(X):
+    """Numbers of the columns that hold numbers: all, unless X is a frame."""
+    if not hasattr(X, "columns"):
+        return list(range(np.shape(X)[1]))
+    return [j for j, column in enumerate(read_table(X).types) if column.name not in TEXTS]
+
+
+def numbers_in(X, chosen):
+    """These columns of a table, shape (n, len(chosen)), float64 and finite."""
+    if not hasattr(X, "columns"):
+        return check_array(X, dtype=np.float64)[:, chosen]
+    values = read_table(X).values
+    return check_array(np.stack([values[j].astype(np.float64) for j in chosen], axis=1))
+
+
+def models_numbers_only(density):
+    """Whether no column is given, or has values between which there is nothing."""
+    roles = getattr(density, "roles_", None)
+    return roles is None or roles.has_bounds_only
+
+
 def as_table_like(X, rows):
     """Rows with the column names of X where it has some: what an estimator fitted to X expects."""
     if hasattr(X, "columns"):
@@ -55,12 +89,20 @@ def log_density(density, X, rows):
     return np.nan_to_num(scores, nan=-1e300, posinf=1e300, neginf=-1e300)
 
 
-def draw_samples(density, n_samples, random_state):
-    """Rows drawn from an estimator, shape (n_samples, d); None where it cannot draw any."""
+def draw_samples(density, X, n_samples, random_state):
+    """A table of n_samples rows drawn from an estimator; None where it cannot draw any.
+
+    Of what is given they have the same as rows of X, drawn at random.
+    """
     if not hasattr(density, "sample"):
         return None
-    seed = check_random_state(random_state).randint(2**31 - 1)
-    arguments = {}
+    random_state = check_random_state(random_state)
+    seed = random_state.randint(2**31 - 1)
+    arguments, roles = {}, getattr(density, "roles_", None)
+    if roles is not None and len(roles.given):
+        rows = _safe_indexing(X, random_state.randint(len(X), size=n_samples))
+        arguments["condition"] = rows if hasattr(X, "columns") else np.asarray(rows)[:, roles.given]
+        n_samples = 1
     if "random_state" in inspect.signature(density.sample).parameters:
         arguments["random_state"] = seed
     elif hasattr(density, "random_state"):
@@ -71,4 +113,4 @@ def draw_samples(density, n_samples, random_state):
         samples = density.sample(n_samples, **arguments)
     except NotImplementedError:  # KernelDensity with most kernels
         return None
-    return np.asarray(samples[0] if isinstance(samples, tuple) else samples, dtype=np.float64)
+    return samples[0] if isinstance(samples, tuple) else samples

@@ -1,7 +1,6 @@
 """Picture of a density and of the rows it is to describe."""
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from sklearn_jko.plotting._axes import MODEL, ROWS, draw_points, label_axis, single_axes, thinned
@@ -19,6 +18,9 @@ from sklearn_jko.plotting._tables import (
     column_positions,
     draw_samples,
     log_density,
+    models_numbers_only,
+    numbers_in,
+    numeric_columns,
 )
 
 __all__ = ["DensityDisplay"]
@@ -37,8 +39,9 @@ class DensityDisplay:
     Of one column: the density's curve over the rows' histogram. Of two: the regions of highest
     density that hold 50, 80, 95 and 99 % of the model, and the rows as points. Of more, or of
     chosen `columns`: histograms of single columns on the diagonal and pairs of columns below it,
-    rows against rows drawn from the model. Axes leave out single rows that lie far away from
-    nearly all others.
+    rows against rows drawn from the model. So it is too where columns are integers, categories or
+    given: texts are not shown, and the rows drawn are given the same as rows of the table. Axes
+    leave out single rows that lie far away from nearly all others.
 
     It is recommended to use `from_estimator` to make one.
 
@@ -101,7 +104,7 @@ class DensityDisplay:
             Rows with all the columns that the estimator knows.
         columns : list of str or int, default=None
             Names or numbers of the columns shown, each by rows drawn from the model. None is all
-            columns, at most 6.
+            columns that hold numbers, at most 6.
         n_samples : int, default=10_000
             Rows drawn from the model.
         random_state : int, RandomState instance or None, default=None
@@ -120,21 +123,24 @@ class DensityDisplay:
         TypeError
             If the estimator has no `score_samples`, or no working `sample` where it is needed.
         ValueError
-            If X is not a finite numeric table, has more than 6 columns and none are chosen, or
-            has not the chosen ones.
+            If X is not a table, has no finite numbers in the columns shown, has more than 6 of
+            these and none are chosen, or has not the chosen ones.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        rows, names = check_array(X, dtype=np.float64), column_names(X)
-        if columns is None and len(names) == 1:
+        names = column_names(X)
+        shown = _shown(columns, names, X)
+        rows = numbers_in(X, shown)
+        is_whole = columns is None and models_numbers_only(density)
+        if is_whole and len(names) == 1:
             grid = even_grid(rows, None, CURVE_POINTS)
             computed = {"grid": grid, "log_density": log_density(density, X, grid.T)}
-        elif columns is None and len(names) == 2:
-            samples = draw_samples(density, n_samples, random_state)
+        elif is_whole and len(names) == 2:
+            samples = draw_samples(density, X, n_samples, random_state)
+            samples = None if samples is None else numbers_in(samples, shown)
             computed = _plane(density, X, rows, samples)
         else:
-            shown = _shown(columns, names)
-            samples = _samples(density, len(names), n_samples, random_state)[:, shown]
-            rows, names = rows[:, shown], [names[k] for k in shown]
+            samples = numbers_in(_samples(density, X, n_samples, random_state), shown)
+            names = [names[k] for k in shown]
             computed = {"grid": even_grid(rows, samples, GRID_POINTS), "samples": samples}
         return cls(rows=rows, column_names=names, **computed).plot(ax=ax)
 
@@ -209,19 +215,25 @@ def _plane(density, X, rows, samples):
     return {"grid": grid, "log_density": values, "thresholds": thresholds, "samples": samples}
 
 
-def _shown(columns, names):
+def _shown(columns, names, X):
+    """Numbers of the columns to show."""
+    numeric = numeric_columns(X)
     if columns is not None:
-        return column_positions(columns, names)
-    if len(names) > MAX_COLUMNS:
+        chosen = column_positions(columns, names)
+        for j in chosen:
+            if j not in numeric:
+                raise ValueError(f"column {names[j]!r} of X holds no numbers; choose others.")
+        return chosen
+    if not 0 < len(numeric) <= MAX_COLUMNS:
         raise ValueError(
-            f"X has {len(names)} columns, more than the {MAX_COLUMNS} that are shown at once; "
-            f"pass some of them, such as columns={names[:3]!r}."
+            f"X has {len(numeric)} columns of numbers; from 1 to {MAX_COLUMNS} are shown at once. "
+            f"Pass some of them, such as columns={[names[j] for j in numeric[:3]]!r}."
         )
-    return list(range(len(names)))
+    return numeric
 
 
-def _samples(density, n_columns, n_samples, random_state):
-    samples = draw_samples(density, n_samples, random_state)
+def _samples(density, X, n_samples, random_state):
+    samples, n_columns = draw_samples(density, X, n_samples, random_state), len(column_names(X))
     if samples is None:
         raise TypeError(
             f"{density!r} cannot draw rows by `sample`, which show its density of single columns "

@@ -1,13 +1,11 @@
 """Experiments of the paper, by name: each a suite as examples/benchmarks/suites explains it."""
 
-from experiments import depth, mnist, refinement, tabular, toys
-
 __all__ = ["EXPERIMENTS"]
 
 EXPERIMENTS = {
-    "toys": toys,
-    "tabular": tabular,
-    "refinement": refinement,
-    "depth": depth,
-    "mnist": mnist,
+    "toys": "experiments.toys",
+    "tabular": "experiments.tabular",
+    "refinement": "experiments.refinement",
+    "depth": "experiments.depth",
+    "mnist": "experiments.mnist",
 }
