@@ -102,14 +102,22 @@ class _Fit:
     def __init__(self, density, read, seed, processes):
         self.density, self.seed = density, seed
         self.sampled, self.roles, self.device = read.sampled, read.roles, read.device
-        _, X, weight, X_val, *_ = read.completed(density, seed)
-        fraction, scale = density.validation_fraction, read.sampled.scale
-        self.has_own_judges = X_val is None and processes.is_alone
-        self.shares = divide_among(X, weight, X_val, fraction, seed, self.roles, processes, scale)
+        read = read.completed(density, seed)
+        self.has_own_judges = read.X_val is None and processes.is_alone
+        self.shares = divide_among(
+            read.X,
+            read.sample_weight,
+            read.X_val,
+            density.validation_fraction,
+            seed,
+            read.roles,
+            processes,
+            read.sampled.scale,
+        )
         self.parts, self.processes = self.shares.parts, self.shares.processes
         self.held_out = self.parts.held_out[:]
         self.processes.of_first(lambda: _warn_of_noise(density, self.parts.noise_width, self.roles))
-        size = self.shares.train_size, X.shape[1], n_codes_given(self.roles)
+        size = self.shares.train_size, read.X.shape[1], n_codes_given(self.roles)
         self.options = training_options(density, *size, read.structure)
         self.categories = _category_model(self.roles, self.parts.all)
         self.new_scaler = functools.partial(

@@ -156,8 +156,8 @@ class JKOFlowOutlierDetector(
             As of `JKOFlowDensity.fit`; and if the density has conditions, categories or integers.
         """
         X, sample_weight, *_ = in_memory(X, sample_weight)
-        checked = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
-        fitted = copy.copy(self)  # until all is done, an interrupt leaves the detector as it was
+        fitted = copy.copy(self)  # until all is done, the detector stays as it was
+        checked = validate_data(fitted, X, dtype=FLOATS, ensure_min_samples=2)
         density = self._unfitted_density()
         _check_roles(density, X)
         with watched_part(self, density, X):
@@ -165,6 +165,7 @@ class JKOFlowOutlierDetector(
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
             fitted._calibrate(checked, weighted_rows(checked, sample_weight))
+            vars(self).pop("feature_names_in_", None)  # of an earlier fit
             vars(self).update(vars(fitted))
         return self
 

@@ -307,7 +307,7 @@ def test_corner_of_a_table_with_texts(container, condition):
     # Given cities are those of the rows, whose prices are apart.
     assert display.samples[:, 0].mean() == pytest.approx(display.rows[:, 0].mean(), abs=0.3)
     assert display.samples[:, 0].std() == pytest.approx(display.rows[:, 0].std(), abs=0.3)
-    with pytest.raises(ValueError, match="column 'city' of X holds no numbers"):
+    with pytest.raises(ValueError, match="column 'city' of X holds texts"):
         DensityDisplay.from_estimator(density, X, columns=["city"])
 
 
@@ -317,6 +317,14 @@ def test_corner_of_a_conditional_density_of_an_array():
     display = DensityDisplay.from_estimator(density, X, n_samples=5000, random_state=0)
     np.testing.assert_allclose(np.corrcoef(display.samples.T), np.corrcoef(X.T), atol=0.1)
     assert set(display.samples[:, 0]) == set(X[:, 0])
+
+
+def test_numbers_of_any_type_are_drawn():
+    X = pd.DataFrame(normal_rows(3), columns=NAMES[:3])
+    density = mixture(X.to_numpy())
+    for numbers in (X.astype("float16"), X.astype(object), X.astype("Float64")):
+        display = DensityDisplay.from_estimator(density, numbers, n_samples=100)
+        np.testing.assert_allclose(display.rows, X, rtol=1e-2, atol=1e-3)
 
 
 # FlowTrajectoryDisplay

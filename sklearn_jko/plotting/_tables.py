@@ -7,20 +7,16 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
-from sklearn_jko.tables import read_table
-
 __all__ = [
     "as_table_like",
     "column_names",
     "column_positions",
+    "columns_of_texts",
     "draw_samples",
     "log_density",
     "models_numbers_only",
     "numbers_in",
-    "numeric_columns",
 ]
-
-TEXTS = ("category", "object", "str", "string", "Categorical", "Enum", "String")
 
 
 def column_names(X):
@@ -50,19 +46,18 @@ def _position(column, names):
     )
 
 
-def numeric_columns(X):
-    """Numbers of the columns that hold numbers: all, unless X is a frame."""
-    if not hasattr(X, "columns"):
-        return list(range(np.shape(X)[1]))
-    return [j for j, column in enumerate(read_table(X).types) if column.name not in TEXTS]
+def columns_of_texts(density):
+    """Numbers of the columns whose labels the density knows to be texts."""
+    roles = getattr(density, "roles_", None)
+    if roles is None:
+        return []
+    return [j for j in roles.category if any(type(v) is str for v in roles.columns[j].labels)]
 
 
 def numbers_in(X, chosen):
     """These columns of a table, shape (n, len(chosen)), float64 and finite."""
-    if not hasattr(X, "columns"):
-        return check_array(X, dtype=np.float64)[:, chosen]
-    values = read_table(X).values
-    return check_array(np.stack([values[j].astype(np.float64) for j in chosen], axis=1))
+    table = X if hasattr(X, "columns") else check_array(X, dtype=np.float64)
+    return check_array(_safe_indexing(table, chosen, axis=1), dtype=np.float64)
 
 
 def models_numbers_only(density):

@@ -16,11 +16,11 @@ from sklearn_jko.plotting._regions import (
 from sklearn_jko.plotting._tables import (
     column_names,
     column_positions,
+    columns_of_texts,
     draw_samples,
     log_density,
     models_numbers_only,
     numbers_in,
-    numeric_columns,
 )
 
 __all__ = ["DensityDisplay"]
@@ -128,7 +128,7 @@ class DensityDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         names = column_names(X)
-        shown = _shown(columns, names, X)
+        shown = _shown(columns, names, columns_of_texts(density))
         rows = numbers_in(X, shown)
         is_whole = columns is None and models_numbers_only(density)
         if is_whole and len(names) == 1:
@@ -215,14 +215,14 @@ def _plane(density, X, rows, samples):
     return {"grid": grid, "log_density": values, "thresholds": thresholds, "samples": samples}
 
 
-def _shown(columns, names, X):
+def _shown(columns, names, texts):
     """Numbers of the columns to show."""
-    numeric = numeric_columns(X)
+    numeric = [j for j in range(len(names)) if j not in texts]
     if columns is not None:
         chosen = column_positions(columns, names)
         for j in chosen:
-            if j not in numeric:
-                raise ValueError(f"column {names[j]!r} of X holds no numbers; choose others.")
+            if j in texts:
+                raise ValueError(f"column {names[j]!r} of X holds texts; choose others.")
         return chosen
     if not 0 < len(numeric) <= MAX_COLUMNS:
         raise ValueError(
