@@ -46,7 +46,8 @@ def fit(rank, settings):
     warnings.filterwarnings("ignore", message=".*hold repeated values|max_blocks")
     density.fit(own, process_group=torch.distributed.group.WORLD)
     scores = density.score_samples(test)
-    print(f"process {rank}: {len(own)} rows, {scores.mean():.4f} nats per test row", flush=True)
+    line = f"process {rank}: {len(own)} rows, {scores.mean():.4f} nats per test row\n"
+    print(line, end="", flush=True)  # whole, whoever writes beside it
     if rank == 0:
         alone = JKOFlowDensity(random_state=0, **settings).fit(train).score_samples(test)
         print(f"one process: {len(train)} rows, {alone.mean():.4f} nats per test row")

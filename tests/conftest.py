@@ -1,5 +1,6 @@
 """Small data and small fitted models, shared."""
 
+import multiprocessing
 import os
 
 import numpy as np
@@ -13,9 +14,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Small models gain nothing by a second thread, and workers would take each other's.
     torch.set_num_threads(1)
 
+# Processes that tests start, and what torch imports late, take their imports from one server.
+multiprocessing.set_forkserver_preload(["sklearn_jko", "torch._dynamo", "torch.distributed"])
+
 # `pytest --hypothesis-profile=long` looks further, at other tables each time.
 COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", COMMON, max_examples=50, derandomize=True)
+settings.register_profile("ci", COMMON, max_examples=25, derandomize=True)
 settings.register_profile("long", COMMON, max_examples=1000, print_blob=True)
 settings.load_profile("ci")
 

@@ -239,8 +239,6 @@ def saved_model(path):
 
 def test_killed_fits_end_with_the_uninterrupted_model(rows, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    # What torch imports late, it would import anew in every process.
-    context.set_forkserver_preload(["sklearn_jko", "torch._dynamo"])
 
     def start(path):
         process = context.Process(target=fit_in_one_thread, args=(path, rows))

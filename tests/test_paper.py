@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_benchmarks import load, numbers, read_report, rows_of, run_script, write_data
+from scripts import in_new_python, in_this_python
+from test_benchmarks import load, numbers, read_report, rows_of, write_data
 
 PAPER = Path(__file__).resolve().parent.parent / "examples" / "paper"
 EXPERIMENTS = ("toys", "tabular", "refinement", "depth", "mnist")
 DRAWN = ("toys", "mnist")
 OURS = "JKOFlowDensity"
-
-
-reproduce = functools.partial(run_script, PAPER / "reproduce.py")
+REPRODUCE = PAPER / "reproduce.py"
 
 
 def write_mnist(folder):
@@ -50,18 +49,17 @@ def tiny(tmp_path_factory):
         pytest.importorskip("zuko")
         results = tmp_path_factory.mktemp("results")
         options = ["--pictures", results / "pictures"] if name in DRAWN else []
-        done = reproduce(
-            *(name, "--tiny", "--threads", 1, "--output", results / name, *options),
-            SKLEARN_JKO_DATA=str(folder),
+        in_this_python(
+            *(REPRODUCE, name, "--tiny", "--threads", 1, "--output", results / name, *options),
+            SKLEARN_JKO_DATA=folder,
         )
-        assert done.returncode == 0, done.stderr
         return *read_report(results, name), results
 
     return run
 
 
 def test_experiments_are_listed():
-    listed = reproduce("--list").stdout.splitlines()
+    listed = in_new_python(REPRODUCE, "--list").splitlines()
     assert tuple(line.split()[0] for line in listed) == EXPERIMENTS
 
 

@@ -53,7 +53,10 @@ def in_group(rank, folder, timeout, job, *args):
 
 
 def in_two_processes(job, folder, *args, timeout=TIMEOUT):
-    torch.multiprocessing.spawn(in_group, (folder, timeout, job, *args), nprocs=SIZE)
+    arguments = folder, timeout, job, *args
+    torch.multiprocessing.start_processes(
+        in_group, arguments, nprocs=SIZE, start_method="forkserver"
+    )
 
 
 def group():
@@ -115,7 +118,7 @@ def test_processes_fit_what_one_fits_to_all_rows(cases, name):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Fits that are no copies of one: of batches, with judges, ties, and time for the training."""
+    """Fits that are no copies of one: of batches, with judges, ties, and short of time."""
     folder = tmp_path_factory.mktemp("others")
     in_two_processes(fit_others, folder)
     return folder
@@ -127,7 +130,7 @@ OTHERS = {
     "batches": ({}, MANY, None),
     "judges": ({}, MANY, TEST),
     "ties": ({}, MANY.round(3), None),
-    "time": ({"max_time": 4.0, "max_iter": "auto"}, MANY, None),
+    "time": ({"max_time": 2.0, "max_iter": "auto"}, MANY, None),
     "few": ({}, MANY[:300], None),
 }
 MODEST = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 100, "random_state": 0}
@@ -142,14 +145,20 @@ def fit_others(rank, folder):
 
 
 @pytest.mark.parametrize("name", OTHERS)
+def test_processes_end_with_one_model(others, name):
+    first, second = (JKOFlowDensity.load(others / f"{name}-{rank}") for rank in range(SIZE))
+    np.testing.assert_array_equal(first.score_samples(TEST), second.score_samples(TEST))
+
+
+# What time allows depends on the machine.
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "time"])
 @pytest.mark.filterwarnings("ignore:.*repeated values", "ignore:max_")
 def test_processes_fit_as_well_as_one_with_all_rows(others, name):
     params, X, X_val = OTHERS[name]
-    first, second = (JKOFlowDensity.load(others / f"{name}-{rank}") for rank in range(SIZE))
-    np.testing.assert_array_equal(first.score_samples(TEST), second.score_samples(TEST))
+    together = JKOFlowDensity.load(others / f"{name}-0")
     alone = JKOFlowDensity(**{**MODEST, **params}).fit(X, X_val=X_val)
-    np.testing.assert_array_equal(first.noise_width_, alone.noise_width_)
-    difference = first.score_samples(TEST) - alone.score_samples(TEST)
+    np.testing.assert_array_equal(together.noise_width_, alone.noise_width_)
+    difference = together.score_samples(TEST) - alone.score_samples(TEST)
     assert abs(difference.mean()) < (0.15 if name == "few" else 0.06)
 
 

@@ -66,8 +66,8 @@ def exponent(x, y):
 
 
 def in_new_process(threads, function, *arguments):
-    """What a function returns in a process of its own, where nothing has run before."""
-    context = multiprocessing.get_context("spawn")
+    """What a function returns in a process of its own, where nothing but imports has run before."""
+    context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(1, context, limit_threads, (threads,)) as pool:
         return pool.submit(function, *arguments).result()
 

@@ -1,0 +1,48 @@
+"""Scripts run as their user runs them, and again without the wait for another Python."""
+
+import contextlib
+import io
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def in_new_python(path, *arguments):
+    """What a script printed in a process of its own; what it complained of must be nothing."""
+    done = subprocess.run(
+        [sys.executable, str(path), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_this_python(path, *arguments, **environment):
+    """What a script printed, and the warnings that it let through.
+
+    To import torch and scikit-learn anew takes longer than most scripts run in a test.
+    """
+    printed, n_threads = io.StringIO(), torch.get_num_threads()
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        patch.syspath_prepend(path.parent)
+        for name, value in {"MPLBACKEND": "Agg", **environment}.items():
+            patch.setenv(name, str(value))
+        stack.enter_context(threadpool_limits(1))
+        let_through = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("default")
+        stack.enter_context(contextlib.redirect_stdout(printed))
+        stack.callback(torch.set_num_threads, n_threads)
+        runpy.run_path(str(path), run_name="__main__")
+    return printed.getvalue(), [str(w.message) for w in let_through]
