@@ -24,12 +24,15 @@ MAX_DENSE = 2**18
 
 
 class Maps(NamedTuple):
-    """Tensors of a structure: what nodes see, its transpose, and the Gram matrix of each node's."""
+    """Tensors of a structure: what nodes see, its transpose, and their scalar products."""
 
-    gather: torch.Tensor  # of shape (n_nodes * n_relations, n_modelled); sparse where that is large
+    # Of shape (n_nodes * n_relations, n_copies * n_modelled); sparse where that is large.
+    gather: torch.Tensor
     scatter: torch.Tensor
-    gram: torch.Tensor  # of shape (n_nodes, n_relations, n_relations)
-    gather_given: torch.Tensor  # of shape (n_nodes * n_relations, n_given)
+    gram: torch.Tensor | None  # of shape (n_nodes, n_relations, n_relations); None of a graph
+    squares: torch.Tensor | None  # of the entries of gather; None of an image
+    squares_back: torch.Tensor | None  # their transpose
+    gather_given: torch.Tensor  # of shape (n_nodes * n_relations, n_copies * n_given)
 
 
 class Structure:
@@ -54,7 +57,10 @@ class Structure:
         How many columns there are of either kind.
     n_nodes, n_relations : int
         How many nodes have something to model, and how many numbers each of them sees.
-    gather : scipy.sparse.csr_array of shape (n_nodes * n_relations, n_columns)
+    n_copies : int
+        For each relation of a graph the columns have a copy, which may be scaled by itself; those
+        of an image are read as they are.
+    gather : scipy.sparse.csr_array of shape (n_nodes * n_relations, n_copies * n_columns)
         From a row's columns to what its nodes see.
     """
 
@@ -74,7 +80,9 @@ class Structure:
         self.n_nodes, self.n_relations = len(nodes), len(relations)
         if self.n_nodes * self.n_relations**2 > MAX_PRODUCTS:
             raise ValueError(f"structure={shown(shape)} has too many channels; use structure=None.")
-        stacked = sparse.vstack(relations).tocsr()
+        self.n_copies = self.n_relations if shape is None else 1
+        stack = sparse.vstack if self.n_copies == 1 else sparse.block_diag
+        stacked = sparse.csr_array(stack(relations))
         of_node = nodes[:, None] + np.arange(self.n_relations) * relations[0].shape[0]
         self.gather = stacked[of_node.ravel()]
         self._maps = {}
@@ -83,16 +91,23 @@ class Structure:
         """The `Maps` of a tensor's type and device, made once."""
         key = like.dtype, like.device
         if key not in self._maps:
-            modelled = self.gather[:, np.flatnonzero(~self.is_given)]
-            given = self.gather[:, np.flatnonzero(self.is_given)]
-            parts = modelled, modelled.T, self._gram(modelled), given
-            self._maps[key] = Maps(*(_tensor(part).to(like) for part in parts))
+            is_given = np.tile(self.is_given, self.n_copies)
+            gather = self.gather[:, np.flatnonzero(~is_given)]
+            gather_given = self.gather[:, np.flatnonzero(is_given)]
+            gram = squares = squares_back = None
+            if self.shape is None:  # no node sees another twice, so all products but these are 0
+                squares = gather.power(2)
+                squares_back = squares.T
+            else:
+                gram = self._gram(gather)
+            parts = gather, gather.T, gram, squares, squares_back, gather_given
+            self._maps[key] = Maps(*(p if p is None else _tensor(p).to(like) for p in parts))
         return self._maps[key]
 
-    def _gram(self, modelled):
+    def _gram(self, gather):
         """The scalar products of the relations of each node, shape (n_nodes, R, R)."""
         n = self.n_relations
-        parts = (modelled[k * n : (k + 1) * n].toarray() for k in range(self.n_nodes))
+        parts = (gather[k * n : (k + 1) * n].toarray() for k in range(self.n_nodes))
         return np.stack([part @ part.T for part in parts])
 
     def __deepcopy__(self, memo):

@@ -89,7 +89,7 @@ def test_channels_stand_side_by_side():
 def test_a_node_sees_itself_and_rings_of_neighbours():
     x = np.array([1.0, 10.0, 100.0, 1000.0, 10_000.0])
     structure = structure_of(GRAPH, modelled(5))
-    seen = (structure.gather @ x).reshape(5, 3)
+    seen = (structure.gather @ np.tile(x, 3)).reshape(5, 3)
     degree = np.array([2, 2, 3, 1, 1])
     scaled = x / np.sqrt(degree)
     first = (GRAPH + GRAPH.T) @ scaled / np.sqrt(degree)
@@ -142,23 +142,39 @@ def test_given_columns_are_seen_apart_by_nodes_that_are_not():
     is_given = np.array([False, True, False, True, False])
     whole, parted = structure_of(GRAPH, modelled(5)), structure_of(GRAPH, is_given)
     maps = parted.maps(torch.zeros(1, dtype=torch.float64))
-    seen = maps.gather.numpy() @ x[~is_given], maps.gather_given.numpy() @ x[is_given]
+    kinds = (maps.gather, x[~is_given]), (maps.gather_given, x[is_given])
+    seen = [gather.numpy() @ np.tile(part, 3) for gather, part in kinds]
     assert (parted.n_nodes, parted.n_modelled, parted.n_given) == (3, 3, 2)
-    every_node = (whole.gather @ x).reshape(5, -1)
+    every_node = (whole.gather @ np.tile(x, 3)).reshape(5, -1)
     np.testing.assert_allclose((seen[0] + seen[1]).reshape(3, -1), every_node[~is_given])
 
 
-def test_large_maps_are_sparse_and_the_same(monkeypatch):
-    outcomes = []
+@pytest.mark.parametrize("structure", [(3, 4), ring(12)], ids=["image", "ring"])
+def test_large_maps_are_sparse_and_the_same(monkeypatch, structure):
+    outcomes, parameter = [], structure
     for largest in (0, 2**18):
         monkeypatch.setattr("sklearn_jko.structure.MAX_DENSE", largest)
-        structure = structure_of((3, 4), np.arange(12) > 8)
+        structure = structure_of(parameter, np.arange(12) > 8)
         velocity, x = random_local(structure, n_given=3), normal_rows(4, 12)
         v, trace = velocity.forward_and_trace(0.3, x)
         gradients = torch.autograd.grad(v.sum() + trace.sum(), list(velocity.parameters()))
         outcomes.append((v, trace, *gradients))
         assert structure.maps(x).gather.is_sparse == (largest == 0)
     torch.testing.assert_close(*outcomes)
+
+
+def test_a_node_may_see_the_mean_of_its_neighbours():
+    """Which no sum over them is where they differ in number; who is seen scales too."""
+    velocity, x = random_local(structure_of(GRAPH, modelled(5))), normal_rows(1, 5)
+    roots = torch.tensor([2.0, 2.0, 3.0, 1.0, 1.0]).sqrt()
+    with torch.no_grad():
+        velocity.in_weight[:, [0, 2]] = 0.0  # of the node, and of nodes two edges away
+        velocity.seen_change[:, 1] = 1 / roots - 1
+        velocity.shown_change[1] = roots - 1
+    mean = torch.tensor(GRAPH + GRAPH.T) @ x[0] / roots**2
+    expected = torch.tanh(mean[:, None] * velocity.in_weight[:, 1] + velocity.in_bias)
+    first, _ = velocity._activations(0.0, x)
+    torch.testing.assert_close(first[:, :, 0], expected)
 
 
 def test_what_lies_beyond_the_surroundings_does_not_count():

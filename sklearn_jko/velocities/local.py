@@ -19,7 +19,9 @@ class LocalVelocity(nn.Module):
         v = sum_p B_p^T D_p W3 tanh(W2 tanh(W1 C_p u_p + b1_p) + b2_p) + b3,
 
     and differ by their biases, and by how much they make of what they see and send, the diagonal
-    C_p and D_p. For images this is a residual network of three convolutions (the second of size 1,
+    C_p and D_p. In a graph they differ too by how much of them others see, and they take: there
+    B_p is B_p E of what is seen and B_p F of what is sent, with diagonal E and F for each of the
+    relations. For images this is a residual network of three convolutions (the second of size 1,
     the last transposed), for graphs one of message passing. What lies farther away reaches a node
     as time goes on.
 
@@ -64,6 +66,11 @@ class LocalVelocity(nn.Module):
             self.placed_weight = nn.Parameter(torch.zeros(m1, n_seen))
         self.seen_change = nn.Parameter(torch.zeros(n_nodes, n_seen * (1 + bool(self.n_placed))))
         self.sent_change = nn.Parameter(torch.zeros(n_nodes, n_seen))
+        self.is_graph = structure.shape is None
+        if self.is_graph:
+            n_modelled = n_features - n_given
+            self.shown_change = nn.Parameter(torch.zeros(n_seen, n_modelled + self.n_placed))
+            self.taken_change = nn.Parameter(torch.zeros(n_seen, n_modelled))
         if n_given > self.n_placed:
             self.given_weight = nn.Parameter(torch.zeros(n_nodes * m1, n_given - self.n_placed))
         self.out_weight = nn.Parameter(torch.zeros(n_seen, m2))
@@ -83,12 +90,11 @@ class LocalVelocity(nn.Module):
 
         The Jacobian is the sum of B_p^T D_p W3 diag(s2) W2 diag(s1) W1 C_p B_p over the nodes, with
         s = 1 - a^2 of their activations, so its trace is that of s2^T (W2 * (W1 G_p W3)^T) s1, with
-        the Gram matrix G_p = C_p B_p B_p^T D_p and the elementwise product ``*``.
+        the Gram matrix G_p = C_p B_p E F B_p^T D_p and the elementwise product ``*``.
         """
         first, last = self._activations(t, x)
-        gram = self.structure.maps(x).gram
-        in_weight = self._in_weight()[:, :, : gram.shape[1]]
-        loop = (in_weight @ gram @ self._out_weight()).mT
+        in_weight = self._in_weight()[:, :, : self.structure.n_relations]
+        loop = (self._times_gram(in_weight) @ self._out_weight()).mT
         inner = torch.bmm(self.weight * loop, tanh_slope(first))
         return self._velocity(first, last), (inner * tanh_slope(last)).sum((0, 1))
 
@@ -98,11 +104,18 @@ class LocalVelocity(nn.Module):
         modelled, placed, given = x.T.split(
             [x.shape[1] - self.n_given, self.n_placed, self.n_given - self.n_placed]
         )
-        gather, scatter, _, gather_placed = self.structure.maps(x)
-        seen = _Product.apply(gather, scatter, modelled.contiguous()).view(n_nodes, -1, n)
+        maps = self.structure.maps(x)
+        if self.is_graph:
+            scales, sizes = 1 + self.shown_change.unsqueeze(2), [len(modelled), len(placed)]
+            modelled, placed = (
+                (scale * part).flatten(0, 1)
+                for scale, part in zip(scales.split(sizes, dim=1), (modelled, placed), strict=True)
+            )
+        seen = _Product.apply(maps.gather, maps.scatter, modelled.contiguous())
+        seen = seen.view(n_nodes, -1, n)
         shift = self._shift(self.in_bias, 0, t)
         if self.n_placed:
-            seen_placed = torch.mm(gather_placed, placed.contiguous()).view(n_nodes, -1, n)
+            seen_placed = torch.mm(maps.gather_given, placed.contiguous()).view(n_nodes, -1, n)
             seen = torch.cat([seen, seen_placed], dim=1)
         if len(given):
             shift = shift + (self.given_weight @ given).view(n_nodes, -1, n)
@@ -128,10 +141,24 @@ class LocalVelocity(nn.Module):
         weight = weight.expand(len(below), -1, -1)
         return tanh_from_(torch.baddbmm(shift, weight, below, beta=-2, alpha=-2))
 
+    def _times_gram(self, weight):
+        """Matrices of shape (n_nodes, width, n_relations) times B_p E F B_p^T."""
+        maps = self.structure.maps(weight)
+        if not self.is_graph:
+            return weight @ maps.gram
+        shown = 1 + self.shown_change[:, : self.taken_change.shape[1]]
+        scales = (shown * (1 + self.taken_change)).view(-1, 1)
+        diagonal = _Product.apply(maps.squares, maps.squares_back, scales)
+        return weight * diagonal.view(len(weight), 1, -1)
+
     def _velocity(self, first, last):
-        gather, scatter, *_ = self.structure.maps(last)
+        maps = self.structure.maps(last)
         sent = torch.bmm(self._out_weight(), last).flatten(0, 1)
-        v = _Product.apply(scatter, gather, sent).T + self.out_bias
+        v = _Product.apply(maps.scatter, maps.gather, sent)
+        if self.is_graph:
+            taken = 1 + self.taken_change.unsqueeze(2)
+            v = (taken * v.view(*self.taken_change.shape, -1)).sum(0)
+        v = v.T + self.out_bias
         return pad(v, (0, self.n_given)) if self.n_given else v
 
 
