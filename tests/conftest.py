@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Small models gain nothing by a second thread, and workers would take each other's.
     torch.set_num_threads(1)
 
-# Processes that tests start, and what torch imports late, take their imports from one server.
+# Processes that tests start are copies of one that has imported these, which torch does late too.
 multiprocessing.set_forkserver_preload(["sklearn_jko", "torch._dynamo", "torch.distributed"])
 
 # `pytest --hypothesis-profile=long` looks further, at other tables each time.

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 
 def in_new_python(path, *arguments):
-    """What a script printed in a process of its own; what it complained of must be nothing."""
+    """What a script printed in a process of its own, which must end without an error."""
     done = subprocess.run(
         [sys.executable, str(path), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -19,12 +19,13 @@ def check_density_table(printed):
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("plot_*.py")))
-def test_example_writes_its_figures_and_its_picture(example, tmp_path):
+def test_example_writes_its_figures_and_its_picture(example, tmp_path, capfd):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     picture = tmp_path / "picture.png"
     printed, complaints = in_this_python(EXAMPLES / example, "--short", "--output", picture)
     pyplot.close("all")
     assert complaints == []
+    assert "Warning" not in capfd.readouterr().err  # of processes that it started
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert re.search(NUMBER, printed), printed
     assert not re.search(r"\b(nan|inf)\b", printed, re.IGNORECASE), printed
