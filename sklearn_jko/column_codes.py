@@ -7,14 +7,13 @@ from numbers import Number
 import numpy as np
 
 from sklearn_jko.checks import check_keys, check_number, shown
+from sklearn_jko.column_guess import LARGEST_INTEGER
 from sklearn_jko.column_kinds import CATEGORY, INTEGER, NUMERIC, Kind
-from sklearn_jko.tables import FLOAT, TYPES, ColumnType
+from sklearn_jko.tables import FLOAT, TYPES, ColumnType, are_missing
 
 __all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
-# Beyond it a float has no room for a half, by which integers are told from their neighbours.
-LARGEST_INTEGER = 2**52
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
 
@@ -45,12 +44,20 @@ class Column:
     def encode(self, values):
         """Numbers of shape (n,): a category's codes, with -1 for an unknown label.
 
+        NaN where a value is missing.
+
         Raises
         ------
         ValueError
-            If a value is missing, or not of the column's kind.
+            If a value is not of the column's kind.
         """
-        check_present(self.shown, values)
+        encoded = np.full(len(values), np.nan)
+        is_present = ~are_missing(values)
+        if is_present.any():
+            encoded[is_present] = self._encoded(values[is_present])
+        return encoded
+
+    def _encoded(self, values):
         if self.kind.name == CATEGORY:
             codes = {label: code for code, label in enumerate(self.labels)}
             labels = _plain_labels(self.shown, values)
@@ -142,7 +149,7 @@ def labels_of(shown_name, values, column_type):
     """The labels of a category in the order of its codes.
 
     They are the categories that its type declares, both booleans, or else the values seen, numbers
-    first, in ascending order.
+    first, in ascending order. A value that is missing is none.
 
     Raises
     ------
@@ -154,7 +161,7 @@ def labels_of(shown_name, values, column_type):
     elif column_type.name.lower().startswith("bool"):
         labels = [False, True]
     else:
-        seen = set(_plain_labels(shown_name, values))
+        seen = set(_plain_labels(shown_name, values[~are_missing(values)]))
         labels = sorted(seen, key=lambda label: (isinstance(label, str), label))
     if len(labels) > MAX_LABELS:
         raise ValueError(
@@ -165,26 +172,14 @@ def labels_of(shown_name, values, column_type):
 
 
 def check_present(shown_name, values):
-    """Raise ValueError, naming the column, if values of it are missing."""
-    missing = np.flatnonzero(_missing(values))
+    """Raise ValueError, naming the column, if values of it, which are given, are missing."""
+    missing = np.flatnonzero(are_missing(values))
     if len(missing):
         raise ValueError(
             f"column {shown_name}: {len(missing)} of its {len(values)} values are missing, the "
-            f"first in row {missing[0]}. Fill them in, or drop these rows."
+            f"first in row {missing[0]}. What is given must be complete: fill them in, or drop "
+            "these rows."
         )
-
-
-def _missing(values):
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype != object:
-        return np.zeros(len(values), dtype=bool)
-    return np.array([_is_missing(value) for value in values.tolist()], dtype=bool)
-
-
-def _is_missing(value):
-    is_nan = isinstance(value, float | np.floating) and math.isnan(value)
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def _numbers(shown_name, values):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import skew
 
-__all__ = ["guess_kind"]
+__all__ = ["LARGEST_INTEGER", "guess_kind"]
 
 MIN_ROWS = 20
 # How near to either end of [0, 1] a share's values come, as a part of it.
@@ -12,13 +12,16 @@ NEAR_ENDS = 0.05
 STRONG_SKEWNESS = 1.0
 # A column that begins far from zero has no bound there: its least value over its median.
 NEAR_ZERO = 0.2
+# Beyond it a float has no room for a half, by which integers are told from their neighbours.
+LARGEST_INTEGER = 2**52
 
 
-def guess_kind(values, column_type):
+def guess_kind(values, column_type, some_missing=False):
     """Guess a column's kind by its type and values.
 
     - "category": booleans, texts, and types that declare categories;
-    - "integer": types of integers, without bounds;
+    - "integer": types of integers, without bounds; and whole numbers beside missing values, which
+      types of integers mostly do not hold; up to 2^52;
     - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
       absolute value, the least of which is under a fifth of the median;
@@ -26,8 +29,11 @@ def guess_kind(values, column_type):
 
     Parameters
     ----------
-    values : ndarray of shape (n,), without missing ones
+    values : ndarray of shape (n,)
+        Those that are not missing.
     column_type : ColumnType
+    some_missing : bool, default=False
+        Whether some are.
 
     Returns
     -------
@@ -36,9 +42,12 @@ def guess_kind(values, column_type):
     content = _content(values)
     if column_type.categories is not None or content in ("boolean", "text"):
         return "category"
-    if content == "integer":
-        return "integer"
-    return _guess_bounds(values.astype(np.float64)) if content == "number" else (None, None)
+    if content not in ("integer", "number"):
+        return None, None
+    numbers = values.astype(np.float64)
+    if content == "integer" or (some_missing and np.array_equal(numbers, np.rint(numbers))):
+        return "integer" if np.abs(numbers).max() <= LARGEST_INTEGER else (None, None)
+    return _guess_bounds(numbers)
 
 
 def _content(values):

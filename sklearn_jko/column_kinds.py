@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sklearn_jko.checks import shown
 from sklearn_jko.column_guess import guess_kind
+from sklearn_jko.tables import are_missing
 
 __all__ = ["CATEGORY", "INTEGER", "NUMERIC", "Kind", "given_columns", "kinds_of_columns"]
 
@@ -55,7 +56,6 @@ def kinds_of_columns(columns, table):
         From names or numbers of columns to kinds: a pair (low, high) of bounds, None where a side
         is open; "integer"; ("integer", low, high); "category".
     table : Table
-        Without missing values.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def kinds_of_columns(columns, table):
         If a column or a kind is not known, or bounds are not sound.
     """
     if isinstance(columns, str) and columns == "auto":
-        guesses = map(guess_kind, table.values, table.types)
+        guesses = map(_guess, table.values, table.types)
         return [_kind(guess, table.shown_name(j)) for j, guess in enumerate(guesses)]
     columns = {} if columns is None else columns
     if not isinstance(columns, Mapping):
@@ -79,6 +79,11 @@ def kinds_of_columns(columns, table):
     for j, spelling in zip(_numbers("columns", columns, table), columns.values(), strict=True):
         kinds[j] = _kind(spelling, table.shown_name(j))
     return kinds
+
+
+def _guess(values, column_type):
+    is_missing = are_missing(values)
+    return guess_kind(values[~is_missing], column_type, bool(is_missing.any()))
 
 
 def given_columns(condition, table):

@@ -62,6 +62,14 @@ class Roles:
         return np.nan_to_num(self.noise_width)
 
     @property
+    def cell_bounds(self):
+        """Bounds (2, d) of all columns: the cells of a category's codes have these too."""
+        bounds = np.array([self.low, self.high])
+        for j in self.category:
+            bounds[:, j] = -0.5, len(self.columns[j].labels) - 0.5
+        return bounds
+
+    @property
     def has_bounds_only(self):
         """Whether all columns are numbers to model, with or without bounds."""
         return len(self.numeric) == len(self.modelled) == len(self.columns)
@@ -79,18 +87,24 @@ class Roles:
         Parameters
         ----------
         X : array-like of shape (n, d), or frame of pandas or polars
+            With NaN, None or missing values of pandas where one is missing.
 
         Returns
         -------
         table : ndarray of shape (n, d)
+            NaN where a value is missing.
 
         Raises
         ------
         ValueError
-            If X has another number of columns, or a value that is missing or not of its
-            column's kind. Values may be outside their bounds: see `outside`.
+            If X has another number of columns, a value that is not of its column's kind, or a
+            given one is missing. Values may be outside their bounds: see `outside`.
         """
-        return self._encoded(read_table(X), self.columns, "X")
+        table = read_table(X)
+        encoded = self._encoded(table, self.columns, "X")
+        for j in self.given:
+            check_present(self.columns[j].shown, table.values[j])
+        return encoded
 
     def encode_some(self, X, numbers, parameter):
         """Some columns as numbers, in a table that is empty but for them.
@@ -112,22 +126,28 @@ class Roles:
         Raises
         ------
         ValueError
-            As of `encode`; and if a label is unknown.
+            As of `encode`; and if a value is missing or a label unknown.
         """
         table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
         if self.names is not None and table.names is not None:
             table = table.only([self.names[j] for j in numbers], parameter)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
         encoded[:, numbers] = self._encoded(table, columns, parameter)
-        for j in self.unknown(encoded):
+        for column, values in zip(columns, table.values, strict=True):
+            check_present(column.shown, values)
+        self.check_known(encoded, parameter)
+        return encoded
+
+    def check_known(self, table, parameter):
+        """Raise ValueError, naming the column, if an encoded table has labels that are unknown."""
+        for j in self.unknown(table):
             raise ValueError(
                 f"{parameter}: column {self.columns[j].shown} has a label that was not seen in "
                 f"fit; use one of {shown(self.columns[j].labels)}."
             )
-        return encoded
 
     def unknown(self, table):
-        """Numbers of the given columns in which an encoded table has labels that are unknown."""
+        """Numbers of the columns in which an encoded table has labels that are unknown."""
         categories = np.intersect1d(self.inputs, self.category)
         return [j for j in categories if np.any(table[:, j] == -1)]
 
@@ -239,8 +259,9 @@ def resolve_roles(X, columns=None, condition=None):
     Raises
     ------
     ValueError
-        If a column or a kind is not known; if a value is missing, not of its column's kind or
-        outside its bounds; if a category has more than 1,000 labels; if all columns are given.
+        If a column or a kind is not known; if a value is not of its column's kind or outside its
+        bounds, or a given one is missing; if a category has more than 1,000 labels; if all columns
+        are given.
 
     Examples
     --------
@@ -255,8 +276,6 @@ def resolve_roles(X, columns=None, condition=None):
     [['red', 3, 0.5], ['blue', 4, 0.9]]
     """
     table = read_table(X)
-    for j, values in enumerate(table.values):
-        check_present(table.shown_name(j), values)
     given = given_columns(condition, table)
     kinds = kinds_of_columns(columns, table)
     resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]

@@ -1,19 +1,19 @@
-"""Missing values, filled in for training."""
+"""Mixtures that fill in missing values: for training, and as proposals."""
 
 import numpy as np
 
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.marginal_mixture import MarginalMixture
-from sklearn_jko.resolution import blur, tie_width
+from sklearn_jko.resolution import blur, reflect, tie_width
 
-__all__ = ["completed"]
+__all__ = ["completed", "fit_proposal"]
 
 
-def completed(X, seed, *others):
+def completed(X, seed, *others, roles=None):
     """Tables with draws, given what is observed, where values are missing.
 
     The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`). In a
-    column of repeated values they are rounded to values of X.
+    column of repeated values, and of integers or labels, they are rounded to values of X.
 
     Parameters
     ----------
@@ -22,6 +22,8 @@ def completed(X, seed, *others):
     seed : int
     *others : ndarrays of shape (m, d)
         Tables to fill in likewise.
+    roles : Roles, optional
+        What the columns are, see `sklearn_jko.columns`.
 
     Returns
     -------
@@ -45,13 +47,43 @@ def completed(X, seed, *others):
     """
     random_state = np.random.default_rng(seed)
     widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
-    mixture = MarginalMixture().fit(blur(X.astype(np.float64), widths, random_state), seed)
+    if roles is not None:
+        widths[[*roles.integer, *roles.category]] = 1.0
+    mixture = _fitted(X.astype(np.float64), widths, roles, random_state, seed)
     tables = [mixture.draw(table.astype(np.float64), random_state) for table in (X, *others)]
     for j in np.flatnonzero(widths):
         seen = np.unique(X[~np.isnan(X[:, j]), j])
         for table in tables:
             table[:, j] = _nearest(seen, table[:, j])
     return tables
+
+
+def fit_proposal(rows, roles, seed):
+    """The mixture from which missing values are drawn where a density is at hand.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Drawn from the density: with fractions in columns of integers, and codes of labels.
+    roles : Roles or None
+    seed : int
+
+    Returns
+    -------
+    proposal : MarginalMixture
+        Of codes as numbers that are rounded to them.
+    """
+    widths = np.zeros(rows.shape[1])
+    if roles is not None:
+        widths[roles.category] = 1.0
+    return _fitted(rows, widths, roles, np.random.default_rng(seed), seed)
+
+
+def _fitted(X, widths, roles, random_state, seed):
+    if roles is None:
+        return MarginalMixture().fit(blur(X, widths, random_state), seed)
+    blurred = reflect(blur(X, widths, random_state), roles.cell_bounds)
+    return MarginalMixture(*roles.cell_bounds).fit(blurred, seed)
 
 
 def _width(values):

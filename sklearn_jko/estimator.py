@@ -20,17 +20,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words, shown
+from sklearn_jko.completion import fit_proposal
 from sklearn_jko.devices import device_named
 from sklearn_jko.diagnostics import STEPS
 from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.fitting import SCORING_SOLVERS, attributes_of_flow, fit_density
 from sklearn_jko.input_codes import n_codes_given
-from sklearn_jko.marginal_mixture import MarginalMixture
 from sklearn_jko.missing import draw_missing
 from sklearn_jko.model_state import (
     categories_from_state,
     flow_from_state,
     flow_state,
+    given_rows_from_state,
     history_from_state,
     history_state,
     parts_state,
@@ -55,6 +56,7 @@ FITTED = (
     "feature_names_in_",
     "roles_",
     "categories_",
+    "given_rows_",
     "validation_indices_",
     "noise_width_",
     "scaling_",
@@ -182,6 +184,9 @@ class JKOFlowDensity(
         it, `roles_.modelled` the numbers of the columns of `transform`.
     categories_ : CategoryModel or None
         Probabilities of the categories that are not given.
+    given_rows_ : ndarray of shape (n_given_rows, n_given), or None
+        The columns named in `condition`, encoded, of up to 1,000 rows: for rows like these the
+        draws of missing values are learned.
     validation_indices_ : ndarray of shape (n_held_out,), int
         Numbers of the rows of X that were held out, as often as their weights say; none where
         `X_val` or a process group was given.
@@ -314,11 +319,12 @@ class JKOFlowDensity(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
-            NaN where a value is missing: for training it is filled in with a draw given the other
-            values of the row, from a mixture fitted to what is observed. An iterator gives tables
-            with rows, such as the batches of a file, and is read once. Of more than 2^26 numbers
-            (6.7 million rows of 10 columns), from an array in memory, a mapped file, Dask or an
-            iterator alike, a sample of so many is taken (`sklearn_jko.reservoir`).
+            NaN where a value is missing (or None, or pandas' own): for training it is filled in
+            with a draw given the other values of the row, from a mixture fitted to what is
+            observed. An iterator gives tables with rows, such as the batches of a file, and is
+            read once. Of more than 2^26 numbers (6.7 million rows of 10 columns), from an array in
+            memory, a mapped file, Dask or an iterator alike, a sample of so many is taken
+            (`sklearn_jko.reservoir`).
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -345,8 +351,8 @@ class JKOFlowDensity(
         ValueError
             If a parameter is out of range; X or X_val is not a numeric table (but for categories)
             or has infinite values, X has less than two rows or a column of NaN alone; a value is
-            not of its column's kind, or outside its bounds, or missing where `columns` or
-            `condition` are set; a weight is negative, or all are zero.
+            not of its column's kind, or outside its bounds, or missing in a column that is given; a
+            weight is negative, or all are zero.
         """
         fit_density(self, X, y, sample_weight, X_val, process_group)
         return self
@@ -358,9 +364,10 @@ class JKOFlowDensity(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Of a row with missing values, NaN, it is the density of those observed: an estimate by
-            importance sampling, from 256 draws of the others (`sklearn_jko.missing`). The first
-            such call takes seconds longer, to learn what to draw.
+            Of a row with missing values, NaN, it is the density of those observed (given those of
+            the `condition`, which must be there): an estimate by importance sampling, from 256
+            draws of the others (`sklearn_jko.missing`). The first such call takes seconds longer,
+            to learn what to draw.
         return_std : bool, default=False
             Whether to return the standard errors of such estimates too.
 
@@ -397,12 +404,13 @@ class JKOFlowDensity(
         Returns
         -------
         X_complete : ndarray of shape (n_samples, n_features)
+            A table like X of `fit`, with its types, where `columns` or `condition` are set.
 
         Raises
         ------
         ValueError
-            If X has infinite values, or `columns` or `condition` are set, with which values may
-            not be missing.
+            If X has infinite values; a label that was not seen in fit; or a value is missing in a
+            column that is given.
 
         Examples
         --------
@@ -416,14 +424,19 @@ class JKOFlowDensity(
         True
         """
         X = self._validated(X, allow_missing=True)
+        if self.roles_ is not None:
+            self.roles_.check_known(X, "X")
         seed = check_random_state(random_state).randint(2**31 - 1)
-        return draw_missing(
-            self._evaluator(self.flow_).complete_log_density,
+        evaluator = self._evaluator(self.flow_)
+        completed = draw_missing(
+            evaluator.point_log_density,
             self._missing_proposal(),
             np.asarray(X, dtype=np.float64),
             N_PROPOSALS,
             np.random.default_rng(seed),
+            evaluator.cell_width,
         )
+        return self._decoded(completed)
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -508,7 +521,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, inputs, len(Z))
         if table is not None and len(table) != len(Z):
             raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, as X.")
-        return self._original_table(Z, table, np.empty(Z.shape))
+        return self._decoded(self._original_rows(Z, table, np.empty(Z.shape)))
 
     def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density.
@@ -542,11 +555,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, given, n_samples)
         if condition is not None:
             table = table.repeat(n_samples, axis=0)
-        if self.categories_ is not None:
-            self.categories_.draw(table, seed)
-        shape = (n_samples if table is None else len(table), self._n_features_out)
-        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
-        return self._original_table(Z, table, out=Z)
+        return self._decoded(self._drawn_rows(n_samples, table, seed))
 
     def _fitted_state(self):
         names = getattr(self, "feature_names_in_", None)
@@ -555,6 +564,7 @@ class JKOFlowDensity(
             "feature_names_in_": None if names is None else names.tolist(),
             "roles_": None if self.roles_ is None else self.roles_.state(),
             "categories_": None if self.categories_ is None else parts_state(self.categories_),
+            "given_rows_": self.given_rows_,
             "validation_indices_": self.validation_indices_,
             "noise_width_": self.noise_width_,
             "scaling_": self.scaling_,
@@ -572,6 +582,7 @@ class JKOFlowDensity(
         check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
         self.roles_ = roles_from_state(state["roles_"], d)
         self.categories_ = categories_from_state(state["categories_"], self.roles_)
+        self.given_rows_ = given_rows_from_state(state["given_rows_"], self.roles_)
         indices = state["validation_indices_"]
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
@@ -624,6 +635,9 @@ class JKOFlowDensity(
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X)
         self._warn_of_unknown(table)
+        is_missing = np.isnan(table).any(axis=0)
+        if is_missing.any() and not allow_missing:
+            raise ValueError(f"{columns_in_words(self, is_missing)} miss values: `impute` X first.")
         return table
 
     def _table_of(self, condition, numbers, n_rows):
@@ -641,15 +655,26 @@ class JKOFlowDensity(
             raise ValueError(f"condition must be a table of the columns that are given: {names}.")
         return roles.encode_some(condition, numbers, "condition")
 
-    def _original_table(self, Z, table, out):
-        """Rows of latent coordinates (n, n_modelled), with what they are given in ``table``."""
+    def _drawn_rows(self, n_samples, table, seed):
+        """Rows drawn from the density, encoded, one for each of ``table`` where there is one."""
+        if self.categories_ is not None:
+            self.categories_.draw(table, seed)
+        shape = (n_samples if table is None else len(table), self._n_features_out)
+        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
+        return self._original_rows(Z, table, out=Z)
+
+    def _original_rows(self, Z, table, out):
+        """Rows, encoded, of latent coordinates, with what they are given in ``table``."""
         if table is None:
             return self._by_chunks(Z, Evaluator.original, out)
         roles = self.roles_
         if len(roles.inputs):
             Z = np.hstack([Z, self.scaler_.codes.transform(table[:, roles.inputs])])
         table[:, roles.modelled] = self._by_chunks(Z, Evaluator.original, out)
-        return roles.decode(table)
+        return table
+
+    def _decoded(self, rows):
+        return rows if self.roles_ is None else self.roles_.decode(rows)
 
     def _by_chunks(self, rows, method, out):
         """Fill ``out`` with what a method of `Evaluator` gives, by chunks of bounded memory."""
@@ -664,7 +689,14 @@ class JKOFlowDensity(
     def _missing_proposal(self):
         """From which missing values are drawn: near the density itself. Made when first needed."""
         if self._proposal is None:
-            self._proposal = MarginalMixture().fit(self.sample(PROPOSAL_ROWS, 0), seed=0)
+            roles, table = self.roles_, None
+            if roles is not None:
+                table = np.full((PROPOSAL_ROWS, len(roles.columns)), np.nan)
+            if self.given_rows_ is not None:
+                table[:, roles.given] = np.resize(
+                    self.given_rows_, (PROPOSAL_ROWS, len(roles.given))
+                )
+            self._proposal = fit_proposal(self._drawn_rows(PROPOSAL_ROWS, table, 0), roles, seed=0)
         return self._proposal
 
     def _latent_and_log_density(self, X):

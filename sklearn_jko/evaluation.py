@@ -37,6 +37,7 @@ class Evaluator:
     def __init__(self, scaler, flow, roles=None, categories=None, proposal=None):
         self.scaler, self.flow = scaler, flow
         self.roles, self.categories, self.proposal = roles, categories, proposal
+        self.cell_width = 0.0 if roles is None else roles.cell_width
 
     def log_density(self, X):
         """Finite log-density (n,) of rows, of what they show."""
@@ -44,12 +45,28 @@ class Evaluator:
 
     def log_density_and_error(self, X):
         """Finite log-density beside its standard error, (n, 2): 0 where nothing is estimated."""
-        log_density, error = self._of_table(X) if self.roles is not None else self._of_numbers(X)
-        return np.c_[_finite(log_density), error]
+        is_complete = ~np.isnan(X).any(axis=1)
+        found = np.zeros((len(X), 2))
+        for rows, method in ((is_complete, self._of_complete), (~is_complete, self._of_observed)):
+            if rows.any():
+                log_density, error = method(X[rows])
+                found[rows] = np.c_[_finite(log_density), error]
+        return found
 
-    def complete_log_density(self, X):
-        """Finite log-density (n,) of rows of numbers without gaps."""
-        return _finite(self._flow_log_density(X))
+    def point_log_density(self, X):
+        """Finite log-density (n,) of rows without gaps, at the very numbers of integer columns.
+
+        That of an integer is then its mean over the cell, and the probability of a label that over
+        the numbers that are rounded to its code.
+        """
+        if self.categories is None:
+            return _finite(self._flow_log_density(X))
+        X, columns = X.copy(), self.categories.categories
+        codes = np.rint(X[:, columns])
+        X[:, columns] = codes.clip(-1, self.categories.n_categories - 1)
+        log_density = self._flow_log_density(X) + self.categories.log_prob(X)
+        log_density[(codes != X[:, columns]).any(axis=1)] = -np.inf
+        return _finite(log_density)
 
     @torch.no_grad()
     def latent(self, X):
@@ -80,18 +97,22 @@ class Evaluator:
         Z, log_det = self.scaler.transform(X)
         return self.flow.log_prob(on_device_of(self.flow, Z)).cpu().numpy() + log_det
 
-    def _of_numbers(self, X):
-        if not np.isnan(X).any():
-            return self._flow_log_density(X), np.zeros(len(X))
-        return observed_log_density(self.complete_log_density, self.proposal(), X, N_DRAWS, seed=0)
-
-    def _of_table(self, X):
-        widths = self.roles.cell_width
+    def _of_complete(self, X):
         log_density, error = cell_log_probability(
-            self._flow_log_density, X, widths, CELL_POINTS, seed=0
+            self._flow_log_density, X, self.cell_width, CELL_POINTS, seed=0
         )
         if self.categories is not None:
             log_density = log_density + self.categories.log_prob(X)
+        return log_density, error
+
+    def _of_observed(self, X):
+        log_density, error = observed_log_density(
+            self.point_log_density, self.proposal(), X, N_DRAWS, 0, self.cell_width
+        )
+        if self.roles is not None:
+            is_missing = np.isnan(np.delete(X, self.roles.given, axis=1))
+            shows_nothing = is_missing.all(axis=1)  # beside what it is given
+            log_density[shows_nothing], error[shows_nothing] = 0.0, 0.0
         return log_density, error
 
 

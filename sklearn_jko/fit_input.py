@@ -63,11 +63,14 @@ class FitInput(NamedTuple):
             return self
         is_missing = _are_missing(self.X)
         _check_missing(density, is_missing)
-        sample_weight, is_empty = self.sample_weight, is_missing.all(axis=1)
+        given = [] if self.roles is None else self.roles.given
+        is_empty = np.delete(is_missing, given, axis=1).all(axis=1)
+        sample_weight = self.sample_weight
         if is_empty.any():  # it tells nothing
             weight = np.ones(len(self.X)) if sample_weight is None else sample_weight
             sample_weight = np.where(is_empty, 0.0, weight)
-        X, *judges = completed(self.X, seed, *([] if self.X_val is None else [self.X_val]))
+        judges = [] if self.X_val is None else [self.X_val]
+        X, *judges = completed(self.X, seed, *judges, roles=self.roles)
         X_val = judges[0] if judges else None
         return self._replace(X=X, sample_weight=sample_weight, X_val=X_val)
 
@@ -115,7 +118,7 @@ def _rows(density, X):
             "to model: all columns are categories or given."
         )
     _check_feature_names(density, X, reset=True)
-    X = check_table(roles.encode(X), ensure_min_samples=2)
+    X = check_table(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
     density.n_features_in_ = X.shape[1]
     return X, roles
 
@@ -124,7 +127,7 @@ def _judges(density, X_val, roles):
     if roles is None:
         return _checked_numbers(density, X_val, reset=False)
     _check_feature_names(density, X_val, reset=False)
-    X_val = check_table(roles.encode(X_val), ensure_min_samples=2)
+    X_val = check_table(roles.encode(X_val), ensure_min_samples=2, ensure_all_finite="allow-nan")
     roles.check_inside(X_val)
     return X_val
 

@@ -41,6 +41,7 @@ NOTABLE_GAIN = 0.05
 MAX_SCALER_ROWS = 200_000
 MANY_ROWS = 100_000
 MAX_MEASURED_ROWS = 1000
+MAX_GIVEN_ROWS = 1000
 
 
 def fit_density(density, X, y, sample_weight, X_val, process_group):
@@ -169,6 +170,7 @@ class _Fit:
             "validation_indices_": self.sampled.numbers_of(held_out),
             "roles_": self.roles,
             "categories_": self.categories,
+            "given_rows_": _given_rows(self.roles, self.parts.train),
             "noise_width_": self.parts.noise_width,
             "scaling_": self.scaling,
             "scaler_": self.scaler,
@@ -230,6 +232,13 @@ def _category_model(roles, rows):
     if roles is None or np.isin(roles.inputs, roles.given).all():
         return None
     return CategoryModel(roles).fit(_some(rows))
+
+
+def _given_rows(roles, rows):
+    """Some of what the rows are given, evenly spread; None where they are given nothing."""
+    if roles is None or len(roles.given) == 0:
+        return None
+    return rows[:: math.ceil(len(rows) / MAX_GIVEN_ROWS)].take(roles.given, axis=1)
 
 
 def _warn_of_noise(density, noise_width, roles):

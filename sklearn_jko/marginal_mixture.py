@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.incomplete_normal import fit_normal, patterns
 from sklearn_jko.normal_mixture import ConditionalMixture, NormalMixture, fit_mixture, some_rows
+from sklearn_jko.scaling.bounds import Bounds
+from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.marginal import Marginal
 
 __all__ = ["MarginalMixture"]
@@ -21,13 +22,18 @@ class MarginalMixture:
     missing is drawn from one normal distribution, fitted by the EM algorithm, and then, a few
     times, from the mixture so far (stochastic EM).
 
+    Parameters
+    ----------
+    low, high : ndarrays of shape (d,) or floats
+        Bounds of the columns, between which all draws are; infinite where there are none.
+
     Attributes
     ----------
-    centre_, spread_, splines_, starts_ : ndarrays
-        The columns' maps, as in `sklearn_jko.scaling.marginal.Marginal`.
-    weights_, means_, covariances_ : ndarrays
-        The mixture of their normal coordinates, see
-        `sklearn_jko.normal_mixture.NormalMixture`.
+    columns_ : list of Chain
+        The columns' maps: `sklearn_jko.scaling.marginal.Marginal` behind
+        `sklearn_jko.scaling.bounds.Bounds`.
+    mixture_ : sklearn_jko.normal_mixture.NormalMixture
+        Of their normal coordinates.
 
     References
     ----------
@@ -44,7 +50,8 @@ class MarginalMixture:
     True
     """
 
-    learned = (*Marginal.learned, "weights_", "means_", "covariances_")
+    def __init__(self, low=-np.inf, high=np.inf):
+        self.low, self.high = low, high
 
     def fit(self, X, seed):
         """Fit the maps of the columns and the mixture.
@@ -72,24 +79,13 @@ class MarginalMixture:
                 f"columns {empty.tolist()} of X hold NaN alone: leave them out, as nothing can be "
                 "learned of them."
             )
-        vars(self).update(_side_by_side([_fitted(column) for column in X.T]))
+        ends = (np.broadcast_to(bound, X.shape[1:]) for bound in (self.low, self.high))
+        self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
         Z, _ = self.transform(X[~missing.all(axis=1)])
         if missing.any():
             Z = _completed(some_rows(Z), seed)
-        self.weights_, self.means_, self.covariances_ = fit_mixture(Z, seed)
+        self.mixture_ = fit_mixture(Z, seed)
         return self
-
-    def check(self, n_features):
-        """Raise ValueError unless what was learned is sound and of so many columns."""
-        whole = Marginal()
-        vars(whole).update({name: getattr(self, name) for name in Marginal.learned})
-        whole.check(n_features)
-        k = np.size(self.weights_)
-        check_array("weights_", self.weights_, (k,), SMALLEST, 1.0)
-        check_array("means_", self.means_, (k, n_features))
-        check_array("covariances_", self.covariances_, (k, n_features, n_features))
-        if not _are_positive_definite(self.covariances_):
-            raise ValueError("covariances_ must be symmetric and positive definite")
 
     def transform(self, X):
         """Normal coordinates of values, and the logarithms of their slopes.
@@ -104,14 +100,14 @@ class MarginalMixture:
             z and log(dz / dx) of each value; NaN at NaN.
         """
         Z, log_slope = np.empty(X.shape), np.empty(X.shape)
-        for j, column in enumerate(self._columns()):
+        for j, column in enumerate(self.columns_):
             Z[:, j : j + 1], log_slope[:, j] = column.transform(X[:, j : j + 1])
         return Z, log_slope
 
     def inverse_transform(self, Z):
         """Values (n, d) at normal coordinates (n, d)."""
         X = np.empty(Z.shape)
-        for j, column in enumerate(self._columns()):
+        for j, column in enumerate(self.columns_):
             X[:, j : j + 1] = column.inverse_transform(Z[:, j : j + 1])
         return X
 
@@ -126,7 +122,7 @@ class MarginalMixture:
         -------
         conditional : sklearn_jko.normal_mixture.ConditionalMixture
         """
-        return ConditionalMixture(self._mixture(), missing)
+        return ConditionalMixture(self.mixture_, missing)
 
     def draw(self, X, random_state):
         """Fill what is missing with draws from its distribution given what is observed.
@@ -140,34 +136,13 @@ class MarginalMixture:
         -------
         completed : ndarray of shape (n, d)
         """
-        Z = _drawn(self._mixture(), self.transform(X)[0], random_state)
+        Z = _drawn(self.mixture_, self.transform(X)[0], random_state)
         return np.where(np.isnan(X), self.inverse_transform(Z), X)
 
-    def _mixture(self):
-        return NormalMixture(self.weights_, self.means_, self.covariances_)
 
-    def _columns(self):
-        """The map of each column."""
-        for j in range(len(self.centre_)):
-            column, start, end = Marginal(), *self.starts_[j : j + 2]
-            column.centre_, column.spread_ = self.centre_[[j]], self.spread_[[j]]
-            column.splines_ = self.splines_[:, start:end]
-            column.starts_ = np.array([0, end - start])
-            yield column
-
-
-def _fitted(column):
-    return Marginal().fit(column[~np.isnan(column), None])
-
-
-def _side_by_side(columns):
-    """What maps of one column each have learned, as a map of all columns has it."""
-    return {
-        "centre_": np.concatenate([column.centre_ for column in columns]),
-        "spread_": np.concatenate([column.spread_ for column in columns]),
-        "splines_": np.concatenate([column.splines_ for column in columns], axis=1),
-        "starts_": np.cumsum([0] + [column.splines_.shape[1] for column in columns]),
-    }
+def _column_map(values, low, high):
+    to_line = Bounds(np.array([low]), np.array([high]))
+    return Chain([to_line, Marginal()]).fit(values[~np.isnan(values), None])
 
 
 def _completed(Z, seed):
@@ -193,13 +168,3 @@ def _drawn(mixture, Z, random_state):
             k = np.searchsorted(np.cumsum(np.exp(log_weights))[:-1], choice[row])
             Z[row, missing] = means[k] + conditional.roots[k] @ noise[row, missing]
     return Z
-
-
-def _are_positive_definite(matrices):
-    if not np.array_equal(matrices, np.swapaxes(matrices, 1, 2)):
-        return False
-    try:
-        np.linalg.cholesky(matrices)
-    except np.linalg.LinAlgError:
-        return False
-    return True

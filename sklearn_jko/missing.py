@@ -1,7 +1,8 @@
 """Log-densities of rows with missing values, and draws of what is missing, by importance sampling.
 
 The density of the observed part is the mean of density / proposal over draws of the missing part
-from a proposal, and the draws, resampled by these weights, are draws given the observed part.
+from a proposal, and the draws, resampled by these weights, are draws given the observed part. An
+observed integer is drawn too, from within its cell.
 """
 
 from itertools import islice
@@ -26,7 +27,7 @@ STUDENT_SHARE, DEGREES_OF_FREEDOM = 0.2, 5.0
 INSIDE = (2**-40, 1 - 2**-40)  # where quantile functions are finite
 
 
-def observed_log_density(log_density, proposal, X, n_draws, seed):
+def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0):
     """Log-density of the observed part of each row: log of the integral of p over the missing part.
 
     It is estimated by importance sampling with quasi-random draws (a scrambled Sobol sequence).
@@ -45,6 +46,9 @@ def observed_log_density(log_density, proposal, X, n_draws, seed):
     n_draws : int
         Draws for each row: 16 times a power of two, so that the Sobol points are balanced.
     seed : int
+    cell_width : ndarray of shape (d,) or float, default=0
+        Width of the cells about observed values, over which the density is integrated; 0 for a
+        column of which it is taken at the value. Rows without gaps are taken as they are.
 
     Returns
     -------
@@ -88,12 +92,13 @@ def observed_log_density(log_density, proposal, X, n_draws, seed):
     uniform = _scrambled_points(size, X.shape[1] + 1, seed)
     partial = missing & ~missing.all(axis=1, keepdims=True)
     for rows, conditionals in _batches(proposal, partial, n_draws):
-        draws = _weighted_draws(log_density, proposal, X[rows], conditionals, [uniform] * len(rows))
+        points = [uniform] * len(rows)
+        draws = _weighted_draws(log_density, proposal, X[rows], conditionals, points, cell_width)
         log_p[rows], error[rows] = _log_mean(draws.log_weights)
     return log_p, error
 
 
-def draw_missing(log_density, proposal, X, n_proposals, random_state):
+def draw_missing(log_density, proposal, X, n_proposals, random_state, cell_width=0.0):
     """Fill what is missing with draws given what is observed, by sampling-importance-resampling.
 
     Parameters
@@ -107,6 +112,8 @@ def draw_missing(log_density, proposal, X, n_proposals, random_state):
         Draws from the proposal for each row, of which one is taken. The more there are, and the
         better the proposal, the nearer is the result to a draw given the observed values.
     random_state : numpy.random.Generator
+    cell_width : ndarray of shape (d,) or float, default=0
+        As of `observed_log_density`.
 
     Returns
     -------
@@ -133,11 +140,12 @@ def draw_missing(log_density, proposal, X, n_proposals, random_state):
     for rows, conditionals in _batches(proposal, np.isnan(X), n_proposals):
         shape = (len(rows), n_proposals, X.shape[1] + 1)
         uniform = random_state.random(shape).clip(*INSIDE)
-        draws = _weighted_draws(log_density, proposal, X[rows], conditionals, uniform)
+        draws = _weighted_draws(log_density, proposal, X[rows], conditionals, uniform, cell_width)
         # The largest of Gumbel's variables at the log-weights is a draw by the weights.
         noise = random_state.gumbel(size=draws.log_weights.shape)
         taken = np.argmax(draws.log_weights + noise, axis=1)
-        completed[rows] = draws.rows[np.arange(len(rows)), taken]
+        drawn = draws.rows[np.arange(len(rows)), taken]
+        completed[rows] = np.where(np.isnan(X[rows]), drawn, X[rows])
     return completed
 
 
@@ -169,21 +177,23 @@ def _batches(proposal, missing, n_draws):
         yield np.array(rows), conditionals
 
 
-def _weighted_draws(log_density, proposal, X, conditionals, uniform):
+def _weighted_draws(log_density, proposal, X, conditionals, uniform, cell_width):
     """Completions of each row, from points (k, d + 1) of the unit cube for each."""
-    missing = np.isnan(X)
+    missing, widths = np.isnan(X), np.broadcast_to(cell_width, X.shape[1:])
     Z, _ = proposal.transform(X)
-    completed, log_q = [], []
-    for z, gaps, conditional, points in zip(Z, missing, conditionals, uniform, strict=True):
-        drawn = np.tile(z, (len(points), 1))
+    completed, observed, log_q = [], [], []
+    for x, z, gaps, conditional, points in zip(X, Z, missing, conditionals, uniform, strict=True):
+        drawn, within = np.tile(z, (len(points), 1)), np.tile(x, (len(points), 1))
         drawn[:, gaps], log_q_of_row = _proposed(conditional, z[~gaps], points)
+        within[:, ~gaps] += (points[:, 1 + gaps.sum() :] - 0.5) * widths[~gaps]
         completed.append(drawn)
-        log_q.append(log_q_of_row)
-    n_draws = len(log_q[0])
+        observed.append(within)
+        log_q.append(log_q_of_row - np.log(widths[~gaps & (widths > 0)]).sum())
+    n_draws, missing = len(log_q[0]), np.repeat(missing, len(log_q[0]), axis=0)
     rows = proposal.inverse_transform(np.concatenate(completed))
-    rows = np.where(np.repeat(missing, n_draws, axis=0), rows, np.repeat(X, n_draws, axis=0))
+    rows = np.where(missing, rows, np.concatenate(observed))
     _, log_slope = proposal.transform(rows)
-    log_slope[~np.repeat(missing, n_draws, axis=0)] = 0.0
+    log_slope[~missing] = 0.0
     log_q = np.concatenate(log_q) + log_slope.sum(axis=1)
     log_weights = log_density(rows) - log_q
     return WeightedDraws(rows.reshape(len(X), n_draws, -1), log_weights.reshape(len(X), n_draws))

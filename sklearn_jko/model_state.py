@@ -21,6 +21,7 @@ __all__ = [
     "categories_from_state",
     "flow_from_state",
     "flow_state",
+    "given_rows_from_state",
     "history_from_state",
     "history_state",
     "parts_state",
@@ -140,6 +141,26 @@ def categories_from_state(state, roles):
     restore_parts(model, state)
     model.check()
     return model
+
+
+def given_rows_from_state(state, roles):
+    """Some of what rows were given in `fit`; None where that was nothing.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound, or goes with other roles.
+    """
+    given = [] if roles is None else roles.given
+    if (state is None) != (len(given) == 0):
+        raise ValueError(f"given_rows_={shown(state)} does not go with roles_")
+    if state is None:
+        return None
+    check_array("given_rows_", state, (max(np.size(state) // len(given), 1), len(given)))
+    n_labels = roles.n_labels[np.isin(roles.inputs, given)]
+    for codes, n in zip(state.T[n_labels > 0], n_labels[n_labels > 0], strict=True):
+        check_array("given_rows_", codes, (len(codes),), low=0.0, high=n - 1.0)
+    return state
 
 
 def history_state(history):

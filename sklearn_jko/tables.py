@@ -1,12 +1,13 @@
 """Tables of numpy, pandas and polars as lists of columns, and back."""
 
 import importlib
+import math
 import sys
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FLOAT", "TYPES", "ColumnType", "Table", "build_table", "read_table"]
+__all__ = ["FLOAT", "TYPES", "ColumnType", "Table", "are_missing", "build_table", "read_table"]
 
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _CAPITAL_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
@@ -95,6 +96,15 @@ def read_table(X, parameter="X"):
     return table
 
 
+def are_missing(values):
+    """Which of a column's values (n,) are missing: NaN, None or one of pandas' kinds."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype != object:
+        return np.zeros(len(values), dtype=bool)
+    return np.array([_is_missing(value) for value in values.tolist()], dtype=bool)
+
+
 def build_table(container, names, types, values):
     """The table of these columns.
 
@@ -112,6 +122,11 @@ def build_table(container, names, types, values):
         An array is of the one type that holds all columns.
     """
     return _BUILDERS[container](names, types, values)
+
+
+def _is_missing(value):
+    is_nan = isinstance(value, float | np.floating) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def _is_frame(X, library):

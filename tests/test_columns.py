@@ -262,34 +262,50 @@ def test_wrong_parameters_are_told(columns, condition, message):
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
-def test_missing_values_are_told(missing):
-    X = np.array([["x", 1.0], [missing, 2.0]], dtype=object)
-    message = "column 0: 1 of its 2 values are missing, the first in row 1"
+def test_missing_values_are_nan_unless_given(missing):
+    X = np.array([["x", 1.0], [missing, 2.0], ["y", missing]], dtype=object)
+    roles = resolve_roles(X, {0: "category"})
+    assert roles.columns[0].labels == ["x", "y"]
+    np.testing.assert_array_equal(roles.encode(X), [[0, 1], [np.nan, 2], [1, np.nan]])
+    message = "column 0: 1 of its 3 values are missing, the first in row 1"
     with pytest.raises(ValueError, match=message):
-        resolve_roles(X, {0: "category"})
+        resolve_roles(X, {0: "category"}, [0])
     with pytest.raises(ValueError, match=message):
-        resolve_roles(X[:1], {0: "category"}).encode(X)
+        resolve_roles(X[:1], {0: "category"}, [0]).encode(X)
+    with pytest.raises(ValueError, match=message):
+        roles.encode_some(X[:, :1], [0], "condition")
 
 
 @pytest.mark.parametrize(
-    "column",
+    ("column", "kind", "code"),
     [
-        pd.Series([1.0, np.nan]),
-        pd.Series([1, None], dtype="Int64"),
-        pd.Series([True, None], dtype="boolean"),
-        pd.Series(["a", None], dtype="category"),
-        pd.Series(["a", None], dtype="string"),
-        pl.Series([1.0, None]),
-        pl.Series([1, None]),
-        pl.Series(["a", None]),
-        pl.Series([True, None]),
-        pl.Series([1.0, np.nan]),
+        (pd.Series([1.5, np.nan]), "numeric", 1.5),
+        (pd.Series([1.0, np.nan]), "integer", 1),
+        (pd.Series([1e20, np.nan]), "numeric", 1e20),
+        (pd.Series([1, None], dtype="Int64"), "integer", 1),
+        (pd.Series([True, None], dtype="boolean"), "category", 1),
+        (pd.Series([True, None], dtype=object), "category", 0),
+        (pd.Series(["a", None], dtype="category"), "category", 0),
+        (pd.Series(["a", None], dtype="string"), "category", 0),
+        (pl.Series([1.5, None]), "numeric", 1.5),
+        (pl.Series([1, None]), "integer", 1),
+        (pl.Series(["a", None]), "category", 0),
+        (pl.Series(["a", None], dtype=pl.Enum(["b", "a"])), "category", 1),
+        (pl.Series([True, None]), "category", 1),
+        (pl.Series([1.5, np.nan]), "numeric", 1.5),
     ],
 )
-def test_missing_values_of_frames_are_told(column):
+def test_missing_values_of_frames_are_nan(column, kind, code):
     library = pd if isinstance(column, pd.Series) else pl
-    with pytest.raises(ValueError, match="column 'm': 1 of its 2 values are missing"):
-        resolve_roles(library.DataFrame({"x": [0.0, 1.0], "m": column}), "auto")
+    frame = library.DataFrame({"x": [0.5, 1.5], "m": column})
+    roles = resolve_roles(frame, "auto")
+    assert roles.columns[1].kind.name == kind
+    np.testing.assert_array_equal(roles.encode(frame)[:, 1], [code, np.nan])
+
+
+def test_integers_that_floats_do_not_tell_apart_are_guessed_numbers():
+    roles = resolve_roles(np.array([[2**60], [1]]), "auto")
+    assert roles.columns[0].kind.name == "numeric"
 
 
 @pytest.mark.parametrize(

@@ -266,10 +266,10 @@ def test_damaged_files_are_refused(of_fish):
             damaged(state, n_features_in_=3, noise_width_=np.zeros(3), feature_names_in_=None)
         )
     with pytest.raises(ValueError, match="n_given must be an integer"):
-        JKOFlowDensity._from_state(damaged(state, roles_=None))
+        JKOFlowDensity._from_state(damaged(state, roles_=None, given_rows_=None))
     plain = {**flow, "n_given": 0, "blocks": [], "n_steps": EMPTY}
     with pytest.raises(ValueError, match="parts, not"):
-        JKOFlowDensity._from_state(damaged(state, roles_=None, flow_=plain))
+        JKOFlowDensity._from_state(damaged(state, roles_=None, given_rows_=None, flow_=plain))
 
 
 EMPTY = np.zeros(0, dtype=np.int64)

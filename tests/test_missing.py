@@ -99,7 +99,7 @@ def test_proposal_own_density_has_its_exact_marginal(columns):
     rng = np.random.default_rng(0)
     X = np.exp(rng.normal(size=(1000, 3)) @ (np.eye(3) + 0.4)) * [1e-3, 1.0, 1e3]
     proposal = MarginalMixture().fit(X, seed=0)
-    mixture = NormalMixture(proposal.weights_, proposal.means_, proposal.covariances_)
+    mixture = proposal.mixture_
 
     def log_density(rows):
         Z, log_slope = proposal.transform(rows)
