@@ -97,6 +97,10 @@ def draw(frame, drawn, path):
     figure.savefig(path, dpi=110)
 
 
+def shown(rows):
+    return rows.head(4).to_string(index=False, float_format="{:.1f}".format, na_rep="-")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
@@ -126,7 +130,7 @@ def main():
     drawn = model.sample(N_DRAWN, random_state=SEED)
     filled = of_gaps.impute(gaps, random_state=SEED)
     for rows, title in ((drawn, "drawn"), (gaps, "with gaps"), (filled, "filled")):
-        print(title, rows.head(4).to_string(index=False, float_format="{:.1f}".format), sep="\n")
+        print(title, shown(rows), sep="\n")
     draw(frame, drawn, arguments.output)
 
 

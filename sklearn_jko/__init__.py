@@ -2,8 +2,8 @@
 
 from sklearn_jko._version import __version__
 from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.files.persistence import SavedModelError
 from sklearn_jko.outlier import JKOFlowOutlierDetector
-from sklearn_jko.persistence import SavedModelError
 from sklearn_jko.plotting import (
     DensityDisplay,
     FlowTrajectoryDisplay,

@@ -20,14 +20,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words, shown
-from sklearn_jko.completion import fit_proposal
+from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import device_named
 from sklearn_jko.diagnostics import STEPS
 from sklearn_jko.evaluation import Evaluator
-from sklearn_jko.fitting import SCORING_SOLVERS, attributes_of_flow, fit_density
-from sklearn_jko.input_codes import n_codes_given
-from sklearn_jko.missing import draw_missing
-from sklearn_jko.model_state import (
+from sklearn_jko.files.model_state import (
     categories_from_state,
     flow_from_state,
     flow_state,
@@ -38,10 +35,13 @@ from sklearn_jko.model_state import (
     roles_from_state,
     scaler_from_state,
 )
-from sklearn_jko.monitoring import CallbackSupportMixin, with_callbacks
-from sklearn_jko.partitioned import by_parts
-from sklearn_jko.persistence import FileMixin
+from sklearn_jko.files.persistence import FileMixin
+from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
+from sklearn_jko.missing.completion import fit_proposal
+from sklearn_jko.missing.importance_sampling import draw_missing
+from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.solvers import TRAINING_SOLVERS
+from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowDensity"]
@@ -324,7 +324,7 @@ class JKOFlowDensity(
             observed. An iterator gives tables with rows, such as the batches of a file, and is
             read once. Of more than 2^26 numbers (6.7 million rows of 10 columns), from an array in
             memory, a mapped file, Dask or an iterator alike, a sample of so many is taken
-            (`sklearn_jko.reservoir`).
+            (`sklearn_jko.rows.reservoir`).
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -366,8 +366,8 @@ class JKOFlowDensity(
         X : array-like of shape (n_samples, n_features)
             Of a row with missing values, NaN, it is the density of those observed (given those of
             the `condition`, which must be there): an estimate by importance sampling, from 256
-            draws of the others (`sklearn_jko.missing`). The first such call takes seconds longer,
-            to learn what to draw.
+            draws of the others (`sklearn_jko.missing.importance_sampling`). The first such call
+            takes seconds longer, to learn what to draw.
         return_std : bool, default=False
             Whether to return the standard errors of such estimates too.
 
@@ -379,7 +379,7 @@ class JKOFlowDensity(
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
             mean over their cells, estimated from 16 points, the same for all rows
-            (`sklearn_jko.cells`).
+            (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as of complete rows without integers.
         """

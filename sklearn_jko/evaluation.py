@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from sklearn_jko.cells import cell_log_probability
+from sklearn_jko.columns.cells import cell_log_probability
 from sklearn_jko.devices import on_device_of
-from sklearn_jko.missing import observed_log_density
+from sklearn_jko.missing.importance_sampling import observed_log_density
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
@@ -28,7 +28,7 @@ class Evaluator:
     flow : JKOFlow
         On the device to compute on.
     roles : Roles, optional
-        See `sklearn_jko.columns`.
+        See `sklearn_jko.columns.roles`.
     categories : CategoryModel, optional
     proposal : callable, optional
         Gives the `MarginalMixture` from which missing values are drawn; called where there are any.

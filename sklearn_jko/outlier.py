@@ -19,19 +19,19 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sklearn_jko.attribution import attribute
 from sklearn_jko.checks import check_array, check_keys, check_number
-from sklearn_jko.columns import resolve_roles
-from sklearn_jko.conformal import conformal_p_values, rounding
+from sklearn_jko.columns.roles import resolve_roles
+from sklearn_jko.detection.attribution import attribute
+from sklearn_jko.detection.conformal import conformal_p_values, rounding
+from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
-from sklearn_jko.monitoring import CallbackSupportMixin, watched_part, with_callbacks
-from sklearn_jko.neighbours import NeighbourDensity
-from sklearn_jko.partitioned import by_parts
-from sklearn_jko.persistence import FileMixin
-from sklearn_jko.reservoir import in_memory
+from sklearn_jko.files.persistence import FileMixin
+from sklearn_jko.rows.partitioned import by_parts
+from sklearn_jko.rows.reservoir import in_memory
+from sklearn_jko.rows.weighting import weighted_rows
 from sklearn_jko.scaling import make_scaler
+from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
 from sklearn_jko.user_warnings import warn_user
-from sklearn_jko.weighting import weighted_rows
 
 __all__ = ["JKOFlowOutlierDetector"]
 
@@ -281,7 +281,7 @@ class JKOFlowOutlierDetector(
 
         See Also
         --------
-        sklearn_jko.attribution.attribute : How the shares are taken.
+        sklearn_jko.detection.attribution.attribute : How the shares are taken.
         """
         X = self._validated(X)
         return attribute(self._scores, X, self._references(X))

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 
 from sklearn_jko.checks import check_array
-from sklearn_jko.input_codes import InputCodes
-from sklearn_jko.label_whitening import LabelWhitening
+from sklearn_jko.columns.input_codes import InputCodes
+from sklearn_jko.columns.label_whitening import LabelWhitening
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
@@ -31,8 +31,8 @@ def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True):
     name : str
         As of `sklearn_jko.scaling.make_scaler`.
     roles : Roles, optional
-        See `sklearn_jko.columns`. Where modelled columns have bounds, `Bounds` comes first; where
-        there are inputs, `Conditional` takes all in.
+        See `sklearn_jko.columns.roles`. Where modelled columns have bounds, `Bounds` comes first;
+        where there are inputs, `Conditional` takes all in.
     noise_width : ndarray of shape (d,) or float, default=0
         Width of the noise in the rows, which `Bounds` wants to know.
     whitens : bool, default=True

@@ -18,8 +18,8 @@ import numpy as np
 import safetensors
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.persistence import SavedModelError, _encoded
-from sklearn_jko.tensor_file import read_arrays, write_arrays
+from sklearn_jko.files.persistence import SavedModelError, _encoded
+from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 
 MAX_SECONDS, MAX_BYTES = 2.0, 2**30
 CROWDED_PERIOD = 50

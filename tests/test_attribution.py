@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_jko.attribution import attribute
+from sklearn_jko.detection.attribution import attribute
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 REFERENCE = np.random.default_rng(1).normal(size=(40, 3))
@@ -42,5 +42,5 @@ def test_few_rows(n):
 
 def test_rows_are_taken_in_parts(monkeypatch):
     whole = attribute(rough, X, REFERENCE)
-    monkeypatch.setattr("sklearn_jko.attribution.ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("sklearn_jko.detection.attribution.ROWS_AT_ONCE", 50)
     np.testing.assert_array_equal(attribute(rough, X, REFERENCE), whole)

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.datasets import load_breast_cancer
 
-from sklearn_jko.categories import CategoricalChain, _folds
+from sklearn_jko.columns.categories import CategoricalChain, _folds
 
 K = [3, 2, 4]
 
@@ -72,7 +72,7 @@ def test_log_prob_agrees_with_its_slow_twin():
 
 def test_the_slopes_minimise_the_penalised_loss(monkeypatch):
     """The gradient of the loss that the docstring tells, by differences, is zero."""
-    monkeypatch.setattr("sklearn_jko.categories.FREEDOMS", (0.3,))
+    monkeypatch.setattr("sklearn_jko.columns.categories.FREEDOMS", (0.3,))
     codes = dependent_codes()[:, [0, 2]]
     chain = CategoricalChain().fit(codes, [3, 4])
     start = 3
@@ -129,7 +129,7 @@ def test_the_penalty_is_strong_where_there_is_nothing_to_learn(monkeypatch):
     n_categories = [10, 10, 10, 10, 2]
     truth = -np.log(n_categories).sum()
     chosen = CategoricalChain().fit(train, n_categories).log_prob(test).mean()
-    monkeypatch.setattr("sklearn_jko.categories.NUMBERS_TO_CHOOSE", 0)
+    monkeypatch.setattr("sklearn_jko.columns.categories.NUMBERS_TO_CHOOSE", 0)
     usual = CategoricalChain().fit(train, n_categories).log_prob(test).mean()
     assert truth - 0.6 < chosen
     assert usual < chosen - 0.5
@@ -222,7 +222,7 @@ def test_memory_is_bounded_without_a_change(monkeypatch):
     codes = dependent_codes()
     chain = CategoricalChain().fit(codes, K)
     before = chain.log_prob(codes), chain.sample(50, 0)
-    monkeypatch.setattr("sklearn_jko.categories.NUMBERS_AT_ONCE", 28)
+    monkeypatch.setattr("sklearn_jko.columns.categories.NUMBERS_AT_ONCE", 28)
     np.testing.assert_array_equal(chain.log_prob(codes), before[0])
     np.testing.assert_array_equal(chain.sample(50, 0), before[1])
 

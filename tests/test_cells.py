@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
-from sklearn_jko.cells import cell_log_probability
+from sklearn_jko.columns.cells import cell_log_probability
 
 MEAN = np.array([0.3, -0.2, 1.1])
 SCALE = np.array([1.0, 0.7, 2.5])

@@ -13,9 +13,12 @@ import torch
 from conftest import SMALL, two_moons
 from sklearn.exceptions import NotFittedError
 
-from sklearn_jko import JKOFlowDensity, checkpoint, fitting, training
-from sklearn_jko.checkpoint import data_digest
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.files import checkpoint
+from sklearn_jko.files.checkpoint import data_digest
+from sklearn_jko.fitting import course
 from sklearn_jko.schedules import geometric_step
+from sklearn_jko.training import flow_training
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
 SETTINGS["step_size"] = functools.partial(geometric_step, first=0.5, growth=2.0)
@@ -41,7 +44,7 @@ def path(tmp_path):
 def interrupted_at(monkeypatch):
     """Make training raise KeyboardInterrupt in the block of this number; count the blocks."""
     trained = []
-    train_block = training.train_block
+    train_block = flow_training.train_block
 
     def install(stop):
         def counted(*args):
@@ -51,7 +54,7 @@ def interrupted_at(monkeypatch):
             return train_block(*args)
 
         trained.clear()
-        monkeypatch.setattr(training, "train_block", counted)
+        monkeypatch.setattr(flow_training, "train_block", counted)
         return trained
 
     return install
@@ -106,9 +109,9 @@ def test_checkpoint_changes_nothing(rows, path, uninterrupted):
 
 def test_choice_of_the_scaling_is_remembered(rows, path, interrupted_at, monkeypatch):
     expected = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}).fit(rows)
-    monkeypatch.setattr(fitting, "choose_scaling", lambda *args: expected.scaling_)
+    monkeypatch.setattr(course, "choose_scaling", lambda *args: expected.scaling_)
     interrupted_fit(rows, path, interrupted_at, 0, scaling="auto")
-    monkeypatch.setattr(fitting, "choose_scaling", lambda *args: pytest.fail("chosen again"))
+    monkeypatch.setattr(course, "choose_scaling", lambda *args: pytest.fail("chosen again"))
     model = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}, checkpoint=path).fit(rows)
     assert_same_model(model, expected, rows)
 
@@ -157,7 +160,7 @@ def test_other_data_and_other_versions_are_refused(rows, path, monkeypatch):
     for other in (rows[:-1], rows[:, ::-1], np.nextafter(rows, np.inf)):
         with pytest.raises(ValueError, match=r"made with X=\[300, 2, "):
             model.fit(other)
-    monkeypatch.setattr("sklearn_jko.checkpoint.__version__", "9.9")
+    monkeypatch.setattr("sklearn_jko.files.checkpoint.__version__", "9.9")
     with pytest.raises(ValueError, match=r"this fit has sklearn_jko='9\.9'"):
         model.fit(rows)
 

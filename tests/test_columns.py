@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal as assert_polars_equal
 
-from sklearn_jko.columns import Roles, resolve_roles
+from sklearn_jko.columns.roles import Roles, resolve_roles
 
 N = 40
 COLOURS = ["red", "green", "blue", "green"] * (N // 4)

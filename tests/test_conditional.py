@@ -14,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.block_training import _noise
 from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.divergence import exact, hutchinson
 from sklearn_jko.export import as_torch_module
@@ -23,7 +22,8 @@ from sklearn_jko.plotting import FlowTrajectoryDisplay
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.table_scaler import Conditional
-from sklearn_jko.two_layer_solve import TwoLayerSolve
+from sklearn_jko.training.block_training import _noise
+from sklearn_jko.training.two_layer_solve import TwoLayerSolve
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 100, "random_state": 0}
 COVARIANCE = np.array([[2.0, 0.8, -0.5], [0.8, 1.0, 0.3], [-0.5, 0.3, 1.5]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_jko.conformal import conformal_p_values
+from sklearn_jko.detection.conformal import conformal_p_values
 
 
 def test_p_values_against_a_double_loop():

@@ -21,7 +21,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity, fitting
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.fitting import course
 
 
 def with_n_steps(model, n_steps):
@@ -374,14 +375,14 @@ def test_gross_outlier_does_not_cost_solver_steps():
 
 
 def test_rows_that_no_batch_takes_are_left_alone(moons, monkeypatch):
-    seen, train_flow = [], fitting.train_flow
+    seen, train_flow = [], course.train_flow
 
     def listening(x, *args, **kwargs):
         seen.append(len(x))
         return train_flow(x, *args, **kwargs)
 
-    monkeypatch.setattr(fitting, "train_flow", listening)
-    monkeypatch.setattr(fitting, "MANY_ROWS", 100)
+    monkeypatch.setattr(course, "train_flow", listening)
+    monkeypatch.setattr(course, "MANY_ROWS", 100)
     settings = {**SMALL, "scaling": "whiten", "max_blocks": 2, "batch_size": 16}
     JKOFlowDensity(**{**settings, "max_iter": 5}).fit(moons[0])
     model = JKOFlowDensity(**{**settings, "max_iter": 500}).fit(moons[0])

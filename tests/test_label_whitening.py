@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sklearn_jko.input_codes import InputCodes
-from sklearn_jko.label_whitening import LabelWhitening
+from sklearn_jko.columns.input_codes import InputCodes
+from sklearn_jko.columns.label_whitening import LabelWhitening
 
 
 def labelled_rows(n, seed=0):

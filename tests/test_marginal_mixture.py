@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sklearn_jko.incomplete_normal import fit_normal, patterns, shrunk
-from sklearn_jko.marginal_mixture import MarginalMixture
-from sklearn_jko.normal_mixture import ConditionalMixture, NormalMixture, fit_mixture
+from sklearn_jko.missing.incomplete_normal import fit_normal, patterns, shrunk
+from sklearn_jko.missing.marginal_mixture import MarginalMixture
+from sklearn_jko.missing.normal_mixture import ConditionalMixture, NormalMixture, fit_mixture
 from sklearn_jko.scaling.marginal import Marginal
 
 COVARIANCE = np.array([[1.0, 0.6, -0.3], [0.6, 1.2, 0.2], [-0.3, 0.2, 0.8]])
@@ -85,7 +85,7 @@ def test_em_leaves_out_rows_of_nan_alone():
 
 
 def test_em_of_as_many_patterns_as_rows_is_bounded(monkeypatch):
-    monkeypatch.setattr("sklearn_jko.incomplete_normal.MAX_PATTERNS", 100)
+    monkeypatch.setattr("sklearn_jko.missing.incomplete_normal.MAX_PATTERNS", 100)
     Z = without_some(np.random.default_rng(0).normal(size=(3000, 12)), 0.5)
     mean, covariance = fit_normal(Z)
     assert np.abs(mean).max() < 0.6

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, estimator, fitting, pilot, resolution, training
+from sklearn_jko import JKOFlowDensity, estimator
+from sklearn_jko.fitting import course
+from sklearn_jko.rows import resolution
+from sklearn_jko.training import flow_training, pilot
 
 N, D = 20_000, 50
 PART = 300
@@ -16,11 +19,11 @@ PART = 300
 def small_parts(monkeypatch):
     """Parts so small that this file's tables are large beside them."""
     monkeypatch.setattr(estimator, "CHUNK", PART)
-    monkeypatch.setattr(fitting, "MAX_SCALER_ROWS", PART)
+    monkeypatch.setattr(course, "MAX_SCALER_ROWS", PART)
     monkeypatch.setattr(pilot, "CHUNK", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)
     monkeypatch.setattr(resolution, "MAX_ROWS", PART)
-    monkeypatch.setattr(training, "CHUNK", PART)
+    monkeypatch.setattr(flow_training, "CHUNK", PART)
 
 
 def peak_of_numpy(function):

@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.completion import completed
+from sklearn_jko.missing.completion import completed
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 100, "random_state": 0}
 MEAN = np.array([1.0, -2.0, 30.0])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sklearn_jko.optimizer import BETAS, AdamW
+from sklearn_jko.training.optimizer import BETAS, AdamW
 
 GO, SKIP = torch.tensor(False), torch.tensor(True)
 

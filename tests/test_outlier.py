@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KDTree
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.neighbours import SMALLEST_DISTANCE, NeighbourDensity
+from sklearn_jko.detection.neighbours import SMALLEST_DISTANCE, NeighbourDensity
 from sklearn_jko.outlier import _difference
 
 

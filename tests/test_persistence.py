@@ -23,13 +23,14 @@ from saved_models import PICKLED, content, parts, sign
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
-from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector, persistence
-from sklearn_jko.block_training import BlockRecord
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.checks import check_array, check_keys, check_number
-from sklearn_jko.fitting import attributes_of_flow
+from sklearn_jko.files import persistence
+from sklearn_jko.files.persistence import FileMixin, SavedModelError
+from sklearn_jko.fitting.course import attributes_of_flow
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.persistence import FileMixin, SavedModelError
 from sklearn_jko.scaling import SCALERS, make_scaler
+from sklearn_jko.training.block_training import BlockRecord
 
 N_MUTATIONS = int(os.environ.get("SKLEARN_JKO_FUZZ", "300"))
 CHAIN = "marginal+whiten+radial"
@@ -356,7 +357,6 @@ def test_pickle_of_another_version_warns(path, model, library, monkeypatch):
 
 
 TRUSTED = [
-    "sklearn_jko.block_training.BlockRecord",
     "sklearn_jko.estimator.JKOFlowDensity",
     "sklearn_jko.scaling.chain.Chain",
     "sklearn_jko.scaling.identity.Identity",
@@ -365,6 +365,7 @@ TRUSTED = [
     "sklearn_jko.scaling.radial.Radial",
     "sklearn_jko.scaling.standard.Standard",
     "sklearn_jko.scaling.whiten.Whiten",
+    "sklearn_jko.training.block_training.BlockRecord",
 ]
 
 

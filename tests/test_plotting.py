@@ -25,10 +25,10 @@ from sklearn_jko import (
     OutlierDisplay,
     TrainingHistoryDisplay,
 )
-from sklearn_jko.block_training import BlockRecord
 from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.plotting._axes import central_range
 from sklearn_jko.plotting._regions import SHARES
+from sklearn_jko.training.block_training import BlockRecord
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")

@@ -12,10 +12,13 @@ import torch.distributed
 import torch.multiprocessing
 from conftest import two_moons
 
-from sklearn_jko import JKOFlowDensity, fitting, monitoring, reservoir, shards, training
-from sklearn_jko.processes import Processes
-from sklearn_jko.row_hash import hash_rows
-from sklearn_jko.splitting import held_out_mask
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.fitting import course
+from sklearn_jko.rows import reservoir, shards
+from sklearn_jko.rows.processes import Processes
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.rows.splitting import held_out_mask
+from sklearn_jko.training import flow_training, monitoring
 
 SIZE = 2
 # Seconds; the second for a process that sleeps.
@@ -235,7 +238,7 @@ def test_an_error_of_one_is_one_in_both(tmp_path):
 
 def fit_until_one_goes(rank, folder, how, checkpoint):
     """The second process ends, or sleeps, at its second block; the first writes what it saw."""
-    train_block, trained = training.train_block, []
+    train_block, trained = flow_training.train_block, []
 
     def going(*args):
         if rank == 1 and len(trained) == 1:
@@ -246,7 +249,7 @@ def fit_until_one_goes(rank, folder, how, checkpoint):
         trained.append(time.monotonic())
         return train_block(*args)
 
-    training.train_block = going
+    flow_training.train_block = going
     model = JKOFlowDensity(**{**FULL, "max_blocks": 3}, checkpoint=checkpoint)
     try:
         model.fit(ROWS[shard(rank, 1200)], process_group=group())
@@ -338,13 +341,13 @@ def test_the_pool_does_not_depend_on_where_rows_lie(gone_on, tmp_path, monkeypat
 def share_of_a_sampled_shard(rank, folder):
     reservoir.MAX_NUMBERS = 2 * 600
     seen = []
-    train_flow = fitting.train_flow
+    train_flow = course.train_flow
 
     def listening(*args, **kwargs):
         seen.append(kwargs["processes"].share)
         return train_flow(*args, **kwargs)
 
-    fitting.train_flow = listening
+    course.train_flow = listening
     X = two_moons(9000, 1) if rank == 0 else two_moons(600, 2)
     weighed = {"sample_weight": np.full(len(X), 2.0 + rank)}
     for options in ({}, weighed):

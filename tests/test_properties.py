@@ -15,8 +15,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.pilot import CANDIDATES
 from sklearn_jko.scaling import SCALERS
+from sklearn_jko.training.pilot import CANDIDATES
 
 pytestmark = pytest.mark.filterwarnings("error")
 few = settings(max_examples=settings().max_examples // 5)

@@ -10,10 +10,10 @@ import torch
 from reference import VELOCITY_CASES, make_velocity, normal_rows
 from test_training import SMALL, judges, train, true_nll, two_clusters, weights
 
-from sklearn_jko import training
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.refinement import are_even, halved, next_round, respread
 from sklearn_jko.schedules import geometric_step
+from sklearn_jko.training import flow_training
 
 REFINED = replace(
     SMALL,
@@ -113,7 +113,7 @@ def test_refinement_is_no_worse_on_the_held_out_rows(refined, rows):
 
 
 def test_a_round_without_gain_is_undone_and_the_last(rows, monkeypatch):
-    monkeypatch.setattr(training, "MIN_GAIN", math.inf)
+    monkeypatch.setattr(flow_training, "MIN_GAIN", math.inf)
     plain, _ = train(*rows, replace(REFINED, n_refinements=0))
     flow, history = train(*rows, REFINED)
     assert {record.refinement for record in history} == {0, 1}
@@ -137,11 +137,11 @@ def test_rounds_share_the_time(rows, monkeypatch):
         given.append(seconds)
         return train_block(block, h, x, held_out, options, generator, seconds, *rest)
 
-    train_block = training.train_block
-    monkeypatch.setattr(training, "train_block", spy)
+    train_block = flow_training.train_block
+    monkeypatch.setattr(flow_training, "train_block", spy)
     options = replace(REFINED, max_iter=5)
-    start = training.time.monotonic()
+    start = flow_training.time.monotonic()
     generator = torch.Generator().manual_seed(0)
-    training.train_flow(rows[0], judges(rows[1]), options, generator, start + 90)
+    flow_training.train_flow(rows[0], judges(rows[1]), options, generator, start + 90)
     assert given[0] == pytest.approx(15, abs=1)
     assert given[2] < 31

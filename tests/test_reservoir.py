@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector, reservoir
-from sklearn_jko.reservoir import in_memory
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.rows import reservoir
+from sklearn_jko.rows.reservoir import in_memory
 
 D = 4
 

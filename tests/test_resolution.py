@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_jko.resolution import FLOOR, BlurredRows, blur, noise_widths
+from sklearn_jko.rows.resolution import FLOOR, BlurredRows, blur, noise_widths
 
 N = 1000
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sklearn_jko.row_hash import hash_rows
-from sklearn_jko.splitting import MAX_HELD_OUT, MIN_HELD_OUT, held_out_mask
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.rows.splitting import MAX_HELD_OUT, MIN_HELD_OUT, held_out_mask
 
 SAMPLES = {
     "normal": np.random.default_rng(0).normal(size=(1000, 3)),

@@ -11,16 +11,16 @@ import pytest
 import torch
 from reference import affine_map, make_velocity, normal_rows
 
-from sklearn_jko import block_training, training
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.block_training import Rows, TrainingOptions, row_nll, train_block
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.objective import jko_terms
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.stopping import has_settled
-from sklearn_jko.training import push_forward_, push_held_out, train_flow
+from sklearn_jko.training import block_training, flow_training
+from sklearn_jko.training.block_training import Rows, TrainingOptions, row_nll, train_block
+from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -128,7 +128,7 @@ def test_dropped_blocks_leave_the_flow_unchanged():
     held_out = normal_rows(200, 2, 1).float()
     x = 3 * normal_rows(1000, 2).float() + 2
     flow, history = train(x, held_out, replace(FREE, max_blocks=5))
-    assert [record.kept for record in history] == [False] * training.MAX_DROPPED
+    assert [record.kept for record in history] == [False] * flow_training.MAX_DROPPED
     assert len(flow.blocks) == 0
     nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
     assert [record.validation_nll for record in history] == pytest.approx([nll] * len(history))
@@ -185,7 +185,7 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
 def test_time_is_shared_out_whole_and_falls(max_blocks):
     left, shares = 100.0, []
     for n_trained in range(min(max_blocks, 3)):
-        shares.append(left * training._time_share(n_trained, max_blocks))
+        shares.append(left * flow_training._time_share(n_trained, max_blocks))
         left -= shares[-1]
     assert sum(shares) == pytest.approx(100)
     assert all(np.diff(shares) < 1e-9)
@@ -197,7 +197,7 @@ def test_training_ends_with_a_block_that_only_overfits():
         for gain, overfits in ((1.0, False), (0.005, True))
     )
     dropped = SimpleNamespace(kept=False, gain=0.0, overfits=False)
-    stalled = training._has_stalled
+    stalled = flow_training._has_stalled
     assert stalled([kept, overfits])
     assert stalled([kept, dropped, dropped])
     assert not stalled([overfits])
@@ -309,7 +309,7 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
         decays.append(options.weight_decay)
         return train_block(block, h, x, held_out, options, *rest)
 
-    monkeypatch.setattr(training, "train_block", spy)
+    monkeypatch.setattr(flow_training, "train_block", spy)
     options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1, honest_gap=math.inf)
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits
@@ -348,7 +348,7 @@ def test_each_block_trains_by_itself(monkeypatch):
         after.append(SimpleNamespace(block=block, weights=weights(block), kept=record.kept))
         return record
 
-    monkeypatch.setattr(training, "train_block", spy)
+    monkeypatch.setattr(flow_training, "train_block", spy)
     x, held_out = two_clusters(400, 0), two_clusters(100, 1)
     flow, history = train(x, held_out, replace(SMALL, max_blocks=3, tol=0.0))
     assert history[0].kept
@@ -364,7 +364,7 @@ def test_each_block_trains_by_itself(monkeypatch):
 
 @pytest.mark.parametrize("case", [("mlp", (7, 5)), ("mlp", (7, 6, 5)), ("linear", ())], ids=str)
 def test_push_forward_is_the_block_in_chunks(case, monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 7)
+    monkeypatch.setattr(flow_training, "CHUNK", 7)
     block = JKOBlock(make_velocity(case, 2))
     rows = Rows(normal_rows(20, 2), normal_rows(20, 1, 1)[:, 0])
     pushed = push_held_out(block, rows, 8)

@@ -7,7 +7,7 @@ from reference import make_velocity, normal_rows
 from sklearn_jko.divergence import analytic
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
-from sklearn_jko.two_layer_solve import TwoLayerSolve, is_two_layer
+from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 every_tableau = pytest.mark.parametrize("solver", TABLEAUS)
 CASE = ("mlp", (7, 5))

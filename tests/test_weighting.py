@@ -6,8 +6,8 @@ from conftest import SMALL
 from scipy.stats import norm
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.partition import divide
-from sklearn_jko.weighting import COPIES, weighted_rows
+from sklearn_jko.rows.partition import divide
+from sklearn_jko.rows.weighting import COPIES, weighted_rows
 
 X = np.random.default_rng(0).normal(size=(300, 2))
 COUNTS = np.random.default_rng(1).integers(0, 5, size=len(X))

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_jko import JKOFlowDensity, automatic
+from sklearn_jko import JKOFlowDensity
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.block_training import Rows, _BlockTraining
 from sklearn_jko.flow import JKOBlock
+from sklearn_jko.training import automatic
+from sklearn_jko.training.block_training import Rows, _BlockTraining
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.block_training import MIN_GAIN
 from sklearn_jko.plotting._axes import MODEL, ROWS, axes_grid, label_axis
+from sklearn_jko.training.block_training import MIN_GAIN
 
 __all__ = ["TrainingHistoryDisplay"]
 

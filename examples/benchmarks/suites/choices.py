@@ -18,9 +18,9 @@ from reporting import Option, listed, markdown, printed, ratio
 from scipy.stats import rankdata
 
 from sklearn_jko.flow import JKOFlow
-from sklearn_jko.pilot import as_rows
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.training import train_flow
+from sklearn_jko.training.flow_training import train_flow
+from sklearn_jko.training.pilot import as_rows
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

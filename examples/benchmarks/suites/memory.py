@@ -20,7 +20,7 @@ from reporting import Option, markdown, printed, ratio
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.reservoir import MAX_NUMBERS
+from sklearn_jko.rows.reservoir import MAX_NUMBERS
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

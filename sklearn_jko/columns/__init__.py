@@ -1,0 +1,3 @@
+"""What the columns of a table hold, and the table as numbers."""
+
+__all__ = []

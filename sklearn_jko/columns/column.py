@@ -1,0 +1,256 @@
+"""One column's values as numbers, and back."""
+
+import dataclasses
+import math
+from numbers import Number
+
+import numpy as np
+
+from sklearn_jko.checks import check_keys, check_number, shown
+from sklearn_jko.columns.guess import LARGEST_INTEGER
+from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, Kind
+from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
+
+__all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
+
+MAX_LABELS = 1000
+DECLARING = ("category", "Enum")
+KINDS = (NUMERIC, INTEGER, CATEGORY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """All that is known of one column.
+
+    Attributes
+    ----------
+    shown : str
+        Its name or number, as errors show it.
+    type : ColumnType
+        Its type in the table, and the categories that the type declares.
+    kind : Kind
+    labels : list of str, bool, int or float, or None
+        Of a category, in the order of its codes.
+    given : bool
+        Whether it is conditioned on, and not modelled.
+    """
+
+    shown: str
+    type: ColumnType
+    kind: Kind
+    labels: list | None
+    given: bool
+
+    def encode(self, values):
+        """Numbers of shape (n,): a category's codes, with -1 for an unknown label.
+
+        NaN where a value is missing.
+
+        Raises
+        ------
+        ValueError
+            If a value is not of the column's kind.
+        """
+        encoded = np.full(len(values), np.nan)
+        is_present = ~are_missing(values)
+        if is_present.any():
+            encoded[is_present] = self._encoded(values[is_present])
+        return encoded
+
+    def _encoded(self, values):
+        if self.kind.name == CATEGORY:
+            codes = {label: code for code, label in enumerate(self.labels)}
+            labels = _plain_labels(self.shown, values)
+            return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
+        numbers = _numbers(self.shown, values)
+        if self.kind.name == INTEGER:
+            _check_whole(self.shown, numbers)
+        return numbers
+
+    def decode(self, numbers):
+        """Values of shape (n,), of this kind.
+
+        Raises
+        ------
+        ValueError
+            If a code has no label.
+        """
+        if self.kind.name == NUMERIC:
+            return numbers
+        whole = np.rint(numbers)
+        if self.kind.name == INTEGER:
+            return np.clip(whole, *self._integer_range()).astype(np.int64)
+        unknown = whole[~((whole >= 0) & (whole < len(self.labels)))]
+        if len(unknown):
+            raise ValueError(f"column {self.shown}: no label has the code {unknown[0]:.0f}.")
+        return np.array(self.labels, dtype=object)[whole.astype(np.int64)]
+
+    def decoded_type(self, container):
+        """The type of decoded values: that of the table, unless it holds no fractions."""
+        name = self.type.name.lower()
+        takes_fractions = not name.startswith(("int", "uint", "bool"))
+        takes_integers = not name.startswith("bool")
+        fits = {NUMERIC: takes_fractions, INTEGER: takes_integers, CATEGORY: True}
+        return self.type if fits[self.kind.name] else ColumnType(FLOAT[container])
+
+    def _integer_range(self):
+        low, high = -LARGEST_INTEGER, LARGEST_INTEGER
+        name = self.type.name.lower()
+        if name.startswith(("int", "uint")):
+            limits = np.iinfo(name)
+            low, high = max(low, int(limits.min)), min(high, int(limits.max))
+        return max(low, self.kind.low), min(high, self.kind.high)
+
+    def state(self):
+        """All of it as plain values."""
+        return {
+            "shown": self.shown,
+            "type": self.type.name,
+            "declares": self.type.categories is not None,
+            "ordered": self.type.ordered,
+            "kind": self.kind.name,
+            "low": self.kind.low,
+            "high": self.kind.high,
+            "labels": self.labels,
+            "given": self.given,
+        }
+
+
+def column_from_state(state, container):
+    """The column whose `state` this is, in a table of this container.
+
+    Raises
+    ------
+    ValueError
+        If the state is not sound.
+    """
+    keys = ("shown", "type", "declares", "ordered", "kind", "low", "high", "labels", "given")
+    check_keys("column", state, keys)
+    _check_choice("type", state["type"], TYPES[container])
+    _check_choice("kind", state["kind"], KINDS)
+    if type(state["shown"]) is not str:
+        raise ValueError(f"shown must be a text; it is {shown(state['shown'])}")
+    for name in ("declares", "ordered", "given"):
+        if type(state[name]) is not bool:
+            raise ValueError(f"{name} must be true or false; it is {shown(state[name])}")
+    for name in ("low", "high"):
+        check_number(name, state[name])
+    kind = Kind(state["kind"], float(state["low"]), float(state["high"]))
+    kind.check(state["shown"])
+    labels, declares = state["labels"], state["declares"]
+    _check_labels(labels, kind)
+    if declares != (state["type"] in DECLARING) or (declares and kind.name != CATEGORY):
+        raise ValueError(f"type={state['type']!r} does not declare categories, or must")
+    column_type = ColumnType(state["type"], labels if declares else None, state["ordered"])
+    return Column(state["shown"], column_type, kind, labels, state["given"])
+
+
+def labels_of(shown_name, values, column_type):
+    """The labels of a category in the order of its codes.
+
+    They are the categories that its type declares, both booleans, or else the values seen, numbers
+    first, in ascending order. A value that is missing is none.
+
+    Raises
+    ------
+    ValueError
+        If a label is neither text, boolean nor finite number, or there are more than 1,000.
+    """
+    if column_type.categories is not None:
+        labels = _plain_labels(shown_name, np.array(column_type.categories, dtype=object))
+    elif column_type.name.lower().startswith("bool"):
+        labels = [False, True]
+    else:
+        seen = set(_plain_labels(shown_name, values[~are_missing(values)]))
+        labels = sorted(seen, key=lambda label: (isinstance(label, str), label))
+    if len(labels) > MAX_LABELS:
+        raise ValueError(
+            f"column {shown_name} has {len(labels)} labels; a category may have {MAX_LABELS}. Join "
+            "rare ones, or leave the column out."
+        )
+    return labels
+
+
+def check_present(shown_name, values):
+    """Raise ValueError, naming the column, if values of it, which are given, are missing."""
+    missing = np.flatnonzero(are_missing(values))
+    if len(missing):
+        raise ValueError(
+            f"column {shown_name}: {len(missing)} of its {len(values)} values are missing, the "
+            f"first in row {missing[0]}. What is given must be complete: fill them in, or drop "
+            "these rows."
+        )
+
+
+def _numbers(shown_name, values):
+    if values.dtype.kind not in "biufO":
+        raise _not_a_number(shown_name, values[0])
+    if values.dtype == object:
+        for value in values.tolist():
+            if not isinstance(value, Number | np.bool_) or isinstance(value, complex):
+                raise _not_a_number(shown_name, value)
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"column {shown_name}: {np.isinf(numbers).sum()} of its {len(numbers)} values are "
+            "infinite. Drop these rows, or put a large number there."
+        )
+    return numbers
+
+
+def _not_a_number(shown_name, value):
+    return ValueError(
+        f"column {shown_name}: {value!r} is no number; convert it, or make the column a category "
+        f"by columns={{{shown_name}: 'category'}}."
+    )
+
+
+def _check_whole(shown_name, numbers):
+    wrong = numbers[numbers != np.rint(numbers)]
+    if len(wrong):
+        raise ValueError(
+            f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
+            f"first is {wrong[0]}. Round them, or do not call the column integer."
+        )
+    far = numbers[np.abs(numbers) > LARGEST_INTEGER]
+    if len(far):
+        raise ValueError(
+            f"column {shown_name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers "
+            "apart. Leave the column out, or do not call it integer."
+        )
+
+
+def _plain_labels(shown_name, values):
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values.tolist()]
+    for label in plain:
+        if not _is_label(label):
+            raise ValueError(
+                f"column {shown_name}: the label {label!r} must be a text, a boolean or a finite "
+                "number."
+            )
+    return plain
+
+
+def _is_label(label):
+    return type(label) in (str, bool, int) or (type(label) is float and math.isfinite(label))
+
+
+def _check_labels(labels, kind):
+    if kind.name != CATEGORY:
+        if labels is not None:
+            raise ValueError(f"labels={shown(labels)} of a column that is no category")
+    elif (
+        not isinstance(labels, list)
+        or not 1 <= len(labels) <= MAX_LABELS
+        or not all(map(_is_label, labels))
+        or len(set(labels)) != len(labels)
+    ):
+        raise ValueError(
+            f"labels must be 1 to {MAX_LABELS} different texts, booleans or numbers; they are "
+            f"{shown(labels)}"
+        )
+
+
+def _check_choice(name, value, choices):
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {list(choices)}; it is {shown(value)}")

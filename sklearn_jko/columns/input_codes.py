@@ -1,0 +1,89 @@
+"""What rows are given, as numbers for a network or a regression."""
+
+import numpy as np
+
+from sklearn_jko.checks import check_array
+from sklearn_jko.scaling.power import Power
+
+__all__ = ["InputCodes", "n_codes_given"]
+
+# Standardised values farther out count as these: nothing is learned there.
+LARGEST = 10.0
+
+
+class InputCodes:
+    """Columns of numbers and of categories as columns of about unit size.
+
+    A number becomes its Yeo-Johnson power (`Power`), within +-10 deviations. A category of K
+    labels becomes K columns: 1 for the row's own label and 0 for others, all 0 for a label that
+    `fit` did not see, or an unknown one (code -1). The numbers come first.
+
+    Parameters
+    ----------
+    n_labels : ndarray of shape (g,), int
+        How many labels each column has; 0 for one of numbers.
+
+    Attributes
+    ----------
+    seen_ : ndarray of shape (n,)
+        For all labels of the categories one after the other: 1 for those seen in `fit`, 0 for
+        others, about which a network would have learned nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.columns.input_codes import InputCodes
+    >>> rows = np.array([[0, 1.5], [2, 2.5]])
+    >>> codes = InputCodes(n_labels=np.array([3, 0])).fit(rows).transform(rows)
+    >>> codes.round(3).tolist()
+    [[-1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    """
+
+    learned = ("seen_",)
+
+    def __init__(self, n_labels):
+        self.n_labels = n_labels
+        self.powers = Power()
+        self.parts = [self.powers]
+
+    @property
+    def n_codes(self):
+        """Number of columns that `transform` gives."""
+        return int(np.maximum(self.n_labels, 1).sum())
+
+    def fit(self, X):
+        self.powers.fit(X[:, self.n_labels == 0])
+        self.seen_ = self._one_hot(X).any(axis=0).astype(np.float64)
+        return self
+
+    def check(self):
+        """Raise ValueError unless what was learned is that of such columns."""
+        self.powers.check(np.count_nonzero(self.n_labels == 0))
+        check_array("seen_", self.seen_, (int(self.n_labels.sum()),), 0.0, 1.0)
+
+    def transform(self, X):
+        """Codes of shape (n, n_codes) of X (n, g)."""
+        numbers, _ = self.powers.transform(X[:, self.n_labels == 0])
+        return np.hstack([numbers.clip(-LARGEST, LARGEST), self._one_hot(X) * self.seen_])
+
+    def labels(self, codes):
+        """The labels' numbers (n, n_categories), -1 for an unknown one, of such codes."""
+        n_labels = self.n_labels[self.n_labels > 0].tolist()
+        start = len(self.n_labels) - len(n_labels)  # behind the numbers
+        found = np.empty((len(codes), len(n_labels)))
+        for column, n in zip(found.T, n_labels, strict=True):
+            one_hot = codes[:, start : start + n]
+            column[:] = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+            start += n
+        return found
+
+    def _one_hot(self, X):
+        is_label = self.n_labels > 0
+        parts = zip(X[:, is_label].T, self.n_labels[is_label], strict=True)
+        none = np.empty((len(X), 0), dtype=bool)
+        return np.hstack([none, *(codes[:, None] == np.arange(n) for codes, n in parts)])
+
+
+def n_codes_given(roles):
+    """Number of columns in which a flow is told what a row is given; 0 where `roles` is None."""
+    return 0 if roles is None else InputCodes(roles.n_labels).n_codes

@@ -1,0 +1,163 @@
+"""The parameters `columns` and `condition`, read for the table at hand."""
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import NamedTuple
+
+from sklearn_jko.checks import shown
+from sklearn_jko.columns.guess import guess_kind
+from sklearn_jko.columns.tables import are_missing
+
+__all__ = ["CATEGORY", "INTEGER", "NUMERIC", "Kind", "given_columns", "kinds_of_columns"]
+
+NUMERIC, INTEGER, CATEGORY = "numeric", "integer", "category"
+SPELLINGS = "a pair (low, high), 'integer', ('integer', low, high) or 'category'"
+# Beyond it, differences of numbers overflow.
+LARGEST_BOUND = 1e300
+
+
+class Kind(NamedTuple):
+    """What a column holds, and its bounds, infinite where open."""
+
+    name: str = NUMERIC
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def spelling(self):
+        """As `columns` takes it; None for numbers without bounds."""
+        bounds = tuple(None if math.isinf(bound) else bound for bound in (self.low, self.high))
+        if self.name == CATEGORY:
+            return CATEGORY
+        if self.name == INTEGER:
+            return INTEGER if bounds == (None, None) else (INTEGER, *bounds)
+        return None if bounds == (None, None) else bounds
+
+    def check(self, column):
+        """Raise ValueError, naming the column, unless the bounds are sound."""
+        for bound in (self.low, self.high):
+            if math.isfinite(bound) and abs(bound) > LARGEST_BOUND:
+                raise ValueError(f"column {column}: the bound {bound} is beyond {LARGEST_BOUND}.")
+            if self.name == INTEGER and math.isfinite(bound) and not bound.is_integer():
+                raise ValueError(f"column {column}: the bound {bound} of integers must be whole.")
+        if not self.low < self.high:
+            raise ValueError(
+                f"column {column}: the lower bound {self.low} must be below the upper, {self.high}."
+            )
+
+
+def kinds_of_columns(columns, table):
+    """The kind of each column.
+
+    Parameters
+    ----------
+    columns : dict, "auto" or None
+        From names or numbers of columns to kinds: a pair (low, high) of bounds, None where a side
+        is open; "integer"; ("integer", low, high); "category".
+    table : Table
+
+    Returns
+    -------
+    kinds : list of Kind
+
+    Raises
+    ------
+    ValueError
+        If a column or a kind is not known, or bounds are not sound.
+    """
+    if isinstance(columns, str) and columns == "auto":
+        guesses = map(_guess, table.values, table.types)
+        return [_kind(guess, table.shown_name(j)) for j, guess in enumerate(guesses)]
+    columns = {} if columns is None else columns
+    if not isinstance(columns, Mapping):
+        raise ValueError(
+            f"columns must be 'auto', or a dictionary from names or numbers of columns to "
+            f"{SPELLINGS}; got {columns!r}."
+        )
+    kinds = [Kind()] * len(table.values)
+    for j, spelling in zip(_numbers("columns", columns, table), columns.values(), strict=True):
+        kinds[j] = _kind(spelling, table.shown_name(j))
+    return kinds
+
+
+def _guess(values, column_type):
+    is_missing = are_missing(values)
+    return guess_kind(values[~is_missing], column_type, bool(is_missing.any()))
+
+
+def given_columns(condition, table):
+    """Numbers of the columns that are conditioned on.
+
+    Parameters
+    ----------
+    condition : iterable of str or int, or None
+        Their names or numbers.
+    table : Table
+
+    Returns
+    -------
+    given : list of int
+
+    Raises
+    ------
+    ValueError
+        If a column is not known or named twice, or all are given.
+    """
+    condition = () if condition is None else condition
+    if isinstance(condition, str) or not isinstance(condition, Iterable):
+        raise ValueError(
+            f"condition must be a list of names or numbers of columns; got {condition!r}."
+        )
+    given = _numbers("condition", condition, table)
+    if len(given) == len(table.values):
+        raise ValueError(f"condition={condition!r} names all columns: leave one or more to model.")
+    return given
+
+
+def _numbers(parameter, columns, table):
+    numbers = [_number(parameter, column, table) for column in columns]
+    for j in numbers:
+        if numbers.count(j) > 1:
+            raise ValueError(f"{parameter} names the column {table.shown_name(j)} twice.")
+    return numbers
+
+
+def _number(parameter, column, table):
+    d = len(table.values)
+    if isinstance(column, Integral) and not isinstance(column, bool):
+        if 0 <= column < d:
+            return int(column)
+        raise ValueError(f"{parameter}: there is no column {column}; use 0 to {d - 1}.")
+    if isinstance(column, str) and table.names is None:
+        raise ValueError(
+            f"{parameter}: column {column!r} is a name, but X has none; use 0 to {d - 1}."
+        )
+    if not isinstance(column, str) or column not in table.names:
+        known = f"0 to {d - 1}" if table.names is None else shown(table.names)
+        raise ValueError(f"{parameter}: there is no column {column!r}; use one of {known}.")
+    return table.names.index(column)
+
+
+def _kind(spelling, column):
+    kind = None
+    if isinstance(spelling, str):
+        kind = Kind(spelling) if spelling in (INTEGER, CATEGORY) else None
+    elif isinstance(spelling, tuple | list):
+        whole = len(spelling) == 3 and isinstance(spelling[0], str) and spelling[0] == INTEGER
+        bounds = spelling[1:] if whole else spelling
+        if len(bounds) == 2 and all(map(_is_bound, bounds)):
+            open_ends = (-math.inf, math.inf)
+            ends = [
+                end if bound is None else float(bound)
+                for bound, end in zip(bounds, open_ends, strict=True)
+            ]
+            kind = Kind(INTEGER if whole else NUMERIC, *ends)
+    if kind is None:
+        raise ValueError(f"column {column}: {spelling!r} is no kind; use {SPELLINGS}.")
+    kind.check(column)
+    return kind
+
+
+def _is_bound(value):
+    return value is None or (isinstance(value, Real) and not isinstance(value, bool))

@@ -1,0 +1,304 @@
+"""What the columns of a table are, and the table as numbers."""
+
+import numpy as np
+
+from sklearn_jko.checks import check_keys, shown
+from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
+from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
+from sklearn_jko.columns.tables import TYPES, build_table, read_table
+
+__all__ = ["Roles", "resolve_roles"]
+
+
+class Roles:
+    """The roles of a table's columns, which encode tables as float64 arrays and decode these.
+
+    Made by `resolve_roles` or `Roles.from_state`.
+
+    Attributes
+    ----------
+    numeric, integer, category : ndarrays of int64
+        Numbers of the columns by kind; each column is in one of them.
+    given : ndarray of int64
+        Numbers of the columns that are conditioned on, whatever their kind.
+    modelled, inputs : ndarrays of int64
+        Numbers of the columns that a flow models: numbers and integers that are not given; and of
+        all others, which it is given.
+    low, high : ndarrays of shape (d,)
+        Bounds of the values to model, infinite where open. Those of integer columns are a half
+        wider: k stands for [k - 1/2, k + 1/2].
+    n_labels : ndarray of int64
+        Number of labels of each column in `inputs`; 0 for one of numbers.
+    noise_width : ndarray of shape (d,)
+        Width of the noise that a column needs by its role: 1 for integers to model, the width of
+        their cells; 0 for `inputs`; NaN where the values must tell.
+    """
+
+    def __init__(self, container, names, columns):
+        self.container, self.names, self.columns = container, names, columns
+        kinds = np.array([column.kind.name for column in columns])
+        self.numeric, self.integer, self.category = (
+            np.flatnonzero(kinds == kind) for kind in (NUMERIC, INTEGER, CATEGORY)
+        )
+        self.given = np.flatnonzero([column.given for column in columns])
+        half = np.where(kinds == INTEGER, 0.5, 0.0)
+        self.low = np.array([column.kind.low for column in columns]) - half
+        self.high = np.array([column.kind.high for column in columns]) + half
+        is_input = np.isin(np.arange(len(columns)), [*self.given, *self.category])
+        self.modelled, self.inputs = np.flatnonzero(~is_input), np.flatnonzero(is_input)
+        n_labels = [len(columns[j].labels or ()) for j in self.inputs]
+        self.n_labels = np.array(n_labels, dtype=np.int64)
+        self.noise_width = np.where(is_input, 0.0, np.where(kinds == INTEGER, 1.0, np.nan))
+
+    @property
+    def numbers_given(self):
+        """Which of the columns that hold numbers are given, shape (n_numbers,), in their order."""
+        numbers = np.delete(np.arange(len(self.columns)), self.category)
+        return np.isin(numbers, self.given)
+
+    @property
+    def cell_width(self):
+        """Width of the cells of modelled integers, shape (d,); 0 for other columns."""
+        return np.nan_to_num(self.noise_width)
+
+    @property
+    def cell_bounds(self):
+        """Bounds (2, d) of all columns: the cells of a category's codes have these too."""
+        bounds = np.array([self.low, self.high])
+        for j in self.category:
+            bounds[:, j] = -0.5, len(self.columns[j].labels) - 0.5
+        return bounds
+
+    @property
+    def has_bounds_only(self):
+        """Whether all columns are numbers to model, with or without bounds."""
+        return len(self.numeric) == len(self.modelled) == len(self.columns)
+
+    @property
+    def kinds(self):
+        """The kinds as `columns` takes them, by name or number: it shows what "auto" guessed."""
+        keys = self.names or range(len(self.columns))
+        kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
+        return {key: kind for key, kind in kinds if kind is not None}
+
+    def encode(self, X):
+        """The table as numbers: categories are codes 0, 1, ..., or -1 for an unknown label.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or frame of pandas or polars
+            With NaN, None or missing values of pandas where one is missing.
+
+        Returns
+        -------
+        table : ndarray of shape (n, d)
+            NaN where a value is missing.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns, a value that is not of its column's kind, or a
+            given one is missing. Values may be outside their bounds: see `outside`.
+        """
+        table = read_table(X)
+        encoded = self._encoded(table, self.columns, "X")
+        for j in self.given:
+            check_present(self.columns[j].shown, table.values[j])
+        return encoded
+
+    def encode_some(self, X, numbers, parameter):
+        """Some columns as numbers, in a table that is empty but for them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k), or frame
+            These columns in their order; a frame that names them may hold others.
+        numbers : ndarray of int
+            Numbers of the columns.
+        parameter : str
+            What X is called, for messages.
+
+        Returns
+        -------
+        table : ndarray of shape (n, d)
+            NaN in all other columns.
+
+        Raises
+        ------
+        ValueError
+            As of `encode`; and if a value is missing or a label unknown.
+        """
+        table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
+        if self.names is not None and table.names is not None:
+            table = table.only([self.names[j] for j in numbers], parameter)
+        encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
+        encoded[:, numbers] = self._encoded(table, columns, parameter)
+        for column, values in zip(columns, table.values, strict=True):
+            check_present(column.shown, values)
+        self.check_known(encoded, parameter)
+        return encoded
+
+    def check_known(self, table, parameter):
+        """Raise ValueError, naming the column, if an encoded table has labels that are unknown."""
+        for j in self.unknown(table):
+            raise ValueError(
+                f"{parameter}: column {self.columns[j].shown} has a label that was not seen in "
+                f"fit; use one of {shown(self.columns[j].labels)}."
+            )
+
+    def unknown(self, table):
+        """Numbers of the columns in which an encoded table has labels that are unknown."""
+        categories = np.intersect1d(self.inputs, self.category)
+        return [j for j in categories if np.any(table[:, j] == -1)]
+
+    def _encoded(self, table, columns, parameter):
+        if len(table.values) != len(columns):
+            names = ", ".join(column.shown for column in columns[:10])
+            raise ValueError(
+                f"{parameter} has {len(table.values)} columns; it must have {len(columns)}: {names}"
+                f"{', ...' if len(columns) > 10 else ''}."
+            )
+        parts = zip(columns, table.values, strict=True)
+        return np.stack([column.encode(values) for column, values in parts], axis=1)
+
+    def decode(self, table):
+        """The numbers as a table such as `resolve_roles` saw.
+
+        Integers are rounded, and kept within their bounds and the range of their type. Where
+        a type holds no fractions, columns that are neither integer nor category become floats,
+        and those of an array of floats are float64. Columns without names are numbered.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, d)
+
+        Returns
+        -------
+        X : ndarray or frame
+
+        Raises
+        ------
+        ValueError
+            If a code has no label.
+        """
+        types = [column.decoded_type(self.container) for column in self.columns]
+        values = [column.decode(part) for column, part in zip(self.columns, table.T, strict=True)]
+        return build_table(self.container, self.names, types, values)
+
+    def outside(self, table):
+        """Which values of an encoded table are outside their bounds, where the density is zero.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, d)
+
+        Returns
+        -------
+        outside : ndarray of shape (n, d), bool
+        """
+        return (table < self.low) | (table > self.high)
+
+    def check_inside(self, table):
+        """Raise ValueError, naming the column, if values of an encoded table are out of bounds."""
+        outside = self.outside(table)
+        for column, numbers, wrong in zip(self.columns, table.T, outside.T, strict=True):
+            if wrong.any():
+                raise ValueError(
+                    f"column {column.shown}: {wrong.sum()} of its {len(numbers)} values are "
+                    f"outside its bounds {column.kind.low:g} and {column.kind.high:g}, the first "
+                    f"is {numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
+                )
+
+    def state(self):
+        """All of it as plain values."""
+        return {
+            "container": self.container,
+            "names": self.names,
+            "columns": [column.state() for column in self.columns],
+        }
+
+    @classmethod
+    def from_state(cls, state):
+        """The roles whose `state` this is.
+
+        Raises
+        ------
+        ValueError
+            If the state is not sound.
+        """
+        check_keys("roles", state, ("container", "names", "columns"))
+        container, names, columns = state["container"], state["names"], state["columns"]
+        if not isinstance(container, str) or container not in TYPES:
+            raise ValueError(f"container must be one of {list(TYPES)}; it is {shown(container)}")
+        if not isinstance(columns, list):
+            raise ValueError(f"columns must be a list; it is {shown(columns)}")
+        _check_names(names, len(columns), container)
+        columns = [column_from_state(column, container) for column in columns]
+        if all(column.given for column in columns):
+            raise ValueError("one column or more must not be given")
+        return cls(container, names, columns)
+
+
+def resolve_roles(X, columns=None, condition=None):
+    """Find the roles of the columns of X.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or frame of pandas or polars
+    columns : dict or "auto", optional
+        From a column's name or number to its kind: a pair (low, high) of bounds, None where a
+        side is open; "integer"; ("integer", low, high); "category". Others are numbers without
+        bounds. "auto" guesses, as `column_guess.guess_kind` tells.
+    condition : iterable of str or int, optional
+        Names or numbers of the columns that are given.
+
+    Returns
+    -------
+    roles : Roles
+
+    Raises
+    ------
+    ValueError
+        If a column or a kind is not known; if a value is not of its column's kind or outside its
+        bounds, or a given one is missing; if a category has more than 1,000 labels; if all columns
+        are given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.columns.roles import resolve_roles
+    >>> X = np.array([["red", 3, 0.5], ["blue", 4, 0.9]], dtype=object)
+    >>> roles = resolve_roles(X, columns={0: "category", 1: "integer", 2: (0, 1)})
+    >>> table = roles.encode(X)
+    >>> table.tolist()
+    [[1.0, 3.0, 0.5], [0.0, 4.0, 0.9]]
+    >>> roles.decode(table + [0, 0.2, 0]).tolist()
+    [['red', 3, 0.5], ['blue', 4, 0.9]]
+    """
+    table = read_table(X)
+    given = given_columns(condition, table)
+    kinds = kinds_of_columns(columns, table)
+    resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]
+    roles = Roles(table.container, table.names, resolved)
+    roles.check_inside(roles.encode(X))
+    return roles
+
+
+def _column(table, j, kind, given):
+    name, column_type, values = table.shown_name(j), table.types[j], table.values[j]
+    if kind.name == CATEGORY:
+        return Column(name, column_type, kind, labels_of(name, values, column_type), given)
+    if column_type.categories is not None:
+        raise ValueError(
+            f"column {name} is of the type {column_type.name}; make it a category by "
+            f"columns={{{name}: 'category'}}, or convert it."
+        )
+    return Column(name, column_type, kind, None, given)
+
+
+def _check_names(names, d, container):
+    if names is None and container != "polars":
+        return
+    is_list = isinstance(names, list) and all(type(name) is str for name in names)
+    if not is_list or not len(names) == len(set(names)) == d:
+        raise ValueError(f"names={shown(names)} must be {d} different texts")

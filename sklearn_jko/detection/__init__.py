@@ -1,0 +1,3 @@
+"""What an outlier detector is made of."""
+
+__all__ = []

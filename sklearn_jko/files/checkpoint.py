@@ -1,0 +1,147 @@
+"""File from which an interrupted fit goes on.
+
+It is a safetensors file, which holds numbers and text only: reading it executes nothing.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_jko._version import __version__
+from sklearn_jko.files.tensor_file import read_arrays, write_arrays
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.training.block_training import BlockRecord
+from sklearn_jko.training.flow_training import Progress
+from sklearn_jko.user_warnings import warn_user
+
+__all__ = ["Checkpoint", "SavedFit", "data_digest"]
+
+GENERATOR = "generator"
+ROWS_AT_ONCE = 65_536
+
+
+class SavedFit(NamedTuple):
+    """What has been decided and trained so far."""
+
+    seed: int
+    scaling: str
+    seconds: float
+    progress: Progress
+
+
+class Checkpoint:
+    """The file of one fit.
+
+    Parameters
+    ----------
+    path : str or path-like
+    job : dict
+        What the fit depends on, by name, as JSON can hold it. A file of another job, or of
+        another version of this package, is refused.
+
+    Raises
+    ------
+    ValueError
+        If no file can be written there.
+    """
+
+    def __init__(self, path, job):
+        self.path = Path(path)
+        self.job = json.loads(json.dumps({"sklearn_jko": __version__, **job}, default=_plain))
+        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
+            raise ValueError(
+                f"checkpoint={str(path)!r} must name a file in an existing, writable folder."
+            )
+
+    def load(self):
+        """Return what the file holds, None where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or belongs to other data, parameters or versions.
+        """
+        if not self.path.exists():
+            return None
+        job, saved = self._read()
+        differing = [name for name in self.job if job.get(name) != self.job[name]]
+        if differing:
+            made = ", ".join(f"{name}={job.get(name)!r}" for name in differing)
+            now = ", ".join(f"{name}={self.job[name]!r}" for name in differing)
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} belongs to another fit: it was made with {made}, "
+                f"but this fit has {now}. Fit with what it was made with to go on, or name "
+                "another file, or delete this one to start anew."
+            )
+        return saved
+
+    def save(self, saved):
+        """Replace the file in one step: at no moment is there a partial one under its name."""
+        history = [asdict(record) for record in saved.progress.history]
+        fields = {**saved._asdict(), "job": self.job, "progress": history}
+        tensors = {GENERATOR: saved.progress.generator_state.cpu()}
+        for k, weights in enumerate(saved.progress.weights):
+            tensors |= {f"{k}.{name}": tensor.cpu() for name, tensor in weights.items()}
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        try:
+            write_arrays(self.path, arrays, {"fit": json.dumps(fields)})
+        except OSError as error:
+            # A full disk must not cost the training.
+            warn_user(
+                f"checkpoint={str(self.path)!r} could not be written ({error}); training goes "
+                "on without.",
+                RuntimeWarning,
+            )
+
+    def _read(self):
+        try:
+            with safetensors.safe_open(self.path, "np") as file:
+                arrays = read_arrays(file)
+                fields = json.loads(file.metadata()["fit"])
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            return _parsed(fields, tensors)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({error}). Delete it "
+                "to start anew, or name another file."
+            ) from error
+
+
+def data_digest(*columns):
+    """Number that tells tables apart, whatever the order of their rows.
+
+    The sum of those of two tables, modulo 2^64, is that of both together.
+
+    Parameters
+    ----------
+    *columns : ndarrays of shape (n, d) or (n,)
+    """
+    digest = 0
+    for part in gen_batches(len(columns[0]), ROWS_AT_ONCE):  # a copy of all is a second table
+        hashes = hash_rows(np.column_stack([column[part] for column in columns]))
+        digest += int(hashes.sum())
+    return digest % 2**64
+
+
+def _parsed(fields, tensors):
+    """The job and the `SavedFit` of a file's text and tensors."""
+    job, history = fields.pop("job"), fields.pop("progress")
+    generator_state = tensors.pop(GENERATOR)
+    history = tuple(BlockRecord(**record) for record in history)
+    weights = tuple({} for record in history if record.kept)
+    for name, tensor in tensors.items():
+        k, name_in_block = name.split(".", 1)
+        weights[int(k)][name_in_block] = tensor
+    return job, SavedFit(**fields, progress=Progress(history, weights, generator_state))
+
+
+def _plain(value):
+    """A NumPy number as Python's, anything else by its name."""
+    return value.item() if isinstance(value, np.generic) else repr(value)

@@ -1,0 +1,271 @@
+"""The course of a fit: from what it is given to an estimator that is fitted."""
+
+import copy
+import functools
+import math
+import time
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from sklearn_jko.checks import columns_in_words
+from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.columns.category_model import CategoryModel
+from sklearn_jko.columns.input_codes import n_codes_given
+from sklearn_jko.diagnostics import calibrate_steps
+from sklearn_jko.evaluation import Evaluator
+from sklearn_jko.files.checkpoint import SavedFit
+from sklearn_jko.fitting.fit_input import read_input
+from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
+from sklearn_jko.rows.processes import ALONE, Group
+from sklearn_jko.rows.shards import divide_among
+from sklearn_jko.solvers import TABLEAUS
+from sklearn_jko.table_scaler import make_table_scaler
+from sklearn_jko.training.automatic import training_options
+from sklearn_jko.training.flow_training import Ending, train_flow
+from sklearn_jko.training.monitoring import open_reports
+from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.pilot import as_rows, choose_scaling
+from sklearn_jko.user_warnings import warn_user
+
+__all__ = ["SCORING_SOLVERS", "attributes_of_flow", "fit_density"]
+
+# After a training of equal steps, and after an adaptive one. Their work has a bound.
+SCORING_SOLVERS = ("dop853", "dopri5_by_row")
+# The rest of the time is for measuring the errors of the finished flow.
+TRAINING_SHARE = 0.93
+# Nats per row: what a block gains beyond this is worth telling when it was the last.
+NOTABLE_GAIN = 0.05
+MAX_SCALER_ROWS = 200_000
+MANY_ROWS = 100_000
+MAX_MEASURED_ROWS = 1000
+MAX_GIVEN_ROWS = 1000
+
+
+def fit_density(density, X, y, sample_weight, X_val, process_group):
+    """Fit an estimator, which stays as it was until all is done.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+    X, y, sample_weight, X_val, process_group
+        As of its `fit`.
+    """
+    start = time.monotonic()
+    processes = ALONE if process_group is None else Group(process_group)
+    fitted = copy.copy(density)
+    with processes.failing_together():
+        read = read_input(fitted, X, sample_weight, X_val)
+    if not processes.is_alone:
+        check_group(fitted, read, processes)
+    checkpoint = open_checkpoint(fitted, read, processes)
+    saved = processes.of_first(checkpoint.load) if checkpoint else None
+    seed = processes.of_first(lambda: check_random_state(fitted.random_state).randint(2**31 - 1))
+    if saved is not None:
+        seed, start = saved.seed, start - saved.seconds
+    fit = _Fit(fitted, read, seed, processes)
+    fit.scale(saved and saved.scaling)
+
+    def save(progress):
+        checkpoint.save(SavedFit(seed, fit.scaling, time.monotonic() - start, progress))
+
+    reports = Observer()
+    with processes.failing_together():
+        if processes.is_first:
+            reports = open_reports(checkpoint and save, density, read.sampled.X, y, fit.attributes)
+    fit.train(saved and saved.progress, start, reports)
+    fit.measure()
+    vars(density).pop("feature_names_in_", None)  # of an earlier fit
+    vars(density).update(vars(fitted))
+    reports.ended()
+
+
+def attributes_of_flow(flow, history):
+    """The fitted attributes that tell of a flow."""
+    n_iter = sum(record.n_iter for record in history)
+    return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
+
+
+class _Fit:
+    """One fit of an estimator, from rows that were read.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+        Of which the parameters are read, and the attributes set in the end.
+    read : FitInput
+    seed : int
+    processes : Processes
+    """
+
+    def __init__(self, density, read, seed, processes):
+        self.density, self.seed = density, seed
+        self.sampled, self.roles, self.device = read.sampled, read.roles, read.device
+        read = read.completed(density, seed)
+        self.has_own_judges = read.X_val is None and processes.is_alone
+        self.shares = divide_among(
+            read.X,
+            read.sample_weight,
+            read.X_val,
+            density.validation_fraction,
+            seed,
+            read.roles,
+            processes,
+            read.sampled.scale,
+        )
+        self.parts, self.processes = self.shares.parts, self.shares.processes
+        self.held_out = self.parts.held_out[:]
+        self.processes.of_first(lambda: _warn_of_noise(density, self.parts.noise_width, self.roles))
+        size = self.shares.train_size, read.X.shape[1], n_codes_given(self.roles)
+        self.options = training_options(density, *size, read.structure)
+        self.categories = _category_model(self.roles, self.parts.all)
+        self.new_scaler = functools.partial(
+            make_table_scaler,
+            roles=self.roles,
+            noise_width=self.parts.noise_width,
+            whitens=read.structure is None,
+        )
+        self.max_time = density.max_time or math.inf
+
+    def scale(self, saved_scaling=None):
+        """Choose a scaling, unless one is named, and fit it."""
+        self.scaling = saved_scaling or self.density.scaling
+        if self.scaling == "auto":
+            self.scaling = self.processes.of_first(self._best_scaling)
+        train = _some(self.parts.train)
+        self.scaler = self.processes.of_first(lambda: self.new_scaler(self.scaling).fit(train))
+
+    def train(self, progress, start, reports):
+        """Train a flow of the scaled rows, and set all attributes but its errors."""
+        visited = max(self.options.n_visits, MANY_ROWS)  # no batch takes more
+        with self.processes.failing_together():
+            rows = as_rows(self.scaler, self.shares.train.some(visited), self.device)
+            judges = as_rows(self.scaler, self.held_out, self.device)
+        flow, history, ending = train_flow(
+            rows.x,
+            judges,
+            self.options,
+            torch.Generator(self.device).manual_seed(self.seed + self.processes.rank),
+            start + TRAINING_SHARE * self.max_time,
+            resume=progress,
+            observer=reports,
+            processes=self.processes,
+        )
+        self.processes.of_first(lambda: _warn_of_convergence(self.density, history, ending))
+        if len(flow.blocks) == 0:  # no structure is known to it
+            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(_some(self.parts.all))
+        vars(self.density).update(self.attributes(flow, history))
+
+    def attributes(self, flow, history):
+        """The fitted attributes that stand before the flow's errors are measured."""
+        flow = copy.deepcopy(flow).double().cpu()
+        flow.solver = SCORING_SOLVERS[self.density.solver not in TABLEAUS]
+        names = getattr(self.density, "feature_names_in_", None)
+        held_out = self.parts.held_out.row_numbers if self.has_own_judges else np.arange(0)
+        return {
+            "n_features_in_": self.density.n_features_in_,
+            **({} if names is None else {"feature_names_in_": names}),
+            "validation_indices_": self.sampled.numbers_of(held_out),
+            "roles_": self.roles,
+            "categories_": self.categories,
+            "given_rows_": _given_rows(self.roles, self.parts.train),
+            "noise_width_": self.parts.noise_width,
+            "scaling_": self.scaling,
+            "scaler_": self.scaler,
+            **attributes_of_flow(flow, list(history)),
+            "solver_error_": math.nan,
+            "_proposal": None,
+        }
+
+    def measure(self):
+        """Choose the solver's steps for scores and record their errors, in all processes."""
+        rows = self.held_out if len(self.held_out) else self.parts.train[:]
+        rows = rows[:MAX_MEASURED_ROWS]
+
+        def state_of_first():
+            _measure_errors(self.density, rows)
+            return self.density._fitted_state()
+
+        state = self.processes.of_first(state_of_first)
+        if not self.processes.is_first:
+            self.density._set_fitted_state(state)
+
+    def _best_scaling(self):
+        return choose_scaling(
+            self.parts.train,
+            self.held_out,
+            self.options,
+            self.seed,
+            self.device,
+            self.max_time,
+            self.new_scaler,
+        )
+
+
+def _measure_errors(density, rows):
+    flow, scaler, roles = density.flow_, density.scaler_, density.roles_
+    Z = torch.tensor(scaler.transform(rows)[0])
+    flow.n_steps, density.solver_error_ = calibrate_steps(flow, Z, density.solver_tol)
+    if density.solver_error_ > density.solver_tol:
+        warn_user(
+            f"Doubling the solver's steps, {flow.n_steps.tolist()} in each block, still moves the "
+            f"score of a row by {density.solver_error_:.2g} nats, more than solver_tol="
+            f"{density.solver_tol}. A larger weight_decay makes a flow that is easier to solve.",
+            ConvergenceWarning,
+        )
+    rows = rows if roles is None else rows[:, roles.modelled]
+    centre, spread = median_and_spread(rows)
+    back = Evaluator(scaler, flow).original(flow.transform(Z).numpy())
+    error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
+    density.inversion_error_ = float(error.max(initial=0.0))
+
+
+def _some(X):
+    """So many of the rows, evenly spread, as a scaler needs at most."""
+    return X[:: math.ceil(len(X) / MAX_SCALER_ROWS)]
+
+
+def _category_model(roles, rows):
+    """That of the categories which are not given; None where there are none."""
+    if roles is None or np.isin(roles.inputs, roles.given).all():
+        return None
+    return CategoryModel(roles).fit(_some(rows))
+
+
+def _given_rows(roles, rows):
+    """Some of what the rows are given, evenly spread; None where they are given nothing."""
+    if roles is None or len(roles.given) == 0:
+        return None
+    return rows[:: math.ceil(len(rows) / MAX_GIVEN_ROWS)].take(roles.given, axis=1)
+
+
+def _warn_of_noise(density, noise_width, roles):
+    is_unasked = True if roles is None else np.isnan(roles.noise_width)
+    noisy = np.flatnonzero(is_unasked & (noise_width > 0))
+    if len(noisy):
+        warn_user(
+            f"{columns_in_words(density, noisy)} hold repeated values or depend linearly on "
+            "others, where a density is unbounded. Uniform noise of the width `noise_width_` was "
+            "added to them for training."
+        )
+
+
+def _warn_of_convergence(density, history, ending):
+    history = [record for record in history if record.refinement == 0]
+    n_kept = sum(record.kept for record in history)
+    last = history[-1] if history else None
+    gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
+    if ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
+        reason = f"max_time={density.max_time} ended training"
+    elif len(history) == density.max_blocks and gains:
+        reason = f"max_blocks={density.max_blocks} and max_iter={density.max_iter} ended training"
+    else:
+        return
+    gain = f", the last of which gained {last.gain:.2f} nats per row" if gains else ""
+    warn_user(
+        f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
+        "density.",
+        ConvergenceWarning,
+    )

@@ -1,0 +1,173 @@
+"""What a fit is given: read, checked, and completed."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_array as check_table
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
+
+from sklearn_jko.checks import columns_in_words
+from sklearn_jko.columns.roles import Roles, resolve_roles
+from sklearn_jko.devices import device_named
+from sklearn_jko.missing.completion import completed
+from sklearn_jko.rows.reservoir import Sampled, in_memory
+from sklearn_jko.scaling import make_scaler
+from sklearn_jko.structure import Structure, structure_of
+from sklearn_jko.user_warnings import warn_user
+
+__all__ = ["FitInput", "read_input"]
+
+FLOATS = (np.float64, np.float32)
+
+
+class FitInput(NamedTuple):
+    """What a fit needs to know of its rows.
+
+    Attributes
+    ----------
+    sampled : Sampled
+        The rows as the user gave them, or so many as are kept in memory.
+    X : ndarray of shape (n, d)
+        They, encoded where the columns have roles; NaN where a value is missing.
+    sample_weight : ndarray of shape (n,), or None
+    X_val : ndarray of shape (m, d), or None
+        The rows to judge by.
+    roles : Roles or None
+    structure : Structure or None
+    device : torch.device
+    """
+
+    sampled: Sampled
+    X: np.ndarray
+    sample_weight: np.ndarray | None
+    X_val: np.ndarray | None
+    roles: Roles | None
+    structure: Structure | None
+    device: torch.device
+
+    @property
+    def has_missing(self):
+        tables = (self.X, self.X_val)
+        return any(_are_missing(table).any() for table in tables if table is not None)
+
+    def completed(self, density, seed):
+        """The same with missing values filled in, of which the user is told.
+
+        Raises
+        ------
+        ValueError
+            If a column has no value.
+        """
+        if not self.has_missing:
+            return self
+        is_missing = _are_missing(self.X)
+        _check_missing(density, is_missing)
+        given = [] if self.roles is None else self.roles.given
+        is_empty = np.delete(is_missing, given, axis=1).all(axis=1)
+        sample_weight = self.sample_weight
+        if is_empty.any():  # it tells nothing
+            weight = np.ones(len(self.X)) if sample_weight is None else sample_weight
+            sample_weight = np.where(is_empty, 0.0, weight)
+        judges = [] if self.X_val is None else [self.X_val]
+        X, *judges = completed(self.X, seed, *judges, roles=self.roles)
+        X_val = judges[0] if judges else None
+        return self._replace(X=X, sample_weight=sample_weight, X_val=X_val)
+
+
+def read_input(density, X, sample_weight, X_val):
+    """Read and check what `JKOFlowDensity.fit` is given, and parameters that go with it.
+
+    Sets `n_features_in_` and `feature_names_in_` of the density.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+    X, sample_weight, X_val
+        As of `JKOFlowDensity.fit`.
+
+    Returns
+    -------
+    read : FitInput
+
+    Raises
+    ------
+    ValueError
+        As of `JKOFlowDensity.fit`.
+    """
+    sampled = in_memory(X, sample_weight)
+    X, roles = _rows(density, sampled.X)
+    weight = None if sampled.weight is None else _checked_weight(sampled.weight, X)
+    X_val = None if X_val is None else _judges(density, X_val, roles)
+    is_given = np.zeros(X.shape[1], bool) if roles is None else roles.numbers_given
+    structure = structure_of(density.structure, is_given)
+    if density.scaling != "auto":
+        make_scaler(density.scaling)  # a wrong name must fail before the work begins
+    device = device_named(density.device)
+    return FitInput(sampled, X, weight, X_val, roles, structure, device)
+
+
+def _rows(density, X):
+    """The rows as an array, and the roles of their columns, or None."""
+    if density.columns is None and density.condition is None:
+        return _checked_numbers(density, X, reset=True), None
+    roles = resolve_roles(X, density.columns, density.condition)
+    if len(roles.modelled) == 0:
+        raise ValueError(
+            f"columns={density.columns!r} and condition={density.condition!r} leave no numbers "
+            "to model: all columns are categories or given."
+        )
+    _check_feature_names(density, X, reset=True)
+    X = check_table(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
+    density.n_features_in_ = X.shape[1]
+    return X, roles
+
+
+def _judges(density, X_val, roles):
+    if roles is None:
+        return _checked_numbers(density, X_val, reset=False)
+    _check_feature_names(density, X_val, reset=False)
+    X_val = check_table(roles.encode(X_val), ensure_min_samples=2, ensure_all_finite="allow-nan")
+    roles.check_inside(X_val)
+    return X_val
+
+
+def _checked_numbers(density, X, reset):
+    return validate_data(
+        density,
+        X,
+        reset=reset,
+        dtype=FLOATS,
+        ensure_min_samples=2,
+        ensure_all_finite="allow-nan",
+    )
+
+
+def _checked_weight(sample_weight, X):
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if np.count_nonzero(weight) < 2:
+        raise ValueError(
+            "sample_weight is zero for all rows, or all but one: give two or more a positive "
+            "weight."
+        )
+    return weight
+
+
+def _check_missing(density, is_missing):
+    if is_missing.all(axis=0).any():
+        raise ValueError(
+            f"{columns_in_words(density, is_missing.all(axis=0))} hold no value, from which "
+            "nothing can be learned; leave them out."
+        )
+    if is_missing.any():
+        warn_user(
+            f"{columns_in_words(density, is_missing.any(axis=0))} miss values. For training these "
+            "were filled in with draws given the other values of their rows."
+        )
+
+
+def _are_missing(X):
+    """Which values are NaN, by a look at their sum first: it is one where a value is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        has_any = np.isnan(X.sum())
+    return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)

@@ -1,0 +1,106 @@
+"""What a fit depends on, in a form that can be compared: between files, and between processes."""
+
+from numbers import Integral
+
+from sklearn_jko.files.checkpoint import Checkpoint, data_digest
+from sklearn_jko.rows.shards import are_pooled, check_alike
+from sklearn_jko.training.automatic import step_sizes
+
+__all__ = ["check_group", "open_checkpoint"]
+
+
+def open_checkpoint(density, read, processes):
+    """The checkpoint of a fit, bound to all that the training depends on.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+        Of which the parameters are read.
+    read : FitInput
+    processes : Processes
+
+    Returns
+    -------
+    checkpoint : Checkpoint or None
+        None where none is wanted.
+
+    Raises
+    ------
+    ValueError
+        If no file can be written there.
+    """
+    if density.checkpoint is None:
+        return None
+    tables = {
+        "X": (read.X,),
+        "sample_weight": (read.X, read.sample_weight),
+        "X_val": (read.X_val,),
+    }
+    with processes.failing_together():
+        job = _job(density, read)
+        digests = {
+            name: None if table[-1] is None else (len(table[0]), data_digest(*table))
+            for name, table in tables.items()
+        }
+    for name, own in digests.items():
+        lengths, sums = zip(*processes.gathered(own or (0, 0)), strict=True)
+        job[name] = own and (sum(lengths), read.X.shape[1], f"{sum(sums) % 2**64:016x}")
+    # Of more rows a group chooses the scaling and the held-out rows by a sample.
+    job["process_group"] = "any" if are_pooled(job["X"][0], processes) else None
+    return processes.of_first(lambda: Checkpoint(density.checkpoint, job))
+
+
+def check_group(density, read, processes):
+    """Raise ValueError unless a group of processes can do this fit, and all were told the same.
+
+    Parameters
+    ----------
+    density, read, processes
+        As of `open_checkpoint`; more than one process.
+    """
+    with processes.failing_together():
+        _check_supported(density, read)
+        told = {**_form(density, read), **_job(density, read)}
+    check_alike(told, processes)
+
+
+def _job(density, read):
+    """Parameters on which the training depends."""
+    job = {
+        name: value
+        for name, value in density.get_params(deep=False).items()
+        if name not in ("checkpoint", "solver_tol", "verbose")
+    }
+    job["step_size"] = [step_sizes(density.step_size)(k) for k in range(density.max_blocks)]
+    job["structure"] = read.structure and read.structure.plain()
+    job["device"] = read.device.type
+    if not isinstance(density.random_state, Integral):
+        job["random_state"] = None  # the seed drawn then stands in the checkpoint
+    return job
+
+
+def _form(density, read):
+    """What must be the same in all processes beside the parameters."""
+    names = getattr(density, "feature_names_in_", None)
+    return {
+        "the number of columns of X": read.X.shape[1],
+        "the names of its columns": None if names is None else names.tolist(),
+        "whether there is a sample_weight": read.sample_weight is not None,
+        "whether there is an X_val": read.X_val is not None,
+        "whether there is a checkpoint": density.checkpoint is not None,
+    }
+
+
+def _check_supported(density, read):
+    for name in ("columns", "condition"):
+        value = getattr(density, name)
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} is not supported with a process group; leave it at None, or "
+                "fit in one process."
+            )
+    if read.has_missing:
+        raise ValueError(
+            "X or X_val has missing values (NaN), which are not supported with a process group; "
+            "leave these rows out, or fit in one process."
+        )

@@ -1,0 +1,3 @@
+"""Missing values: mixtures that tell of some columns given others, and draws from these."""
+
+__all__ = []

@@ -1,0 +1,99 @@
+"""Mixtures that fill in missing values: for training, and as proposals."""
+
+import numpy as np
+
+from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.missing.marginal_mixture import MarginalMixture
+from sklearn_jko.rows.resolution import blur, reflect, tie_width
+
+__all__ = ["completed", "fit_proposal"]
+
+
+def completed(X, seed, *others, roles=None):
+    """Tables with draws, given what is observed, where values are missing.
+
+    The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`). In a
+    column of repeated values, and of integers or labels, they are rounded to values of X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        With NaN where a value is missing.
+    seed : int
+    *others : ndarrays of shape (m, d)
+        Tables to fill in likewise.
+    roles : Roles, optional
+        What the columns are, see `sklearn_jko.columns.roles`.
+
+    Returns
+    -------
+    tables : list of ndarray, float64
+        X and the others, filled in.
+
+    Raises
+    ------
+    ValueError
+        If a column of X is all NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.missing.completion import completed
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> X[:30, 1] = np.nan
+    >>> (filled,) = completed(X, 0)
+    >>> bool(np.isfinite(filled).all() and (filled[30:] == X[30:]).all())
+    True
+    """
+    random_state = np.random.default_rng(seed)
+    widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
+    if roles is not None:
+        widths[[*roles.integer, *roles.category]] = 1.0
+    mixture = _fitted(X.astype(np.float64), widths, roles, random_state, seed)
+    tables = [mixture.draw(table.astype(np.float64), random_state) for table in (X, *others)]
+    for j in np.flatnonzero(widths):
+        seen = np.unique(X[~np.isnan(X[:, j]), j])
+        for table in tables:
+            table[:, j] = _nearest(seen, table[:, j])
+    return tables
+
+
+def fit_proposal(rows, roles, seed):
+    """The mixture from which missing values are drawn where a density is at hand.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Drawn from the density: with fractions in columns of integers, and codes of labels.
+    roles : Roles or None
+    seed : int
+
+    Returns
+    -------
+    proposal : MarginalMixture
+        Of codes as numbers that are rounded to them.
+    """
+    widths = np.zeros(rows.shape[1])
+    if roles is not None:
+        widths[roles.category] = 1.0
+    return _fitted(rows, widths, roles, np.random.default_rng(seed), seed)
+
+
+def _fitted(X, widths, roles, random_state, seed):
+    if roles is None:
+        return MarginalMixture().fit(blur(X, widths, random_state), seed)
+    blurred = reflect(blur(X, widths, random_state), roles.cell_bounds)
+    return MarginalMixture(*roles.cell_bounds).fit(blurred, seed)
+
+
+def _width(values):
+    if len(values) == 0:
+        return 0.0  # which `MarginalMixture.fit` refuses by name
+    _, spread = median_and_spread(values[:, None])
+    return tie_width(values, spread[0])
+
+
+def _nearest(values, x):
+    """Of ascending values the one nearest to each x."""
+    middles = (values[:-1] + values[1:]) / 2
+    return values[np.searchsorted(middles, x)]

@@ -1,0 +1,101 @@
+"""A multivariate normal distribution fitted to rows with missing values."""
+
+import numpy as np
+
+__all__ = ["fit_normal", "patterns", "shrunk"]
+
+MAX_ITERATIONS = 30
+# In units of the deviations. What starts from the result needs no more digits.
+CLOSE = 1e-4
+MAX_ROWS = 20_000
+# An iteration solves one linear system for each.
+MAX_PATTERNS = 2000
+
+
+def fit_normal(Z):
+    """Mean and covariance of rows with missing values, by the EM algorithm.
+
+    In each iteration the missing values and their products are replaced by their means given the
+    observed values.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, d)
+        Columns of about zero mean and unit variance, NaN where a value is missing. At most 20,000
+        rows are taken, evenly spaced, and fewer if these hold more than 2,000 patterns.
+
+    Returns
+    -------
+    mean : ndarray of shape (d,)
+    covariance : ndarray of shape (d, d)
+        Positive definite: see `shrunk`.
+
+    References
+    ----------
+    Little and Rubin (2019), Statistical analysis with missing data, third edition, section 11.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.missing.incomplete_normal import fit_normal
+    >>> Z = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> Z[:300, 1] = np.nan
+    >>> mean, covariance = fit_normal(Z)
+    >>> covariance.shape
+    (2, 2)
+    """
+    groups, n = _groups(Z)
+    mean, covariance = np.zeros(Z.shape[1]), np.eye(Z.shape[1])
+    for _ in range(MAX_ITERATIONS):
+        shift, products = _expected_moments(groups, mean, covariance)
+        last, covariance = covariance, shrunk(products / n - np.outer(shift, shift) / n**2, n)
+        mean = mean + shift / n
+        if max(np.abs(shift).max() / n, np.abs(covariance - last).max()) < CLOSE:
+            break
+    return mean, covariance
+
+
+def shrunk(covariance, n):
+    """The covariance of n rows beside a few made-up ones of independent, standard columns.
+
+    These are 1 + d^2 / n: next to nothing for many rows, and as many as the rows where these are as
+    few as the columns.
+    """
+    d = len(covariance)
+    made_up = 1 + d**2 / n
+    covariance = (covariance + covariance.T) / 2  # rounding leaves it askew
+    return (n * covariance + made_up * np.eye(d)) / (n + made_up)
+
+
+def patterns(missing):
+    """Rows by what they miss: a list of patterns (d,), bool, each with the numbers of its rows."""
+    found, pattern_of, counts = np.unique(missing, axis=0, return_inverse=True, return_counts=True)
+    numbers = np.argsort(pattern_of.ravel(), kind="stable")
+    return list(zip(found, np.split(numbers, np.cumsum(counts))[:-1], strict=True))
+
+
+def _groups(Z):
+    """Patterns with the observed values of their rows, and how many rows that is."""
+    Z = Z[~np.isnan(Z).all(axis=1)]
+    step = -(-len(Z) // MAX_ROWS)
+    while len(found := patterns(np.isnan(Z[::step]))) > MAX_PATTERNS:
+        step *= 2
+    Z = Z[::step]
+    return [(missing, Z[np.ix_(rows, ~missing)]) for missing, rows in found], len(Z)
+
+
+def _expected_moments(groups, mean, covariance):
+    """Expected sums, over all rows, of the deviations from the mean and of their products."""
+    sums, products = np.zeros(len(mean)), np.zeros(covariance.shape)
+    for missing, values in groups:
+        seen = ~missing
+        across = covariance[np.ix_(seen, missing)]
+        regression = np.linalg.solve(covariance[np.ix_(seen, seen)], across)
+        deviations = np.empty((len(values), len(mean)))
+        deviations[:, seen] = values - mean[seen]
+        deviations[:, missing] = deviations[:, seen] @ regression
+        sums += deviations.sum(axis=0)
+        products += deviations.T @ deviations
+        remaining = covariance[np.ix_(missing, missing)] - across.T @ regression
+        products[np.ix_(missing, missing)] += len(values) * remaining
+    return sums, products

@@ -1,0 +1,175 @@
+"""A density of rows with missing values: columns made normal, and a mixture of normals of these."""
+
+import numpy as np
+
+from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
+from sklearn_jko.missing.normal_mixture import (
+    ConditionalMixture,
+    NormalMixture,
+    fit_mixture,
+    some_rows,
+)
+from sklearn_jko.scaling.bounds import Bounds
+from sklearn_jko.scaling.chain import Chain
+from sklearn_jko.scaling.marginal import Marginal
+
+__all__ = ["MarginalMixture"]
+
+# Completions: by one normal distribution, then by the mixtures fitted to those before. On mixtures
+# of 20 columns each of the first four gains 0.5 to 1.5 nats a row.
+ROUNDS = 4
+
+
+class MarginalMixture:
+    """Each column is made normal by its observed values; their joint density is a mixture.
+
+    With one component it is a Gaussian copula. The mixture is fitted to completed rows: what is
+    missing is drawn from one normal distribution, fitted by the EM algorithm, and then, a few
+    times, from the mixture so far (stochastic EM).
+
+    Parameters
+    ----------
+    low, high : ndarrays of shape (d,) or floats
+        Bounds of the columns, between which all draws are; infinite where there are none.
+
+    Attributes
+    ----------
+    columns_ : list of Chain
+        The columns' maps: `sklearn_jko.scaling.marginal.Marginal` behind
+        `sklearn_jko.scaling.bounds.Bounds`.
+    mixture_ : sklearn_jko.missing.normal_mixture.NormalMixture
+        Of their normal coordinates.
+
+    References
+    ----------
+    Celeux and Diebolt (1985), The SEM algorithm, Computational Statistics Quarterly 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.missing.marginal_mixture import MarginalMixture
+    >>> X = np.exp(np.random.default_rng(0).normal(size=(200, 2)))
+    >>> X[:50, 1] = np.nan
+    >>> completed = MarginalMixture().fit(X, seed=0).draw(X, np.random.default_rng(0))
+    >>> bool(np.isfinite(completed).all())
+    True
+    """
+
+    def __init__(self, low=-np.inf, high=np.inf):
+        self.low, self.high = low, high
+
+    def fit(self, X, seed):
+        """Fit the maps of the columns and the mixture.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d), float64, finite or NaN
+            Rows in any random order. A constant column should have noise, which says how wide it
+            is.
+        seed : int
+
+        Returns
+        -------
+        self : MarginalMixture
+
+        Raises
+        ------
+        ValueError
+            If a column is all NaN.
+        """
+        missing = np.isnan(X)
+        empty = np.flatnonzero(missing.all(axis=0))
+        if len(empty):
+            raise ValueError(
+                f"columns {empty.tolist()} of X hold NaN alone: leave them out, as nothing can be "
+                "learned of them."
+            )
+        ends = (np.broadcast_to(bound, X.shape[1:]) for bound in (self.low, self.high))
+        self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
+        Z, _ = self.transform(X[~missing.all(axis=1)])
+        if missing.any():
+            Z = _completed(some_rows(Z), seed)
+        self.mixture_ = fit_mixture(Z, seed)
+        return self
+
+    def transform(self, X):
+        """Normal coordinates of values, and the logarithms of their slopes.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d), finite or NaN
+
+        Returns
+        -------
+        Z, log_slope : ndarrays of shape (n, d)
+            z and log(dz / dx) of each value; NaN at NaN.
+        """
+        Z, log_slope = np.empty(X.shape), np.empty(X.shape)
+        for j, column in enumerate(self.columns_):
+            Z[:, j : j + 1], log_slope[:, j] = column.transform(X[:, j : j + 1])
+        return Z, log_slope
+
+    def inverse_transform(self, Z):
+        """Values (n, d) at normal coordinates (n, d)."""
+        X = np.empty(Z.shape)
+        for j, column in enumerate(self.columns_):
+            X[:, j : j + 1] = column.inverse_transform(Z[:, j : j + 1])
+        return X
+
+    def conditional(self, missing):
+        """The distribution of the normal coordinates of missing columns given the other ones.
+
+        Parameters
+        ----------
+        missing : ndarray of shape (d,), bool
+
+        Returns
+        -------
+        conditional : sklearn_jko.missing.normal_mixture.ConditionalMixture
+        """
+        return ConditionalMixture(self.mixture_, missing)
+
+    def draw(self, X, random_state):
+        """Fill what is missing with draws from its distribution given what is observed.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d), float64, finite or NaN
+        random_state : numpy.random.Generator
+
+        Returns
+        -------
+        completed : ndarray of shape (n, d)
+        """
+        Z = _drawn(self.mixture_, self.transform(X)[0], random_state)
+        return np.where(np.isnan(X), self.inverse_transform(Z), X)
+
+
+def _column_map(values, low, high):
+    to_line = Bounds(np.array([low]), np.array([high]))
+    return Chain([to_line, Marginal()]).fit(values[~np.isnan(values), None])
+
+
+def _completed(Z, seed):
+    """The coordinates with draws of a mixture where they are missing."""
+    random_state = np.random.default_rng(seed)
+    mean, covariance = fit_normal(Z)
+    mixture = NormalMixture(np.ones(1), mean[None], covariance[None])
+    for _ in range(ROUNDS - 1):
+        mixture = fit_mixture(_drawn(mixture, Z, random_state), seed)
+    return _drawn(mixture, Z, random_state)
+
+
+def _drawn(mixture, Z, random_state):
+    """The coordinates (n, d) with draws, given the others of the row, where they are NaN."""
+    noise, choice = random_state.standard_normal(Z.shape), random_state.random(len(Z))
+    Z = Z.copy()
+    for missing, rows in patterns(np.isnan(Z)):
+        if not missing.any():
+            continue
+        conditional = ConditionalMixture(mixture, missing)
+        for row in rows:
+            log_weights, means = conditional.given(Z[row, ~missing])
+            k = np.searchsorted(np.cumsum(np.exp(log_weights))[:-1], choice[row])
+            Z[row, missing] = means[k] + conditional.roots[k] @ noise[row, missing]
+    return Z

@@ -1,0 +1,3 @@
+"""The rows of a fit: which train and which judge, in one process or several."""
+
+__all__ = []

@@ -1,0 +1,82 @@
+"""Rows to train on and rows to judge by, with their noise."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_jko.rows.resolution import BlurredRows, evenly_spread, noise_widths
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.rows.splitting import MAX_HELD_OUT, held_out_mask
+from sklearn_jko.rows.weighting import weighted_rows
+
+__all__ = ["Parts", "divide"]
+
+
+class Parts(NamedTuple):
+    """The rows of a fit.
+
+    Attributes
+    ----------
+    all, train, held_out : BlurredRows
+        Held-out rows are some of all, or others.
+    noise_width : ndarray of shape (d,)
+        See `noise_widths`.
+    train_size : float
+        Rows of equal weight that would tell as much as those to train on.
+    """
+
+    all: BlurredRows
+    train: BlurredRows
+    held_out: BlurredRows
+    noise_width: np.ndarray
+    train_size: float
+
+
+def divide(X, weight, X_val, fraction, seed, roles=None):
+    """Divide the rows of a fit, whatever their order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,) or None
+        See `weighted_rows`.
+    X_val : ndarray of shape (m, d) or None
+        Rows to judge by, of which 4,000 are taken; None for a part of X.
+    fraction : float
+        Share of X to judge by, see `held_out_mask`.
+    seed : int
+    roles : Roles, optional
+        Of the columns, see `sklearn_jko.columns.roles`: the noise keeps to their bounds, is 1 wide
+        for integers, and nothing for what the others are given.
+
+    Returns
+    -------
+    parts : Parts
+    """
+    rows = weighted_rows(X, weight)
+    widths, bounds = noise_widths(X, rows.observed), None
+    if roles is not None:
+        widths = np.where(np.isnan(roles.noise_width), widths, roles.noise_width)
+        bounds = np.array([roles.low, roles.high])
+    places = np.arange(len(rows.repeated))
+
+    def some(chosen):
+        return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
+
+    if X_val is None:
+        is_held_out = _held_out_places(rows, hash_rows(X), fraction, seed)
+        train, held_out = some(~is_held_out), some(is_held_out)
+    else:
+        judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
+        train = some(slice(None))
+        held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed, bounds)
+    train_size = rows.size * len(train) / len(places)
+    return Parts(some(slice(None)), train, held_out, widths, train_size)
+
+
+def _held_out_places(rows, hashes, fraction, seed):
+    """Which of the repeated rows are held out; copies that only express weights count once."""
+    if rows.observed is rows.repeated:
+        return held_out_mask(hashes[rows.repeated], fraction, seed)
+    is_held_out = held_out_mask(hashes[rows.observed], fraction, seed)
+    return np.isin(hashes[rows.repeated], hashes[rows.observed][is_held_out])

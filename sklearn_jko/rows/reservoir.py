@@ -1,0 +1,204 @@
+"""Uniform samples of tables that need not fit in memory, in one pass."""
+
+import mmap
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import _safe_indexing, gen_batches
+
+from sklearn_jko.rows.partitioned import is_partitioned, parts_of
+
+__all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
+
+# Half a gigabyte in double precision. A flow of 20,000 weights that is trained on some million
+# rows gains nothing by more.
+MAX_NUMBERS = 2**26
+# Arrays of 64 megabytes: the space of smaller ones the allocator would keep when they are freed.
+NUMBERS_AT_ONCE = 2**23
+# The sample is cut to its size when it is larger by this.
+SLACK = 1.1
+
+
+class Sampled(NamedTuple):
+    """Rows of a table that fit in memory, their weights, and their numbers in it, ascending.
+
+    `numbers` is None where it is the table itself. Every row of the sample stands for `scale` rows
+    of the table; where there are weights, they tell that themselves, and `scale` is 1.
+    """
+
+    X: object
+    weight: object
+    numbers: np.ndarray | None
+    scale: float = 1.0
+
+    def numbers_of(self, rows):
+        """The numbers in the table of rows of the sample."""
+        return rows if self.numbers is None else self.numbers[rows]
+
+
+def in_memory(X, weight=None):
+    """The table itself, or a sample of its rows where it is too large or a stream.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d), collection of Dask, or iterator of array-likes
+        An iterator gives tables with the same columns, such as the batches of a parquet file. It is
+        read to its end, once. Of Dask one part after the other is computed.
+    weight : array-like of shape (n,), optional
+        Weights of the rows. Without them the sample is uniform; with them it is a priority sample:
+        heavy rows are in it with their weight, others by a chance in proportion to theirs, and all
+        with the same weight then, so that sums over the sample estimate those over the table
+        without bias.
+
+    Returns
+    -------
+    sampled : Sampled
+        Of not more than 2^26 numbers, all rows where those are no more; of a stream without those
+        of weight zero. They keep their order. Which are chosen depends on nothing but their number
+        and weights.
+
+    Raises
+    ------
+    ValueError
+        If an iterator gives no table, or tables with different numbers of columns, or if there are
+        not as many weights as rows, or some of a sample's are not at least 0.
+
+    References
+    ----------
+    Duffield, Lund and Thorup (2007), Priority sampling for estimation of arbitrary subset sums,
+    Journal of the ACM 54.
+    """
+    if is_partitioned(X):
+        return _sample((part.compute() for part in parts_of(X)), weight)
+    if isinstance(X, Iterator):
+        return _sample(X, weight)
+    shape = getattr(X, "shape", ())
+    if len(shape) == 2 and shape[0] * shape[1] > MAX_NUMBERS:
+        return _sample(_slices(X), weight)
+    return Sampled(X, weight, None)
+
+
+def _sample(tables, weight):
+    if weight is not None and np.ndim(weight) == 0:
+        weight = None  # the same for all
+    reservoir = _Reservoir(np.random.default_rng(0), weight)
+    for table in tables:
+        reservoir.add(table)
+    return reservoir.sample()
+
+
+def _slices(X):
+    for rows in gen_batches(len(X), max(NUMBERS_AT_ONCE // X.shape[1], 1)):
+        yield _safe_indexing(X, rows)
+        _forget_pages(X)
+
+
+def _forget_pages(X):
+    """Tell the system that what was read of a mapped file need not stay in memory."""
+    file = X.base if isinstance(X, np.memmap) else None
+    # In the mode "c" the pages hold changes that are nowhere else.
+    if isinstance(file, mmap.mmap) and X.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+class _Reservoir:
+    """Rows with the smallest keys: one came by with each, a random number over its weight."""
+
+    def __init__(self, random_state, weight):
+        self.random_state = random_state
+        self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
+        self.kept, self.n_kept, self.n_seen = [], 0, 0
+        self.highest, self.n_columns, self.names, self.size = np.inf, None, None, None
+        if self.weight is not None and self.weight.ndim != 1:
+            raise ValueError(
+                f"sample_weight has the shape {self.weight.shape}; it must be one value a row."
+            )
+
+    def add(self, table):
+        if not hasattr(table, "shape"):
+            table = np.asarray(table)
+        if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
+            raise ValueError(
+                f"X gave a table of shape {table.shape}; all must be two-dimensional, with as many "
+                f"columns as the first{'' if self.n_columns is None else f': {self.n_columns}'}."
+            )
+        names = list(getattr(table, "columns", []))
+        if self.names not in (None, names):
+            raise ValueError(
+                f"X gave tables of the columns {self.names} and {names}; name all alike."
+            )
+        self.names, self.n_columns = names, table.shape[1]
+        self.size = MAX_NUMBERS // max(self.n_columns, 1)
+        numbers = np.arange(self.n_seen, self.n_seen + len(table))
+        self.n_seen += len(table)
+        self._keep(table, self._keys(numbers), numbers)
+        if self.n_kept > SLACK * self.size:
+            self._cut()
+
+    def sample(self):
+        if self.n_columns is None:
+            raise ValueError("X is an iterator that gave no table; a generator serves only once.")
+        if self.n_kept > self.size:
+            self._cut()
+        table, _, numbers = self._taken()
+        if self.weight is None:
+            return Sampled(table, None, numbers, self.n_seen / max(len(numbers), 1))
+        if len(self.weight) != self.n_seen or len(numbers) == 0:
+            self._refuse_weights()
+        # Where none was left out, `highest` is infinite.
+        return Sampled(table, np.maximum(self.weight[numbers], 1 / self.highest), numbers)
+
+    def _keys(self, numbers):
+        keys = self.random_state.random(len(numbers))
+        if self.weight is None:
+            return keys
+        weight = self.weight[numbers[0] : numbers[-1] + 1] if len(numbers) else keys
+        if len(weight) != len(keys) or not (weight >= 0).all():
+            self._refuse_weights()
+        with np.errstate(divide="ignore"):
+            return keys / weight
+
+    def _refuse_weights(self):
+        raise ValueError(
+            f"sample_weight has {len(self.weight)} values, for {self.n_seen} rows of X or more; it "
+            "must have one for each, none may be negative or NaN, and some must be positive."
+        )
+
+    def _keep(self, table, keys, numbers):
+        chosen = np.flatnonzero(keys < self.highest)
+        # A copy, even of all: a slice would hold on to the table.
+        self.kept.append((_safe_indexing(table, chosen), keys[chosen], numbers[chosen]))
+        self.n_kept += len(chosen)
+
+    def _cut(self):
+        table, keys, numbers = self._taken()
+        self.highest = np.partition(keys, self.size)[self.size]
+        self._keep(table, keys, numbers)
+
+    def _taken(self):
+        """All that was kept, as one, and no longer kept here."""
+        tables, keys, numbers = map(list, zip(*self.kept, strict=True))
+        self.kept, self.n_kept = [], 0
+        return _concatenated(tables), np.concatenate(keys), np.concatenate(numbers)
+
+
+def _concatenated(tables):
+    """One table of several, which are given up on the way."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    for name in ("pandas", "polars"):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(first, library.DataFrame):
+            return library.concat(tables)
+    whole = np.empty(
+        (sum(map(len, tables)), first.shape[1]), np.result_type(*{t.dtype for t in tables})
+    )
+    end = len(whole)
+    while tables:
+        table = tables.pop()
+        whole[end - len(table) : end] = table
+        end -= len(table)
+    return whole

@@ -1,0 +1,142 @@
+"""Rows that lie with several processes: what all must see, and what each keeps."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_jko.rows.partition import Parts, divide
+from sklearn_jko.rows.processes import Processes
+from sklearn_jko.rows.resolution import BlurredRows
+from sklearn_jko.rows.row_hash import hash_rows, mix
+from sklearn_jko.rows.splitting import divide_common_rows
+from sklearn_jko.rows.weighting import weighted_rows
+
+__all__ = ["MAX_POOLED", "Shares", "are_pooled", "check_alike", "divide_among"]
+
+# From so many rows the scaling is chosen and fitted, and the held-out ones are taken.
+MAX_POOLED = 200_000
+# By other hashes than those by which rows are held out.
+SALT = np.uint64(0x5851F42D4C957F2D)
+
+
+class Shares(NamedTuple):
+    """The rows of a fit in several processes.
+
+    Attributes
+    ----------
+    parts : Parts
+        Of a uniform sample of the rows of all, the same in all: of all rows where they are few.
+    train : BlurredRows
+        What this process trains on.
+    train_size : float
+        As of `Parts`, for all rows of all processes.
+    processes : Processes
+        They, with the share of this one.
+    """
+
+    parts: Parts
+    train: BlurredRows
+    train_size: float
+    processes: Processes
+
+
+def check_alike(what, processes):
+    """Raise in all processes where what they were told differs.
+
+    Parameters
+    ----------
+    what : dict
+        By name, what is compared by its representation.
+    processes : Processes
+
+    Raises
+    ------
+    ValueError
+        Naming the first that differs.
+    """
+    everywhere = processes.gathered({name: repr(value) for name, value in what.items()})
+    for name in what:
+        told = [those[name] for those in everywhere]
+        if len(set(told)) > 1:
+            raise ValueError(f"the processes of the group differ in {name}: {', '.join(told)}.")
+
+
+def are_pooled(n, processes):
+    """Whether a sample of n rows of processes, and not all, is what all of them see."""
+    return not processes.is_alone and n > MAX_POOLED
+
+
+def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale=1.0):
+    """Divide rows that lie with several processes; parameters as of `divide`.
+
+    Parameters
+    ----------
+    X, weight, X_val
+        Of this process.
+    fraction, seed, roles
+    processes : Processes
+    scale : float, default=1
+        Each row of X stands for so many.
+
+    Returns
+    -------
+    shares : Shares
+
+    Raises
+    ------
+    ValueError
+        If this process has nothing left to train on; RuntimeError in the others.
+    """
+    if processes.is_alone:
+        parts = divide(X, weight, X_val, fraction, seed, roles)
+        return Shares(parts, parts.train, parts.train_size, processes)
+    present = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
+    n = processes.total(scale * len(present))
+    pool, pool_weight, pool_val = _pooled(X, weight, X_val, present, scale / n, processes, seed)
+    parts = divide(pool, pool_weight, pool_val, fraction, seed, roles)
+    train, total = _own_rows(X, weight, pool, parts, seed, processes)
+    shares = processes.weighed(scale * total)
+    return Shares(parts, train, parts.train_size * n / len(pool), shares)
+
+
+def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
+    """Of the rows of all processes about so many as are wanted, or all; each in every process."""
+    some = present[_chosen(X[present], MAX_POOLED * share_of_row, seed)]
+    judges = None
+    if X_val is not None:
+        judges = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
+    parts = processes.gathered((X[some], None if weight is None else weight[some], judges))
+    for column in zip(*parts, strict=True):
+        yield None if column[0] is None else np.concatenate(column)
+
+
+def _chosen(X, share, seed):
+    """Numbers of about this share of the rows, by their values: wherever a row lies."""
+    if share >= 1:
+        return np.arange(len(X))
+    salted = mix(hash_rows(X) ^ mix(np.uint64([seed]) ^ SALT))
+    return np.flatnonzero(divide_common_rows(salted, 1) < np.uint64(share * 2.0**64))
+
+
+def _own_rows(X, weight, pool, parts, seed, processes):
+    """The rows of this process that are not held out, and their weight."""
+    is_own = ~np.isin(hash_rows(X), _hashes_held_out(pool, parts))
+    repeated = weighted_rows(X, weight).repeated
+    places = np.flatnonzero(is_own[repeated])
+    with processes.failing_together():
+        if len(places) == 0:
+            raise ValueError(
+                f"of the {len(X)} rows of process {processes.rank} none is left to train on; give "
+                "every process more, or fewer processes."
+            )
+    train = BlurredRows(X, repeated, places, parts.noise_width, seed + processes.rank)
+    return train, float(np.sum(is_own if weight is None else weight[is_own]))
+
+
+def _hashes_held_out(pool, parts):
+    """Hashes of rows that are not to be trained on."""
+    if parts.held_out.X is not pool:
+        return np.array([], dtype=np.uint64)
+    hashes = hash_rows(pool)
+    # Of values so common that only some of their copies are held out, the others are trained on.
+    return np.setdiff1d(hashes[parts.held_out.row_numbers], hashes[parts.train.row_numbers])

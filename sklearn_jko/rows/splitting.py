@@ -1,0 +1,69 @@
+"""Split of the rows into training and held-out rows."""
+
+import numpy as np
+
+from sklearn_jko.rows.row_hash import mix
+
+__all__ = ["divide_common_rows", "held_out_mask"]
+
+MIN_HELD_OUT = 50
+MAX_HELD_OUT = 4_000
+
+
+def held_out_mask(hashes, fraction, seed):
+    """Choose the held-out rows by a hash of their values.
+
+    Copies of one row fall on the same side (unless they are more than a fifth of the wanted
+    rows), and the choice does not depend on the order of the rows.
+
+    Parameters
+    ----------
+    hashes : ndarray of shape (n,), uint64
+        As of `hash_rows`.
+    fraction : float
+        Wanted share of held-out rows. It is raised to reach 50 rows, but never beyond 0.25,
+        and lowered to stay at most 4,000.
+    seed : int
+
+    Returns
+    -------
+    mask : ndarray of shape (n,), bool
+        True where held out. None is where all rows are equal, or fewer than two others were left.
+    """
+    n = len(hashes)
+    wanted = min(max(fraction * n, min(MIN_HELD_OUT, 0.25 * n), 1), MAX_HELD_OUT)
+    hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
+    if len(np.unique(hashes)) == 1:
+        return np.zeros(n, dtype=bool)
+    hashes = divide_common_rows(hashes, max(wanted / 5, 10))
+    values, counts = np.unique(hashes, return_counts=True)
+    # Whole groups of copies, as many as come nearest to the wanted number of rows.
+    n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
+    n_groups = min(n_groups, len(values) - 1)
+    mask = hashes < values[n_groups] if n_groups else np.zeros(n, dtype=bool)
+    return mask if n - mask.sum() > 1 else np.zeros(n, dtype=bool)
+
+
+def divide_common_rows(hashes, largest):
+    """Give every copy of a row with more than so many copies a hash of its own.
+
+    Held out together, the copies would leave a whole value out of training; and nothing can be
+    learned by heart from a row that many share.
+
+    Parameters
+    ----------
+    hashes : ndarray of shape (n,), uint64
+    largest : float
+
+    Returns
+    -------
+    hashes : ndarray of shape (n,), uint64
+    """
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    common = counts[inverse] > largest
+    if not common.any():
+        return hashes
+    order = np.argsort(inverse, kind="stable")
+    rank = np.empty(len(hashes), dtype=np.uint64)
+    rank[order] = np.arange(len(hashes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.where(common, mix(hashes ^ mix(rank + np.uint64(1))), hashes)

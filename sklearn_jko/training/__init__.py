@@ -1,0 +1,3 @@
+"""The training of a flow, block by block."""
+
+__all__ = []

@@ -1,0 +1,99 @@
+"""What parameters that are "auto" become, by the numbers of rows and columns."""
+
+import functools
+from numbers import Integral
+
+from sklearn_jko.schedules import geometric_step
+from sklearn_jko.training.block_training import TrainingOptions
+
+__all__ = ["step_sizes", "training_options"]
+
+MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
+# Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
+# rows and 2 to 21 columns.
+DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
+# A higher rate makes wide networks stiff: solver steps then cost more than it gains.
+RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
+# All nodes of a structure share a network, which so many of them train at once: a small one, on few
+# rows, that is held back less and waited for longer, as what it has yet to learn is less than its
+# noise. Of these, what served the digits and fields on grids.
+LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.25, 0.1
+PATIENCE, LOCAL_PATIENCE = 5, 9
+STEP_GROWTH = 2.0
+SETTLED = 0.01
+
+
+def training_options(density, n, d, n_given=0, structure=None):
+    """Options of the training of an estimator.
+
+    Parameters
+    ----------
+    density : JKOFlowDensity
+        Of which the parameters are read.
+    n : float
+        Number of training rows.
+    d : int
+        Number of columns.
+    n_given : int, default=0
+        Number of columns at the end of the flow's rows that are given.
+    structure : Structure, optional
+        Of the others.
+
+    Returns
+    -------
+    options : TrainingOptions
+
+    Raises
+    ------
+    ValueError
+        If `hidden_layer_sizes` are not positive integers, or not two with a structure.
+    """
+    is_local = structure is not None
+    hidden = density.hidden_layer_sizes
+    if isinstance(hidden, str):
+        hidden = (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
+    hidden = tuple(hidden)
+    if not all(isinstance(width, Integral) and width > 0 for width in hidden):
+        raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
+    if is_local and len(hidden) != 2:
+        raise ValueError(
+            f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
+        )
+    width = max(hidden, default=1)
+    batch_size = LOCAL_BATCH if is_local else 256 if width <= 128 else 512
+    rate = min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE) * (LOCAL_RATE if is_local else 1)
+    decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
+    return TrainingOptions(
+        step_size=step_sizes(density.step_size),
+        velocity="local" if is_local else "mlp" if hidden else "linear",
+        hidden_layer_sizes=hidden,
+        max_blocks=density.max_blocks,
+        n_refinements=density.n_refinements,
+        tol=0.0 if callable(density.step_size) else SETTLED,
+        max_iter=_unless_auto(
+            density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
+        ),
+        batch_size=_unless_auto(density.batch_size, batch_size),
+        learning_rate=_unless_auto(density.learning_rate_init, rate),
+        weight_decay=_unless_auto(density.weight_decay, decay),
+        solver=density.solver,
+        patience=LOCAL_PATIENCE if is_local else PATIENCE,
+        n_given=n_given,
+        structure=structure,
+    )
+
+
+def step_sizes(step_size):
+    """The step size of a block as a function of its number."""
+    if callable(step_size):
+        return step_size
+    return functools.partial(geometric_step, first=step_size, growth=STEP_GROWTH)
+
+
+def _unless_auto(value, otherwise):
+    return otherwise if isinstance(value, str) else value
+
+
+def _auto_hidden_layer_sizes(n, d):
+    width = 64 if n < 3000 else 128 if d < 32 else 256
+    return (width, width)

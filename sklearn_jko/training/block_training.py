@@ -1,0 +1,452 @@
+"""Training of one block."""
+
+import copy
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import (
+    DIVERGENCES,
+    NOISY_DIVERGENCES,
+    divergence_for_training,
+    exact_divergence_for,
+)
+from sklearn_jko.objective import JKOTerms, jko_terms
+from sklearn_jko.rows.processes import ALONE
+from sklearn_jko.solvers import SOLVERS, TABLEAUS
+from sklearn_jko.structure import Structure
+from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.optimizer import AdamW
+from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
+
+__all__ = [
+    "BlockRecord",
+    "Rows",
+    "TrainingOptions",
+    "outlier_ceiling",
+    "row_nll",
+    "train_block",
+]
+
+WARMUP_SHARE = 0.1
+COOLDOWN_SHARE = 0.4
+MAX_GRADIENT_NORM = 1.0
+CLOCK_PERIOD = 5
+MAX_SOLVER_STEPS = 32
+# A block may take as many solver steps as if all its optimiser steps took so many.
+SOLVER_STEPS_IN_PLAN = 2
+MIN_GAIN = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What training needs to know; `JKOFlowDensity` documents most of them for the user.
+
+    Beside those, a block's weights are judged ``n_evaluations`` times, and not believed where the
+    solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; the
+    last ``n_given`` columns of the rows are what they are given, and stay as they are; the others
+    have this ``structure``; and ``penalty(block, x, y, log_det, generator)``, where given, is added
+    to the objective of a batch.
+    """
+
+    step_size: Callable[[int], float]
+    velocity: str = "mlp"
+    hidden_layer_sizes: tuple = (128, 128)
+    max_blocks: int = 8
+    n_refinements: int = 0
+    tol: float = 1e-2
+    max_iter: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.3
+    solver: str = "rk4"
+    solver_steps: int = 1
+    divergence: str = "auto"
+    n_evaluations: int = 20
+    patience: int = 5
+    honest_gap: float = 1e-2
+    n_given: int = 0
+    structure: Structure | None = None
+    penalty: Callable | None = None
+
+    @property
+    def n_visits(self):
+        """Most rows that training can take, each as often as it is taken.
+
+        A round of refinement has up to twice the blocks of the one before.
+        """
+        n_blocks = self.max_blocks * (2 ** (self.n_refinements + 1) - 1)
+        return n_blocks * self.max_iter * self.batch_size
+
+
+class Rows(NamedTuple):
+    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
+
+    x: torch.Tensor
+    log_det: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What happened while one block was trained; all likelihoods in nats per row.
+
+    Attributes
+    ----------
+    h : float
+        Step size of equation (8); infinite for the free block.
+    potential, log_det, transport : float
+        Terms of equation (8) on the last training batch.
+    movement : float
+        E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
+    movement_before : float
+        The same by the weights from which the training of the block started.
+    validation_nll : float
+        Mean negative log-density of the held-out rows after this block, with twice the solver
+        steps of training. The say of gross outliers among them is bounded.
+    gain : float
+        How much the block lowered that mean; 0 where it was dropped.
+    solver_error : float
+        Change of that mean between the solver steps of training and twice as many.
+    solver_steps : int
+    n_iter : int
+        Optimiser steps.
+    seconds : float
+    kept : bool
+        False where the block did not lower the held-out mean by a standard error and was
+        dropped.
+    overfits : bool
+        Whether the held-out rows got worse during training.
+    refinement : int
+        Round of refinement in which the block was trained; 0 for the first training.
+    """
+
+    h: float
+    potential: float
+    log_det: float
+    transport: float
+    movement: float
+    movement_before: float
+    validation_nll: float
+    gain: float
+    solver_error: float
+    solver_steps: int
+    n_iter: int
+    seconds: float
+    kept: bool
+    overfits: bool
+    refinement: int
+
+
+@torch.enable_grad()
+def train_block(
+    block,
+    h,
+    x,
+    held_out,
+    options,
+    generator,
+    seconds=math.inf,
+    refinement=0,
+    observer=None,
+    processes=ALONE,
+):
+    """Train one block on objective (8), in place, and leave it at its best honest weights.
+
+    Parameters
+    ----------
+    block : JKOBlock
+    h : float
+        Step size.
+    x : Tensor of shape (n, d)
+        Training rows of this process, pushed through the blocks before.
+    held_out : Rows
+        The same for the held-out rows.
+    options, generator
+        As in `train_flow`.
+    seconds : float
+        Time the training may take.
+    refinement : int
+        Round of refinement. After the first training, 0, the block starts from weights of its own,
+        which the learning rate first makes worse.
+    observer : Observer, optional
+        Hears every judgement.
+    processes : Processes
+        With whose rows together the block is trained and judged.
+
+    Returns
+    -------
+    record : BlockRecord
+    """
+    start = time.monotonic()
+    observer = observer or Observer()
+    base = StandardNormal(options.n_given)
+    n_rows = processes.total(len(x))
+    training = _BlockTraining(block, h, base, held_out, options, n_rows, refinement, processes)
+    for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
+        training.step(x[rows], generator)
+        if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
+            training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
+        if training.n_iter % training.period == 0 or training.finished:
+            nll = training.evaluate()
+            processes.of_first(functools.partial(observer.evaluated, nll))
+        if training.finished:
+            return training.record(time.monotonic() - start)
+
+
+def row_nll(base, rows):
+    """Negative log-density in nats of each row, shape (n,)."""
+    return -(base.log_prob(rows.x) + rows.log_det)
+
+
+def outlier_ceiling(nll):
+    """Largest negative log-density, in nats, at which a row still counts for itself."""
+    median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
+    return median + 20 * (high - median + 1)
+
+
+class _BlockTraining:
+    """State of the training of one block.
+
+    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
+    the plateau, a shorter cool-down starts from the best weights.
+    """
+
+    def __init__(self, block, h, base, held_out, options, n_rows, refinement=0, processes=ALONE):
+        self.block, self.h, self.base, self.held_out = block, h, base, held_out
+        self.options, self.refinement, self.processes = options, refinement, processes
+        self.n_held_out = processes.total(len(held_out.x))
+        self.divergence = divergence_for_training(options.divergence, block.velocity)
+        # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
+        # judged in its place.
+        self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
+        self.solve = _training_solve(block, options.solver, self.divergence)
+        self.solver_steps = options.solver_steps
+        self.n_iter, self.n_solved, self.n_bad, self.overfits = 0, 0, 0, False
+        self.epoch = n_rows / min(options.batch_size, n_rows)
+        self.last_terms = JKOTerms(*torch.full((3,), math.nan))
+        self._plan(options.max_iter)
+        self.ceiling = math.inf
+        self.nll_before = self._judged(held_out)
+        self.best_nll, self.best_gap = self.nll_before, 0.0
+        self.best_weights = copy.deepcopy(block.state_dict())
+        self.movement_before = self._movement()
+        self._new_optimizer()
+
+    @property
+    def finished(self):
+        return self.n_iter >= self.end
+
+    @property
+    def cools_down(self):
+        return self.n_iter >= self.cooldown_start
+
+    def step(self, x, generator):
+        """Take one optimiser step on a batch, unless the objective or its gradient overflows.
+
+        Nothing here waits for the device.
+        """
+        self.optimizer.zero_grad()
+        self.n_iter += 1
+        self.n_solved += self.solver_steps
+        try:
+            terms, penalty = self._loss(x, generator)
+            (terms.total + penalty).backward()
+        except AssertionError:
+            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
+            terms = JKOTerms(*x.new_full((3,), math.nan))
+            for parameter in self.block.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+        terms = self._of_all_processes(terms)
+        norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
+        overflows = ~(norm + terms.total).isfinite()
+        self.optimizer.step(self._learning_rate(self.n_iter - 1), overflows)
+        self.last_terms = terms
+
+    def evaluate(self):
+        """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
+        nll, gap = self._held_out_nll()
+        if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
+            self._refine(gap)
+        elif self._is_thawing:
+            pass
+        elif nll.mean() < self.best_nll.mean() - 1e-4:
+            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
+            self.best_weights = copy.deepcopy(self.block.state_dict())
+        else:
+            self.n_bad += 1
+        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
+        has_seen_enough = self.n_iter > max(2 * self.warmup, 2 * self.epoch)
+        if self.n_bad >= self.options.patience and has_seen_enough:
+            self._end_plateau()
+        return float(nll.mean())
+
+    def keep_to(self, seconds, elapsed):
+        """Plan again, so that training ends when its time does."""
+        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
+        if elapsed >= seconds:
+            self.end = self.n_iter
+        elif not self.overfits:
+            self._plan(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+
+    def record(self, seconds):
+        """Restore the best weights and report."""
+        self.block.load_state_dict(self.best_weights)
+        gain = self.nll_before - self.best_nll
+        kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
+        return BlockRecord(
+            h=self.h,
+            **{name: float(term) for name, term in self.last_terms._asdict().items()},
+            movement=self._movement(),
+            movement_before=self.movement_before,
+            validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
+            gain=float(gain.mean()) if kept else 0.0,
+            solver_error=float(self.best_gap),
+            solver_steps=self.solver_steps,
+            n_iter=self.n_iter,
+            seconds=seconds,
+            kept=kept,
+            overfits=self.overfits,
+            refinement=self.refinement,
+        )
+
+    def _loss(self, x, generator):
+        y, log_det = self.solve(x, self.solver_steps, generator)
+        terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
+        return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
+
+    def _of_all_processes(self, terms):
+        """The terms, and in place the gradients, of the batches of all processes together."""
+        terms = [term.detach() for term in terms]
+        if not self.processes.is_alone:
+            parameters = list(self.block.parameters())
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            summed = [part * self.processes.share for part in (*terms, *gradients)]
+            self.processes.sum_(summed)
+            terms = summed[: len(terms)]
+            for parameter, gradient in zip(parameters, summed[len(terms) :], strict=True):
+                parameter.grad = gradient
+        return JKOTerms(*terms)
+
+    def _learning_rate(self, k):
+        """That of optimiser step k = 0, 1, ..."""
+        warmup = (k + 1) / (self.warmup + 1)
+        cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
+        return self.options.learning_rate * min(warmup, cooldown, 1.0)
+
+    @property
+    def _is_thawing(self):
+        """Whether weights trained before are still on their way to the plateau's noise."""
+        return self.refinement > 0 and self.n_iter <= 2 * self.warmup and not self.finished
+
+    @torch.no_grad()
+    def _movement(self):
+        y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
+        moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
+        self.processes.sum_([moved, size])
+        return float(moved / size)
+
+    @torch.no_grad()
+    def _held_out_nll(self):
+        """Negative log-density of each row at twice the steps, and how the mean changed."""
+        coarse, fine = (self._nll(n) for n in (self.solver_steps, 2 * self.solver_steps))
+        return fine, float(fine.mean() - coarse.mean())
+
+    def _nll(self, n_steps):
+        divergence = exact_divergence_for(self.block.velocity)
+        y, log_det = self.block(self.held_out.x, self.judge, n_steps, divergence)
+        return self._judged(Rows(y, self.held_out.log_det + log_det))
+
+    def _judged(self, rows):
+        """The rows' negative log-densities, of all processes.
+
+        The say of a single one has a bound: a gross outlier must not decide for all the others.
+        """
+        nll = self.processes.joined(row_nll(self.base, rows), self.n_held_out)
+        if math.isinf(self.ceiling):
+            self.ceiling = outlier_ceiling(nll)
+        return nll.clamp(max=self.ceiling)
+
+    def _refine(self, gap):
+        """Go on with a finer solver; from the last honest weights where the error was large."""
+        if not abs(gap) <= 10 * self.options.honest_gap:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
+        if self.solver_steps == MAX_SOLVER_STEPS:
+            self.end = self.n_iter
+            return
+        self.solver_steps *= 2
+        if not self.overfits:
+            self._plan(self.end)
+
+    def _end_plateau(self):
+        self.n_bad = 0
+        if self.overfits:
+            self.end = self.n_iter
+        elif not self.cools_down:
+            self.block.load_state_dict(self.best_weights)
+            self._new_optimizer()
+            self.overfits = True
+            self.cooldown_start = self.n_iter
+            self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
+
+    def _plan(self, end):
+        """Plan to end after so many optimiser steps, or fewer where they have become dear."""
+        left = SOLVER_STEPS_IN_PLAN * self.options.max_iter - self.n_solved
+        end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
+        self.end = end
+        self.warmup = int(WARMUP_SHARE * end)
+        self.cooldown_start = end - int(COOLDOWN_SHARE * end)
+        self.period = max(end // self.options.n_evaluations, 1)
+
+    def _new_optimizer(self):
+        self.optimizer = AdamW(self.block.parameters(), self.options.weight_decay)
+
+
+def _training_solve(block, solver, divergence):
+    """Function of rows, solver steps and generator that gives rows and log |det| after the block.
+
+    It is the one with its gradient written out, where there is one.
+    """
+    if (
+        divergence is DIVERGENCES["analytic"]
+        and solver in TABLEAUS
+        and is_two_layer(block.velocity)
+    ):
+        solve = TwoLayerSolve(block.velocity, TABLEAUS[solver], block.t0, block.t1)
+        return lambda x, n_steps, generator: solve(x, n_steps)
+    return lambda x, n_steps, generator: block(
+        x, SOLVERS[solver], n_steps, divergence, _noise(divergence, block.velocity, x, generator)
+    )
+
+
+def _own_batch_size(batch_size, processes):
+    """Rows of a batch that come from this process: by its share of them."""
+    return max(round(batch_size * processes.share), 1)
+
+
+def _batches(n, batch_size, generator):
+    """Endless minibatches of row numbers, every epoch in a new order."""
+    batch_size = min(batch_size, n)
+    while True:
+        order = torch.randperm(n, generator=generator, device=generator.device)
+        yield from order[: n - n % batch_size].split(batch_size)
+
+
+def _noise(divergence, velocity, x, generator):
+    """Random signs for a stochastic divergence, fixed over one solve; zero for columns at rest."""
+    if divergence not in NOISY_DIVERGENCES:
+        return None
+    bits = torch.randint(2, x.shape, generator=generator, device=x.device)
+    noise = 2.0 * bits.to(x.dtype) - 1.0
+    noise[:, x.shape[1] - velocity.n_given :] = 0.0
+    return noise
+
+
+def _standard_error(values):
+    return values.std() / math.sqrt(len(values)) if len(values) > 1 else math.inf

@@ -1,0 +1,370 @@
+"""Block-wise training of a flow."""
+
+import copy
+import enum
+import math
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.divergence import exact_divergence_for
+from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.refinement import next_round
+from sklearn_jko.rows.processes import ALONE
+from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.stopping import has_settled
+from sklearn_jko.training.block_training import MIN_GAIN, BlockRecord, Rows, train_block
+from sklearn_jko.training.observation import Observer
+from sklearn_jko.velocities import VELOCITIES
+
+__all__ = ["Ending", "Progress", "Trained", "push_forward_", "push_held_out", "train_flow"]
+
+MAX_DROPPED = 2
+# Nats per row: after a block that overfitted for less, none was seen to gain as much.
+WORTH_OVERFITTING = 1e-2
+# After a block that overfits, the next one is held back harder.
+WEIGHT_DECAY_GROWTH = 4.0
+MAX_WEIGHT_DECAY = 10.0
+# Of the time that is left, for the first blocks, which gain most.
+TIME_SHARES = 0.5, 0.7
+CHUNK = 16_384
+# Fewer rows than this are repeated with noise, in scaled units.
+MIN_ROWS = 4000
+JITTER = 0.05
+
+
+class Progress(NamedTuple):
+    """Where training stands between two blocks: all it takes to go on from there."""
+
+    history: tuple[BlockRecord, ...]
+    weights: tuple[dict[str, torch.Tensor], ...]  # of the blocks that were kept, of all rounds
+    generator_state: torch.Tensor
+
+
+class Ending(enum.Enum):
+    """Why training ended."""
+
+    DONE = enum.auto()
+    OUT_OF_TIME = enum.auto()
+    STOPPED = enum.auto()
+
+
+class Trained(NamedTuple):
+    """A trained flow, what happened to each block tried, and why there are no more."""
+
+    flow: JKOFlow
+    history: list[BlockRecord]
+    ending: Ending
+
+
+def train_flow(
+    x,
+    held_out,
+    options,
+    generator,
+    deadline=math.inf,
+    *,
+    resume=None,
+    observer=None,
+    processes=ALONE,
+):
+    """Train block after block, each on rows pushed through those before it, and refine them.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Scaled training rows of this process, float32, and at the end of each what it is given.
+        They are pushed through the blocks in place: afterwards they are others.
+    held_out : Rows
+        Rows that judge the blocks, with the scaler's log |det|, of all processes. Where there are
+        none no block is trained.
+    options : TrainingOptions
+    generator : torch.Generator
+        On the rows' device.
+    deadline : float
+        Time by `time.monotonic` at which training must end.
+    resume : Progress, optional
+        Go on from there, with the arguments that led there.
+    observer : Observer, optional
+        Listens; that of the first process may end the training after a block.
+    processes : Processes
+        Who train together; the result is the same in all.
+
+    Returns
+    -------
+    trained : Trained
+    """
+    observer = observer or Observer()
+    training = _FlowTraining(x, held_out, options, generator, deadline, processes)
+    if resume is not None:
+        training.replay(resume)
+    else:
+        processes.of_first(lambda: observer.started(training))
+    ending = _add_blocks(training, observer, deadline)
+    flow = training.flow.eval().requires_grad_(False)
+    return Trained(flow, training.history, ending)
+
+
+def _add_blocks(training, observer, deadline):
+    """Train until there is nothing to gain, and say why it ended."""
+    while not training.is_done:
+        if training.processes.of_first(lambda: time.monotonic() >= deadline):
+            return Ending.OUT_OF_TIME
+        training.add_block(observer)
+        if training.processes.of_first(lambda: bool(observer.block_ended(training))):
+            return Ending.STOPPED
+    return Ending.DONE
+
+
+@torch.no_grad()
+def push_forward_(block, x, n_steps):
+    """Push training rows through a trained block in place, in chunks and without the divergence."""
+    for rows in x.split(CHUNK):
+        rows.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
+
+
+@torch.no_grad()
+def push_held_out(block, held_out, n_steps):
+    """Push held-out rows through a trained block, and add up their log |det| exactly."""
+    divergence = exact_divergence_for(block.velocity)
+    x, log_det = block(held_out.x, SOLVERS["rk4"], n_steps, divergence)
+    return Rows(x, held_out.log_det + log_det)
+
+
+class _FlowTraining:
+    """State of the training of a flow, between two blocks."""
+
+    def __init__(self, x, held_out, options, generator, deadline, processes):
+        self.options, self.generator, self.deadline = options, generator, deadline
+        self.processes, self.n_held_out = processes, len(held_out.x)
+        self.seed = generator.initial_seed()
+        own = processes.part(self.n_held_out)
+        held_out = Rows(held_out.x[own], held_out.log_det[own])
+        self.start = _jittered(x, processes.total(len(x)), generator), held_out
+        self.history, self.kept = [], []  # records and blocks of all rounds
+        self.best, self.rounds_left = None, options.n_refinements
+        self.round = self._new_round(plan=None)
+
+    @property
+    def flow(self):
+        """That of the best round that is over, or of the first so far."""
+        return JKOFlow((self.best or self.round).blocks, StandardNormal(self.options.n_given))
+
+    @property
+    def is_done(self):
+        return self._round_is_over and (self.rounds_left == 0 or self.best is None)
+
+    @property
+    def progress(self):
+        weights = [copy.deepcopy(block.velocity.state_dict()) for block in self.kept]
+        return Progress(tuple(self.history), tuple(weights), self.generator.get_state())
+
+    def add_block(self, observer):
+        """Train the next block, and keep it where it serves."""
+        block, h = self._next_block(self.generator)
+        self.processes.of_first(lambda: observer.block_started(self.options.n_evaluations))
+        self._seed_batches()
+        x, held_out = self.round.push()
+        record = train_block(
+            block,
+            h,
+            x,
+            held_out,
+            self.options,
+            self.generator,
+            self.processes.of_first(self._seconds),
+            self.round.number,
+            observer,
+            self.processes,
+        )
+        self._add(record, block)
+
+    def _seed_batches(self):
+        """Make the draws of a block those of its number, in each of several processes.
+
+        A checkpoint holds the generator's state of the first alone.
+        """
+        if not self.processes.is_alone:
+            state = np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)
+            self.generator.manual_seed(int(state[0]))
+
+    def replay(self, progress):
+        """Take over finished blocks: everything else follows from them."""
+        weights = iter(progress.weights)
+        unused = torch.Generator(self.generator.device)
+        for record in progress.history:
+            block, _ = self._next_block(unused)
+            if record.kept:
+                block.velocity.load_state_dict(next(weights))
+            self._add(record, block)
+        self.generator.set_state(progress.generator_state)
+
+    @property
+    def _round_is_over(self):
+        history, options = self.round.history, self.options
+        n = len(history)
+        if self.round.plan is not None:
+            return n == len(self.round.plan)
+        return (
+            self.n_held_out == 0
+            or n >= options.max_blocks
+            or (n > 1 and has_settled(history[-2], options.tol))
+            or _has_stalled(history)
+        )
+
+    def _new_round(self, plan):
+        """A round with its part of the time that is left."""
+        now = time.monotonic()
+        deadline = now + (self.deadline - now) / (self.rounds_left + 1)
+        number = self.options.n_refinements - self.rounds_left
+        x, held_out = self.start
+        if self.rounds_left:  # else the rows as they come are not needed again
+            x = x.clone()
+        return _Round(x, held_out, number, plan, deadline)
+
+    def _next_block(self, generator):
+        """The next block, of a new round where one is over, and its step size."""
+        if self._round_is_over:
+            self.rounds_left -= 1
+            self.round = self._new_round(next_round(*self.best.trained))
+        if self.round.plan is not None:
+            return self.round.plan[len(self.round.history)]
+        return self._fresh_block(generator), self._next_step_size()
+
+    def _fresh_block(self, generator):
+        """A block that starts where the last one ended, or at random."""
+        options, x = self.options, self.round.x
+        velocity = VELOCITIES[options.velocity](
+            x.shape[1],
+            options.hidden_layer_sizes,
+            generator,
+            options.n_given,
+            options.structure,
+        )
+        if self.round.blocks:
+            velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
+        else:
+            weights = self.processes.of_first(lambda: _on_cpu(velocity.state_dict()))
+            velocity.load_state_dict(weights)
+        return JKOBlock(velocity.to(x))
+
+    def _next_step_size(self):
+        """That of the schedule; infinite for the last block, or after the rows have settled."""
+        history = self.round.history
+        n = len(history)
+        is_free = n > 0 and (
+            n == self.options.max_blocks - 1 or has_settled(history[-1], self.options.tol)
+        )
+        return math.inf if is_free else self.options.step_size(n)
+
+    def _seconds(self):
+        """Time for the next block: in a refinement the same for all."""
+        remaining = max(self.round.deadline - time.monotonic(), 0.0)
+        n_trained = len(self.round.history)
+        if self.round.plan is not None:
+            return remaining / (len(self.round.plan) - n_trained)
+        return remaining * _time_share(n_trained, self.options.max_blocks)
+
+    def _add(self, record, block):
+        self.history.append(record)
+        self.round.add(record, block)
+        if record.kept:
+            self.kept.append(block)
+        self.options = _adapted(self.options, record)
+        if self._round_is_over:
+            self._judge_round()
+
+    def _judge_round(self):
+        """Keep the round where the held-out rows gained by it; end the training where not."""
+        self.round.x = None  # a refinement starts from the data again
+        if self.best is None or self.round.nll < self.best.nll - MIN_GAIN:
+            self.best = self.round
+        else:
+            self.rounds_left = 0
+        if not self.best.blocks:
+            self.rounds_left = 0
+
+
+class _Round:
+    """Training of all blocks, one after another from the data on.
+
+    The blocks of the first round are found on the way; a refinement follows a plan.
+    """
+
+    def __init__(self, x, held_out, number, plan, deadline):
+        self.x, self.held_out = x, held_out
+        self.number, self.plan, self.deadline = number, plan, deadline
+        self.blocks, self.history = [], []
+        self.unpushed = None
+
+    @property
+    def nll(self):
+        """Held-out negative log-density in nats per row."""
+        return self.history[-1].validation_nll
+
+    @property
+    def trained(self):
+        """The blocks that were kept, their step sizes and movements."""
+        kept = [record for record in self.history if record.kept]
+        return self.blocks, [record.h for record in kept], [record.movement for record in kept]
+
+    def add(self, record, block):
+        self.push()
+        self.history.append(record)
+        if record.kept:
+            self.blocks.append(block)
+            self.unpushed = block, record.solver_steps
+
+    def push(self):
+        """Push the rows through the last block, once, and return where they are."""
+        if self.unpushed is not None:
+            block, n_steps = self.unpushed
+            push_forward_(block, self.x, n_steps)
+            self.held_out = push_held_out(block, self.held_out, 4 * n_steps)
+            self.unpushed = None
+        return self.x, self.held_out
+
+
+def _jittered(x, n, generator):
+    """Copies of rows with a little noise, where all n are few.
+
+    They keep the first blocks from memorising the rows.
+    """
+    copies = MIN_ROWS // max(n, 1)
+    if copies < 2:
+        return x
+    x = x.repeat(copies, 1)
+    return x + JITTER * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+def _adapted(options, record):
+    """Options of the next block: gentler after overfitting, a solver no finer than needed."""
+    weight_decay = options.weight_decay
+    if record.overfits:
+        weight_decay = min(WEIGHT_DECAY_GROWTH * weight_decay, max(MAX_WEIGHT_DECAY, weight_decay))
+    return replace(
+        options, weight_decay=weight_decay, solver_steps=max(1, record.solver_steps // 2)
+    )
+
+
+def _on_cpu(weights):
+    """Copies that another process can take over, whatever its devices."""
+    return {name: tensor.cpu() for name, tensor in weights.items()}
+
+
+def _time_share(n_trained, max_blocks):
+    """Share of the time left for the next block: `TIME_SHARES`, and all where it is the last."""
+    is_last = n_trained >= min(len(TIME_SHARES), max_blocks - 1)
+    return 1.0 if is_last else TIME_SHARES[n_trained]
+
+
+def _has_stalled(history):
+    if len(history) < MAX_DROPPED:
+        return False
+    *before, last = history
+    overfits = last.overfits and last.gain < WORTH_OVERFITTING and any(r.kept for r in before)
+    return overfits or not any(r.kept for r in history[-MAX_DROPPED:])

@@ -1,0 +1,145 @@
+"""Choice of the scaling by short pilot runs."""
+
+import functools
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_jko.bases import StandardNormal
+from sklearn_jko.scaling import make_scaler
+from sklearn_jko.training.block_training import Rows, outlier_ceiling, row_nll
+from sklearn_jko.training.flow_training import train_flow
+
+__all__ = ["CANDIDATES", "as_rows", "choose_scaling"]
+
+CANDIDATES = (
+    "standard",
+    "whiten",
+    "whiten+radial",
+    "power+whiten",
+    "marginal",
+    "marginal+whiten",
+    "marginal+whiten+radial",
+)
+MAX_ROWS = 20_000
+CHUNK = 65_536
+LARGEST = 1e15  # its square is well within single precision
+PILOT_SHARE = 0.2
+N_FINALISTS = 2
+# Often first after training where they are not before: "marginal" leaves the correlations to the
+# flow, and powers, near logarithms, make products of columns the sums that a flow learns easily.
+# Only a network that knows which columns are neighbours learns as well from plain columns.
+SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
+N_FOLDS = 5
+FEW_ROWS = 2000
+
+
+def as_rows(scaler, X, device):
+    """Scale rows, bounded and by chunks, and put them on the device in single precision.
+
+    Parameters
+    ----------
+    scaler : object
+    X : ndarray of shape (n, d) or BlurredRows, n >= 1
+    device : torch.device
+
+    Returns
+    -------
+    rows : Rows
+    """
+    d = scaler.transform(X[:1])[0].shape[1]
+    rows = Rows(torch.empty((len(X), d), device=device), torch.empty(len(X), device=device))
+    for chunk in gen_batches(len(X), CHUNK):
+        Z, log_det = scaler.transform(X[chunk])
+        rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
+        rows.log_det[chunk] = _single(log_det).to(device)
+    return rows
+
+
+def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make=make_scaler):
+    """Name the candidate whose short flow gives the held-out rows the most likelihood.
+
+    The likelihood of a scaling by itself only says roughly what training will make of it, so it
+    picks finalists; each of these trains two small blocks.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d) or BlurredRows
+    X_held_out : ndarray of shape (m, d)
+    options : TrainingOptions
+        Of the flow to come.
+    seed : int
+    device : torch.device
+    max_time : float
+        Seconds for the whole fit, of which the pilots use a fifth at most.
+    make : callable
+        From a name to an unfitted scaler.
+
+    Returns
+    -------
+    name : str
+    """
+    if len(X) < 2:
+        return "standard"
+    X = X[:: math.ceil(len(X) / MAX_ROWS)]
+    base = StandardNormal(options.n_given)
+    finalists = _best_first(
+        {name: _cross_validated_nll(functools.partial(make, name), base, X) for name in CANDIDATES}
+    )
+    if options.max_blocks == 0 or len(X_held_out) == 0:
+        return finalists[0]
+    slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
+    finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
+    seconds = PILOT_SHARE * max_time / len(finalists)
+    pilots = {
+        name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
+        for name in finalists
+    }
+    return _best_first(pilots)[0]
+
+
+def _best_first(nll):
+    """Names by the mean of their rows' negative log-densities, which share one ceiling."""
+    nll = {name: rows.double().nan_to_num(nan=math.inf) for name, rows in nll.items()}
+    ceiling = outlier_ceiling(min(nll.values(), key=torch.median))
+    return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
+
+
+def _cross_validated_nll(make, base, X):
+    """Held-out negative log-density of each row without any block, in nats."""
+    n_folds = min(N_FOLDS, len(X)) if len(X) < FEW_ROWS else 2
+    folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row stand together
+    parts = [
+        as_rows(make().fit(X[folds != fold]), X[folds == fold], "cpu") for fold in range(n_folds)
+    ]
+    return torch.cat([row_nll(base, rows) for rows in parts])
+
+
+def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
+    """Negative log-density of each held-out row after a short training, in nats."""
+    scaler.fit(X)
+    rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
+    options = replace(
+        options,
+        max_blocks=min(options.max_blocks, 2),
+        n_refinements=0,
+        max_iter=min(options.max_iter, 120),
+        learning_rate=1e-2,
+        n_evaluations=4,
+    )
+    if options.structure is None:
+        hidden = options.hidden_layer_sizes and (64, 64)
+        options = replace(options, hidden_layer_sizes=hidden, batch_size=256)
+    generator = torch.Generator(device).manual_seed(seed)
+    flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
+    with torch.no_grad():
+        z, log_det = flow(held_out.x)
+    return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()
+
+
+def _single(array):
+    return torch.from_numpy(array.astype(np.float32))
