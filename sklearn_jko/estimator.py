@@ -705,6 +705,15 @@ class JKOFlowDensity(
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
+    def _filled(self, X, seed):
+        """Rows of numbers with draws, nearly as of the density, for what they miss.
+
+        They are those of the mixture alone, and no row's depend on the rows beside it.
+        """
+        if not np.isnan(X).any():
+            return X
+        return self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
+
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]
         if unknown:

@@ -43,6 +43,8 @@ MAX_NEIGHBOURS = 4000
 FARTHEST = 1e100
 FENCE = 1.5
 N_TERMS = 6
+# For what a row misses.
+N_DRAWS = 8
 LARGEST_SCORE = 1e301
 FITTED = (
     "neighbours_",
@@ -67,7 +69,9 @@ class JKOFlowOutlierDetector(
     `JKOFlowDensity`; of a normal distribution of independent columns; and those by the distances
     to the second and to the square-root-of-n-th of n training rows, once in standardised
     columns and once in the flow's latent coordinates. The flow follows structure that distances
-    miss, and neighbours tell what is rare where rows are few or columns many.
+    miss, and neighbours tell what is rare where rows are few or columns many. Of a row with missing
+    values it is the mean over eight draws of these, given the others, from a mixture that is fitted
+    to the flow's own rows: what is missing makes a row neither rare nor common.
 
     Parameters
     ----------
@@ -140,7 +144,8 @@ class JKOFlowOutlierDetector(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
-            Normal rows, or rows most of which are; see `JKOFlowDensity.fit`.
+            Normal rows, or rows most of which are, NaN where a value is missing; see
+            `JKOFlowDensity.fit`.
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -157,7 +162,9 @@ class JKOFlowOutlierDetector(
         """
         X, sample_weight, *_ = in_memory(X, sample_weight)
         fitted = copy.copy(self)  # until all is done, the detector stays as it was
-        checked = validate_data(fitted, X, dtype=FLOATS, ensure_min_samples=2)
+        checked = validate_data(
+            fitted, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan"
+        )
         density = self._unfitted_density()
         _check_roles(density, X)
         with watched_part(self, density, X):
@@ -176,6 +183,7 @@ class JKOFlowOutlierDetector(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            NaN where a value is missing.
 
         Returns
         -------
@@ -273,6 +281,7 @@ class JKOFlowOutlierDetector(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Without missing values.
 
         Returns
         -------
@@ -283,7 +292,7 @@ class JKOFlowOutlierDetector(
         --------
         sklearn_jko.detection.attribution.attribute : How the shares are taken.
         """
-        X = self._validated(X)
+        X = self._validated(X, allow_missing=False)
         return attribute(self._scores, X, self._references(X))
 
     def references(self, X):
@@ -295,17 +304,18 @@ class JKOFlowOutlierDetector(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Without missing values.
 
         Returns
         -------
         X_reference : ndarray of shape (n_samples, n_features)
         """
-        return self._references(self._validated(X))
+        return self._references(self._validated(X, allow_missing=False))
 
     @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
-        self._validated(X)  # the density takes missing values, a detector does not
+        self._validated(X)  # whose messages name the detector
         return self.density_.transform(X)
 
     def inverse_transform(self, X):
@@ -326,6 +336,11 @@ class JKOFlowOutlierDetector(
     @property
     def _n_features_out(self):
         return self.n_features_in_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "offset_")
@@ -357,9 +372,10 @@ class JKOFlowOutlierDetector(
         vars(self).update({name: state[name] for name in FITTED})
         self._index_neighbours()
 
-    def _validated(self, X):
+    def _validated(self, X, allow_missing=True):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=FLOATS, reset=False)
+        finite = "allow-nan" if allow_missing else True
+        return validate_data(self, X, dtype=FLOATS, reset=False, ensure_all_finite=finite)
 
     def _unfitted_density(self):
         if self.density is None:
@@ -376,7 +392,7 @@ class JKOFlowOutlierDetector(
         held_out = self.density_.validation_indices_
         train = _difference(rows.observed, held_out)
         some = train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]
-        self.neighbours_ = X[some].astype(np.float64)
+        self.neighbours_ = self.density_._filled(X[some].astype(np.float64), seed=0)
         self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
@@ -410,13 +426,27 @@ class JKOFlowOutlierDetector(
         scores = np.empty(len(X))
         for chunk in gen_batches(len(X), CHUNK):
             part = np.ascontiguousarray(X[chunk], dtype=np.float64)
-            latent, log_density = self.density_._latent_and_log_density(part)
-            standard = self._standard(part)
-            normal = -0.5 * np.square(standard).sum(axis=1)
-            neighbours = self._in_columns.score_samples(standard)
-            neighbours += self._in_latents.score_samples(_near(latent))
-            scores[chunk] = (log_density + normal + 2 * neighbours) / N_TERMS
+            is_complete = ~np.isnan(part).any(axis=1)
+            scores[chunk][is_complete] = self._complete_scores(part[is_complete])
+            scores[chunk][~is_complete] = self._mean_scores(part[~is_complete])
         return scores
+
+    def _mean_scores(self, X):
+        """Means over draws of what rows miss."""
+        total = np.zeros(len(X))
+        for seed in range(N_DRAWS):
+            total += self._complete_scores(self.density_._filled(X, seed))
+        return total / N_DRAWS
+
+    def _complete_scores(self, X):
+        if len(X) == 0:
+            return np.empty(0)
+        latent, log_density = self.density_._latent_and_log_density(X)
+        standard = self._standard(X)
+        normal = -0.5 * np.square(standard).sum(axis=1)
+        neighbours = self._in_columns.score_samples(standard)
+        neighbours += self._in_latents.score_samples(_near(latent))
+        return (log_density + normal + 2 * neighbours) / N_TERMS
 
 
 def _difference(rows, others):

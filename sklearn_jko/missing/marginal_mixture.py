@@ -129,19 +129,22 @@ class MarginalMixture:
         """
         return ConditionalMixture(self.mixture_, missing)
 
-    def draw(self, X, random_state):
+    def draw(self, X, random_state, alike=False):
         """Fill what is missing with draws from its distribution given what is observed.
 
         Parameters
         ----------
         X : ndarray of shape (n, d), float64, finite or NaN
         random_state : numpy.random.Generator
+        alike : bool, default=False
+            Whether all rows get the same random numbers: then no row's draw depends on the rows
+            beside it.
 
         Returns
         -------
         completed : ndarray of shape (n, d)
         """
-        Z = _drawn(self.mixture_, self.transform(X)[0], random_state)
+        Z = _drawn(self.mixture_, self.transform(X)[0], random_state, alike)
         return np.where(np.isnan(X), self.inverse_transform(Z), X)
 
 
@@ -160,9 +163,12 @@ def _completed(Z, seed):
     return _drawn(mixture, Z, random_state)
 
 
-def _drawn(mixture, Z, random_state):
+def _drawn(mixture, Z, random_state, alike=False):
     """The coordinates (n, d) with draws, given the others of the row, where they are NaN."""
-    noise, choice = random_state.standard_normal(Z.shape), random_state.random(len(Z))
+    n_sets = 1 if alike else len(Z)
+    noise = random_state.standard_normal((n_sets, Z.shape[1]))
+    choice = random_state.random(n_sets)
+    noise, choice = np.broadcast_to(noise, Z.shape), np.broadcast_to(choice, len(Z))
     Z = Z.copy()
     for missing, rows in patterns(np.isnan(Z)):
         if not missing.any():
