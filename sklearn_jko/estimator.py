@@ -700,19 +700,22 @@ class JKOFlowDensity(
         return self._proposal
 
     def _latent_and_log_density(self, X):
-        """Both of float64 rows, in one pass: (n, d) and (n,)."""
-        out = np.empty((len(X), X.shape[1] + 1))
+        """Both of float64 rows, encoded and without gaps: (n, n_modelled) and (n,)."""
+        out = np.empty((len(X), self._n_features_out + 1))
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
     def _filled(self, X, seed):
-        """Rows of numbers with draws, nearly as of the density, for what they miss.
+        """Encoded rows with draws, nearly as of the density, for what they miss.
 
         They are those of the mixture alone, and no row's depend on the rows beside it.
         """
         if not np.isnan(X).any():
             return X
-        return self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
+        X = self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
+        if self.roles_ is not None:
+            X[:, self.roles_.category] = np.rint(X[:, self.roles_.category])
+        return X
 
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]

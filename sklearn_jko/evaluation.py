@@ -80,7 +80,9 @@ class Evaluator:
 
     @torch.no_grad()
     def latent_and_log_density(self, X):
-        """Both (n, d + 1) of rows of numbers without gaps, in one pass."""
+        """Both (n, n_modelled + 1) of rows without gaps, in one pass where all are numbers."""
+        if self.categories is not None or np.any(self.cell_width):
+            return np.c_[self.latent(X), self.log_density(X)]
         Z, log_det = self.scaler.transform(X)
         latent, flow_log_det = self.flow(on_device_of(self.flow, Z))
         log_density = self.flow.base.log_prob(latent) + flow_log_det

@@ -20,12 +20,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_jko.checks import check_array, check_keys, check_number
-from sklearn_jko.columns.roles import resolve_roles
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
+from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
+from sklearn_jko.fitting.fit_input import NOT_NUMERIC
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.reservoir import in_memory
 from sklearn_jko.rows.weighting import weighted_rows
@@ -39,8 +40,6 @@ CHUNK = 8192
 FLOATS = (np.float64, np.float32)
 # On sets of ADBench 10,000 were no better, and take 2.5 times as long.
 MAX_NEIGHBOURS = 4000
-# Squares of larger ones would overflow.
-FARTHEST = 1e100
 FENCE = 1.5
 N_TERMS = 6
 # For what a row misses.
@@ -69,7 +68,9 @@ class JKOFlowOutlierDetector(
     `JKOFlowDensity`; of a normal distribution of independent columns; and those by the distances
     to the second and to the square-root-of-n-th of n training rows, once in standardised
     columns and once in the flow's latent coordinates. The flow follows structure that distances
-    miss, and neighbours tell what is rare where rows are few or columns many. Of a row with missing
+    miss, and neighbours tell what is rare where rows are few or columns many. Where the density
+    knows labels, the second has their shares, and rows of different labels are 1 apart, as rows
+    are whose values differ by a deviation. Of a row with missing
     values it is the mean over eight draws of these, given the others, from a mixture that is fitted
     to the flow's own rows: what is missing makes a row neither rare nor common.
 
@@ -96,8 +97,8 @@ class JKOFlowOutlierDetector(
     calibration_size_ : float
         Number of rows of weight one that they stand for.
     neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
-        The training rows to which distances are taken, at most 4,000.
-    latent_neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
+        The training rows to which distances are taken, at most 4,000, labels as codes.
+    latent_neighbours_ : ndarray of shape (n_neighbours, n_modelled)
         Their latent coordinates.
     n_features_in_ : int
         Number of columns seen in `fit`.
@@ -158,20 +159,25 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.fit`; and if the density has conditions, categories or integers.
+            As of `JKOFlowDensity.fit`; and if the density has conditions.
         """
         X, sample_weight, *_ = in_memory(X, sample_weight)
         fitted = copy.copy(self)  # until all is done, the detector stays as it was
-        checked = validate_data(
-            fitted, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan"
-        )
         density = self._unfitted_density()
-        _check_roles(density, X)
+        if density.condition is not None:
+            raise ValueError(
+                f"An outlier detector needs a density of all columns; condition="
+                f"{density.condition!r} of its density must be None."
+            )
+        if density.columns is None:
+            _check_numbers(fitted, X)
         with watched_part(self, density, X):
             fitted.density_ = density.fit(X, sample_weight=sample_weight)
+            fitted._take_names()
+            table = fitted.density_._validated(X, allow_missing=True)
             if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, checked, dtype=np.float64)
-            fitted._calibrate(checked, weighted_rows(checked, sample_weight))
+                sample_weight = _check_sample_weight(sample_weight, table, dtype=np.float64)
+            fitted._calibrate(table, weighted_rows(table, sample_weight))
             vars(self).pop("feature_names_in_", None)  # of an earlier fit
             vars(self).update(vars(fitted))
         return self
@@ -293,7 +299,7 @@ class JKOFlowOutlierDetector(
         sklearn_jko.detection.attribution.attribute : How the shares are taken.
         """
         X = self._validated(X, allow_missing=False)
-        return attribute(self._scores, X, self._references(X))
+        return attribute(self._scores, X, self._references(X), self._labels[0])
 
     def references(self, X):
         """The rows that `explain` compares with: of the typical rows the nearest.
@@ -309,8 +315,9 @@ class JKOFlowOutlierDetector(
         Returns
         -------
         X_reference : ndarray of shape (n_samples, n_features)
+            A table like X of `fit` where the density has `columns`.
         """
-        return self._references(self._validated(X, allow_missing=False))
+        return self.density_._decoded(self._references(self._validated(X, allow_missing=False)))
 
     @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
@@ -318,10 +325,10 @@ class JKOFlowOutlierDetector(
         self._validated(X)  # whose messages name the detector
         return self.density_.transform(X)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X, condition=None):
         """Rows of latent coordinates; see `JKOFlowDensity.inverse_transform`."""
         check_is_fitted(self)
-        return self.density_.inverse_transform(X)
+        return self.density_.inverse_transform(X, condition)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from the fitted density; see `JKOFlowDensity.sample`."""
@@ -335,7 +342,15 @@ class JKOFlowOutlierDetector(
 
     @property
     def _n_features_out(self):
-        return self.n_features_in_
+        return self.density_._n_features_out
+
+    @property
+    def _labels(self):
+        """Numbers of the columns that hold labels, and how many labels each has."""
+        roles = self.density_.roles_
+        if roles is None:
+            return np.arange(0), []
+        return roles.category, roles.n_labels_of_categories
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -357,23 +372,34 @@ class JKOFlowOutlierDetector(
         if state["density"] is not None:
             self.density = JKOFlowDensity._from_parameters_state(state["density"])
         self.density_ = JKOFlowDensity._from_state(state["density_"])
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.density_, name):
-                setattr(self, name, getattr(self.density_, name))
-        shape = (min(len(state["neighbours_"]), MAX_NEIGHBOURS), self.n_features_in_)
-        check_array("neighbours_", state["neighbours_"], shape)
-        check_array("latent_neighbours_", state["latent_neighbours_"], shape)
+        if self.density_.given_rows_ is not None:
+            raise ValueError("density_ must not be given anything")
+        self._take_names()
+        n = min(len(state["neighbours_"]), MAX_NEIGHBOURS)
+        check_array("neighbours_", state["neighbours_"], (n, self.n_features_in_))
+        check_array("latent_neighbours_", state["latent_neighbours_"], (n, self._n_features_out))
+        for j, n_labels in zip(*self._labels, strict=True):
+            codes = state["neighbours_"][:, j]
+            check_array("neighbours_", codes, (n,), 0.0, n_labels - 1.0)
         scores = state["calibration_scores_"]
         check_array("calibration_scores_", scores, (np.size(scores),))
-        if shape[0] == 0 or np.any(np.diff(scores) < 0):
+        if n == 0 or np.any(np.diff(scores) < 0):
             raise ValueError("neighbours_ must be rows, and calibration_scores_ ascend")
         check_number("calibration_size_", state["calibration_size_"], low=0.0, high=1e18)
         check_number("offset_", state["offset_"], low=-LARGEST_SCORE, high=LARGEST_SCORE)
         vars(self).update({name: state[name] for name in FITTED})
         self._index_neighbours()
 
+    def _take_names(self):
+        """Those of the columns, and their number, from the density."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.density_, name):
+                setattr(self, name, getattr(self.density_, name))
+
     def _validated(self, X, allow_missing=True):
         check_is_fitted(self)
+        if self.density_.roles_ is not None:
+            return self.density_._validated(X, allow_missing)
         finite = "allow-nan" if allow_missing else True
         return validate_data(self, X, dtype=FLOATS, reset=False, ensure_all_finite=finite)
 
@@ -408,19 +434,34 @@ class JKOFlowOutlierDetector(
         self.offset_ = float(threshold - rounding(threshold))
 
     def _index_neighbours(self):
-        self._standard_scaler = make_scaler("standard").fit(self.neighbours_)
-        self._in_columns = NeighbourDensity(self._standard(self.neighbours_))
-        self._in_latents = NeighbourDensity(_near(self.latent_neighbours_))
+        labels, n_labels = self._labels
+        numbers = np.delete(self.neighbours_, labels, axis=1)
+        self._standard_scaler = make_scaler("standard").fit(numbers)
+        self._columns = Coordinates(self._standard(self.neighbours_), labels, n_labels)
+        beside = self._beside_labels(self.latent_neighbours_, self.neighbours_)
+        behind = beside.shape[1] - np.arange(len(labels), 0, -1)
+        self._latents = Coordinates(beside, behind, n_labels)
+        self._in_columns, self._in_latents = (
+            NeighbourDensity(space.points, space.n_dimensions)
+            for space in (self._columns, self._latents)
+        )
 
     def _standard(self, X):
-        return _near(self._standard_scaler.transform(X)[0])
+        """Rows with their numbers standardised."""
+        X, is_number = X.copy(), np.delete(np.arange(X.shape[1]), self._labels[0])
+        X[:, is_number], _ = self._standard_scaler.transform(X[:, is_number])
+        return X
+
+    def _beside_labels(self, latent, X):
+        return np.hstack([latent, X[:, self._labels[0]]])
 
     def _references(self, X):
         scores = self._scores(self.neighbours_)
-        typical = self.neighbours_[scores >= np.median(scores)]
-        nearest = NeighbourDensity(self._standard(typical)).index
-        chosen = nearest.kneighbors(self._standard(X), 1, return_distance=False)[:, 0]
-        return typical[chosen]
+        is_typical = scores >= np.median(scores)
+        nearest = NeighbourDensity(self._columns.points[is_typical]).index
+        points = self._columns.of(self._standard(X))
+        chosen = nearest.kneighbors(points, 1, return_distance=False)[:, 0]
+        return self.neighbours_[is_typical][chosen]
 
     def _scores(self, X):
         scores = np.empty(len(X))
@@ -443,10 +484,25 @@ class JKOFlowOutlierDetector(
             return np.empty(0)
         latent, log_density = self.density_._latent_and_log_density(X)
         standard = self._standard(X)
-        normal = -0.5 * np.square(standard).sum(axis=1)
-        neighbours = self._in_columns.score_samples(standard)
-        neighbours += self._in_latents.score_samples(_near(latent))
+        normal = self._columns.log_density_of_independent_columns(standard)
+        neighbours = self._in_columns.score_samples(self._columns.of(standard))
+        latent = self._latents.of(self._beside_labels(latent, X))
+        neighbours += self._in_latents.score_samples(latent)
         return (log_density + normal + 2 * neighbours) / N_TERMS
+
+
+def _check_numbers(detector, X):
+    """Raise ValueError or TypeError, in the detector's name, unless the table is one of numbers."""
+    try:
+        finite = "allow-nan"
+        validate_data(detector, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite=finite)
+    except ValueError as error:
+        if NOT_NUMERIC not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. Texts are categories for a density that is told so: pass "
+            "density=JKOFlowDensity('standard', columns='auto')."
+        ) from error
 
 
 def _difference(rows, others):
@@ -456,19 +512,3 @@ def _difference(rows, others):
     # Equal numbers stand together: the order of the distinct ones is kept.
     distinct = rows[np.r_[True, rows[1:] != rows[:-1]]]
     return distinct.repeat(counts[distinct])
-
-
-def _near(Z):
-    return np.nan_to_num(Z).clip(-FARTHEST, FARTHEST)
-
-
-def _check_roles(density, X):
-    """Refuse a density some of whose columns have no latent coordinate of their own."""
-    if density.columns is None and density.condition is None:
-        return
-    if not resolve_roles(X, density.columns, density.condition).has_bounds_only:
-        raise ValueError(
-            "An outlier detector needs a density of all columns as numbers: of what "
-            f"columns={density.columns!r} and condition={density.condition!r} may say, it takes "
-            "bounds only. Repeated values of integers need no saying."
-        )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from homes import CITIES, COLUMNS, RATES, SHARES, homes, with_gaps
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
@@ -14,24 +15,8 @@ from sklearn_jko import JKOFlowDensity
 from sklearn_jko.diagnostics import path_through_blocks
 
 SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
-COLUMNS = {"city": "category", "rooms": "integer", "price": (0, None)}
-CITIES = np.array(["Bonn", "Kiel", "Ulm"], dtype=object)
-SHARES, RATES = np.array([0.6, 0.3, 0.1]), np.array([2.0, 6.0, 10.0])
 ROOMS = np.arange(-10, 45)  # the law has none below zero, but the density does not know
 LOG_PRICES = np.linspace(-6, 9, 301)
-
-
-def homes(n, seed):
-    """A city, its rooms (Poisson), and a price (log-normal) that both decide."""
-    rng = np.random.default_rng(seed)
-    codes = rng.choice(3, size=n, p=SHARES)
-    rooms = rng.poisson(RATES[codes])
-    price = np.exp(0.1 * rooms + 0.5 * rng.normal(size=n))
-    return pd.DataFrame({"city": CITIES[codes], "rooms": rooms, "price": price})
-
-
-def with_gaps(frame, share, seed):
-    return frame.mask(np.random.default_rng(seed).random(frame.shape) < share)
 
 
 @pytest.fixture(scope="module")

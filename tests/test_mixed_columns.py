@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from homes import CITIES, COLUMNS, RATES, SHARES, homes
 from scipy import stats
 from sklearn.base import clone
 
@@ -12,18 +13,6 @@ from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
 
 SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
-COLUMNS = {"city": "category", "rooms": "integer", "price": (0, None)}
-CITIES = np.array(["Bonn", "Kiel", "Ulm"], dtype=object)
-SHARES, RATES = np.array([0.6, 0.3, 0.1]), np.array([2.0, 6.0, 10.0])
-
-
-def homes(n, seed):
-    """A city, its rooms (Poisson), and a price (log-normal) that both decide."""
-    rng = np.random.default_rng(seed)
-    codes = rng.choice(3, size=n, p=SHARES)
-    rooms = rng.poisson(RATES[codes])
-    price = np.exp(0.1 * rooms + 0.5 * rng.normal(size=n))
-    return pd.DataFrame({"city": CITIES[codes], "rooms": rooms, "price": price})
 
 
 def homes_log_density(frame):
@@ -191,11 +180,18 @@ def test_wrong_values_are_told(of_homes):
         of_homes.score_samples(X.assign(price="dear"))
 
 
+def test_texts_without_roles_are_told_with_the_remedy():
+    frame = homes(20, seed=8)
+    with pytest.raises(ValueError, match=r"column 'city': '\w+' is no number; .* a category by"):
+        JKOFlowDensity().fit(frame)
+    with pytest.raises(ValueError, match=r"column 0: '\w+' is no number"):
+        JKOFlowDensity().fit(frame.to_numpy())
+    with pytest.raises(ValueError, match=r"'g' is of the type category; make it a category"):
+        JKOFlowDensity().fit(frame[["price"]].assign(g=pd.Categorical(frame["city"])))
+    with pytest.raises(ValueError, match=r"JKOFlowDensity\('standard', columns='auto'\)"):
+        JKOFlowOutlierDetector().fit(frame)
+
+
 def test_what_does_not_go_together_is_told(of_homes):
     with pytest.raises(ValueError, match="cannot be exported"):
         as_torch_module(of_homes)
-    X = np.random.default_rng(0).poisson(3, size=(60, 2))
-    for columns in ({0: "integer"}, {0: "category"}):
-        detector = JKOFlowOutlierDetector(density=JKOFlowDensity(columns=columns, **SMALL))
-        with pytest.raises(ValueError, match="outlier detector needs a density of all columns"):
-            detector.fit(X)

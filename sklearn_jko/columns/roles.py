@@ -65,9 +65,14 @@ class Roles:
     def cell_bounds(self):
         """Bounds (2, d) of all columns: the cells of a category's codes have these too."""
         bounds = np.array([self.low, self.high])
-        for j in self.category:
-            bounds[:, j] = -0.5, len(self.columns[j].labels) - 0.5
+        for j, n in zip(self.category, self.n_labels_of_categories, strict=True):
+            bounds[:, j] = -0.5, n - 0.5
         return bounds
+
+    @property
+    def n_labels_of_categories(self):
+        """Numbers of labels, one for each column in `category`."""
+        return [len(self.columns[j].labels) for j in self.category]
 
     @property
     def has_bounds_only(self):

@@ -10,7 +10,7 @@ SEGMENTS = 16
 ROWS_AT_ONCE = 65_536
 
 
-def attribute(score, X, reference):
+def attribute(score, X, reference, labels=()):
     """Divide score(X) - score(reference) among the columns.
 
     On the straight line from the reference to the row, column after column is moved on by a
@@ -24,6 +24,8 @@ def attribute(score, X, reference):
         Maps rows (n, d) to scores (n,).
     X : ndarray of shape (n, d)
     reference : ndarray of shape (n, d)
+    labels : sequence of int
+        Columns with nothing between two values: they change in the middle of the line.
 
     Returns
     -------
@@ -37,13 +39,16 @@ def attribute(score, X, reference):
     rows_at_once = max(ROWS_AT_ONCE // (2 * X.shape[1] + 2), 1)
     for start in range(0, len(X), rows_at_once):
         part = slice(start, start + rows_at_once)
-        for ends in _segments(reference[part], X[part]):
+        for ends in _segments(reference[part], X[part], labels):
             shares[part] += _both_ways(score, *ends)
     return shares
 
 
-def _segments(start, end):
-    points = [start + (end - start) * (k / SEGMENTS) for k in range(SEGMENTS)] + [end]
+def _segments(start, end, labels):
+    points = [start + (end - start) * (k / SEGMENTS) for k in range(SEGMENTS)]
+    points.append(end.copy())
+    for k, point in enumerate(points):
+        point[:, labels] = (start if 2 * k < SEGMENTS else end)[:, labels]
     return itertools.pairwise(points)
 
 

@@ -26,11 +26,14 @@ class NeighbourDensity:
     ----------
     rows : ndarray of shape (n, d)
         In columns of about unit deviation.
+    n_dimensions : int, optional
+        Where that is not d.
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows, n_dimensions=None):
         self.rows = rows
         n, d = rows.shape
+        self.n_dimensions = d if n_dimensions is None else n_dimensions
         self.ranks = [min(FEW, n), min(max(round(math.sqrt(n)), 1), n)]
         algorithm = "kd_tree" if d <= TREE_COLUMNS else "brute"
         n_neighbours = min(max(self.ranks) + 1, n)
@@ -38,7 +41,7 @@ class NeighbourDensity:
 
     def score_samples(self, X):
         """Log-density in nats, up to a constant, of each row of X (n, d)."""
-        d = X.shape[1]
+        d = self.n_dimensions
         distances, _ = self.index.kneighbors(X)
         same = distances[:, :1] < SAME_PLACE * (1 + np.linalg.norm(X, axis=1, keepdims=True))
         others = np.concatenate([distances[:, 1:], distances[:, -1:]], axis=1)

@@ -16,9 +16,10 @@ from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["FitInput", "read_input"]
+__all__ = ["NOT_NUMERIC", "FitInput", "read_input"]
 
 FLOATS = (np.float64, np.float32)
+NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
 
 
 class FitInput(NamedTuple):
@@ -110,7 +111,7 @@ def read_input(density, X, sample_weight, X_val):
 def _rows(density, X):
     """The rows as an array, and the roles of their columns, or None."""
     if density.columns is None and density.condition is None:
-        return _checked_numbers(density, X, reset=True), None
+        return _numbers(density, X), None
     roles = resolve_roles(X, density.columns, density.condition)
     if len(roles.modelled) == 0:
         raise ValueError(
@@ -121,6 +122,15 @@ def _rows(density, X):
     X = check_table(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
     density.n_features_in_ = X.shape[1]
     return X, roles
+
+
+def _numbers(density, X):
+    try:
+        return _checked_numbers(density, X, reset=True)
+    except ValueError as error:
+        if NOT_NUMERIC in str(error):
+            resolve_roles(X)  # whose error names the column, and the way to make it a category
+        raise
 
 
 def _judges(density, X_val, roles):

@@ -181,22 +181,31 @@ def _weighted_draws(log_density, proposal, X, conditionals, uniform, cell_width)
     """Completions of each row, from points (k, d + 1) of the unit cube for each."""
     missing, widths = np.isnan(X), np.broadcast_to(cell_width, X.shape[1:])
     Z, _ = proposal.transform(X)
-    completed, observed, log_q = [], [], []
-    for x, z, gaps, conditional, points in zip(X, Z, missing, conditionals, uniform, strict=True):
-        drawn, within = np.tile(z, (len(points), 1)), np.tile(x, (len(points), 1))
+    completed, log_q = [], []
+    for z, gaps, conditional, points in zip(Z, missing, conditionals, uniform, strict=True):
+        drawn = np.tile(z, (len(points), 1))
         drawn[:, gaps], log_q_of_row = _proposed(conditional, z[~gaps], points)
-        within[:, ~gaps] += (points[:, 1 + gaps.sum() :] - 0.5) * widths[~gaps]
         completed.append(drawn)
-        observed.append(within)
-        log_q.append(log_q_of_row - np.log(widths[~gaps & (widths > 0)]).sum())
-    n_draws, missing = len(log_q[0]), np.repeat(missing, len(log_q[0]), axis=0)
+        log_q.append(log_q_of_row)
+    is_drawn = np.repeat(missing, len(log_q[0]), axis=0)
     rows = proposal.inverse_transform(np.concatenate(completed))
-    rows = np.where(missing, rows, np.concatenate(observed))
+    rows = np.where(is_drawn, rows, _within_cells(X, widths, uniform))
     _, log_slope = proposal.transform(rows)
-    log_slope[~missing] = 0.0
-    log_q = np.concatenate(log_q) + log_slope.sum(axis=1)
-    log_weights = log_density(rows) - log_q
-    return WeightedDraws(rows.reshape(len(X), n_draws, -1), log_weights.reshape(len(X), n_draws))
+    log_q = np.concatenate(log_q) + np.where(is_drawn, log_slope, 0.0).sum(axis=1)
+    log_weights = (log_density(rows) - log_q).reshape(len(X), -1)
+    log_volumes = np.where(missing, 0.0, np.log(np.where(widths > 0, widths, 1.0))).sum(axis=1)
+    return WeightedDraws(rows.reshape(*log_weights.shape, -1), log_weights + log_volumes[:, None])
+
+
+def _within_cells(X, widths, uniform):
+    """What rows show, moved within the cells by those of the points that draws do not take."""
+    parts = []
+    for x, points in zip(X, uniform, strict=True):
+        seen = ~np.isnan(x)
+        moved = np.tile(x, (len(points), 1))
+        moved[:, seen] += (points[:, 1 + (~seen).sum() :] - 0.5) * widths[seen]
+        parts.append(moved)
+    return np.concatenate(parts)
 
 
 def _proposed(conditional, z, points):
