@@ -198,5 +198,7 @@ def test_what_cannot_be_is_told(density, given_city):
         given_city.score_samples(frame.assign(city=None))
     with pytest.raises(ValueError, match="column 'city': 1 of its 1 values are missing"):
         given_city.sample(condition=pd.DataFrame({"city": [None]}))
-    with pytest.raises(ValueError, match=r"1 of 3 columns \('city'\) hold no value"):
-        JKOFlowDensity(columns=COLUMNS, **SMALL).fit(frame.assign(city=None))
+    for columns in (COLUMNS, "auto"):
+        for name in ("city", "rooms"):
+            with pytest.raises(ValueError, match=rf"1 of 3 columns \('{name}'\) hold no value"):
+                JKOFlowDensity(columns=columns, **SMALL).fit(frame.assign(**{name: np.nan}))

@@ -46,7 +46,8 @@ def guess_kind(values, column_type, some_missing=False):
         return None, None
     numbers = values.astype(np.float64)
     if content == "integer" or (some_missing and np.array_equal(numbers, np.rint(numbers))):
-        return "integer" if np.abs(numbers).max() <= LARGEST_INTEGER else (None, None)
+        fits = np.abs(numbers).max(initial=0.0) <= LARGEST_INTEGER
+        return "integer" if fits else (None, None)
     return _guess_bounds(numbers)
 
 
