@@ -712,10 +712,10 @@ class JKOFlowDensity(
         """
         if not np.isnan(X).any():
             return X
-        X = self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
+        filled = self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
         if self.roles_ is not None:
-            X[:, self.roles_.category] = np.rint(X[:, self.roles_.category])
-        return X
+            filled = np.where(np.isnan(X), self.roles_.rounded(filled), X)
+        return filled
 
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]

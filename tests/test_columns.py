@@ -191,6 +191,13 @@ def test_integers_are_rounded_into_their_bounds_and_their_types_range():
     assert back.dtypes == frame.dtypes
 
 
+def test_an_encoded_table_is_rounded_into_the_bounds():
+    X = pd.DataFrame({"x": [0.5, 1.5], "n": [1, 3], "m": [0, 9], "c": ["a", "b"]})
+    roles = resolve_roles(X, {"n": "integer", "m": ("integer", 0, 9), "c": "category"})
+    table = np.array([[0.3, 2.4, 9.5, 1.5], [0.6, -1.6, -0.5, -0.5]])
+    np.testing.assert_array_equal(roles.rounded(table), [[0.3, 2, 9, 1], [0.6, -2, 0, 0]])
+
+
 def test_integers_of_a_float_column_stay_floats():
     X = np.array([[1.0, 0.5], [4.0, 0.7]])
     back = resolve_roles(X, {0: "integer"}).decode(np.array([[2.6, 0.1]]))

@@ -64,6 +64,9 @@ def test_an_unknown_label_is_stranger_than_a_known_one(detector):
     unknown = detector.score_samples(frame.assign(city="Rome"))
     assert (unknown < detector.score_samples(frame)).all()
     assert np.isfinite(unknown).all()
+    gaps = frame.assign(rooms=None)
+    unknown = detector.score_samples(gaps.assign(city="Rome"))
+    assert (unknown < detector.score_samples(gaps) - 1).all()
 
 
 def test_rows_may_miss_values(detector):
@@ -85,6 +88,9 @@ def test_a_fit_to_rows_with_gaps():
         detector = JKOFlowOutlierDetector(0.1, density=density).fit(gaps)
     assert np.isfinite(detector.score_samples(frame)).all()
     assert np.mean(detector.predict(gaps) == -1) == pytest.approx(0.1, abs=0.01)
+    shares, references = detector.explain(frame), detector.references(frame)
+    difference = detector.score_samples(frame) - detector.score_samples(references)
+    np.testing.assert_allclose(shares.sum(axis=1), difference, atol=1e-6)  # of whole integers
 
 
 def test_what_the_density_does_the_detector_does(detector):

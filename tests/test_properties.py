@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.scaling import SCALERS
 from sklearn_jko.training.pilot import CANDIDATES
 
@@ -282,6 +282,56 @@ def test_gaps_are_filled_told_and_scored(X, params, share, seed):
     filled = model.impute(table, random_state=0)
     assert np.isfinite(filled).all()
     np.testing.assert_array_equal(filled[~gaps], table[~gaps])
+
+
+KINDS = {
+    "numbers": lambda rng, n: rng.normal(size=n) * 10.0 ** rng.integers(-9, 10),
+    "shares": lambda rng, n: rng.random(n),
+    "positive": lambda rng, n: rng.lognormal(sigma=3.0, size=n),
+    "constant": lambda rng, n: np.full(n, 7.0),
+    "few integers": lambda rng, n: rng.integers(4, size=n),
+    "large integers": lambda rng, n: rng.integers(-(2**40), 2**40, size=n),
+    "texts": lambda rng, n: rng.choice(["a", "b", "c"], size=n),
+    "one text": lambda rng, n: np.full(n, "only"),
+    "booleans": lambda rng, n: rng.random(n) < 0.5,
+    "declared": lambda rng, n: pd.Categorical(rng.choice(["x", "y"], size=n), ["w", "x", "y"]),
+}
+
+
+@st.composite
+def mixed_frames(draw):
+    """A frame of columns of several kinds, and whether its values are there."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, names = draw(st.sampled_from([2, 3, 5, 12, 40, 120])), st.sampled_from(list(KINDS))
+    kinds = ["numbers", *draw(st.lists(names, max_size=4))]
+    note(f"{n} rows of {kinds}")
+    frame = pd.DataFrame({f"{j} {kind}": KINDS[kind](rng, n) for j, kind in enumerate(kinds)})
+    is_there = rng.random(frame.shape) >= draw(st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+    is_there[0] = True  # so that each column holds a value
+    return frame, is_there
+
+
+@few
+@given(mixed_frames(), SETTINGS, st.booleans())
+def test_mixed_frames_with_gaps_are_scored_and_filled(mixed, params, detects):
+    frame, is_there = mixed
+    gaps = frame.where(is_there)
+    density = JKOFlowDensity(columns="auto", **params)
+    model = JKOFlowOutlierDetector(density=density) if detects else density
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*(miss|hold repeated) values")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(gaps)
+    for rows in (gaps, frame, gaps[:1]):
+        assert np.isfinite(model.score_samples(rows)).all()
+    filled = (model.density_ if detects else model).impute(gaps, random_state=0)
+    assert not filled.isna().any(axis=None)
+    same = filled.astype(object).to_numpy() == frame.astype(object).to_numpy()
+    assert same[is_there].all()
+    if detects:
+        shares, references = model.explain(filled), model.references(filled)
+        difference = model.score_samples(filled) - model.score_samples(references)
+        np.testing.assert_allclose(shares.sum(axis=1), difference, rtol=1e-6, atol=1e-6)
 
 
 def with_value(value):

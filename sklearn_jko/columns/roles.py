@@ -190,6 +190,14 @@ class Roles:
         values = [column.decode(part) for column, part in zip(self.columns, table.T, strict=True)]
         return build_table(self.container, self.names, types, values)
 
+    def rounded(self, table):
+        """An encoded table whose integers and codes of labels are whole, and within bounds."""
+        whole = np.sort(np.r_[self.integer, self.category])
+        low, high = self.cell_bounds[:, whole]
+        table = table.copy()
+        table[:, whole] = np.rint(table[:, whole]).clip(low + 0.5, high - 0.5)
+        return table
+
     def outside(self, table):
         """Which values of an encoded table are outside their bounds, where the density is zero.
 
