@@ -81,11 +81,6 @@ def kinds_of_columns(columns, table):
     return kinds
 
 
-def _guess(values, column_type):
-    is_missing = are_missing(values)
-    return guess_kind(values[~is_missing], column_type, bool(is_missing.any()))
-
-
 def given_columns(condition, table):
     """Numbers of the columns that are conditioned on.
 
@@ -113,6 +108,11 @@ def given_columns(condition, table):
     if len(given) == len(table.values):
         raise ValueError(f"condition={condition!r} names all columns: leave one or more to model.")
     return given
+
+
+def _guess(values, column_type):
+    is_missing = are_missing(values)
+    return guess_kind(values[~is_missing], column_type, bool(is_missing.any()))
 
 
 def _numbers(parameter, columns, table):
