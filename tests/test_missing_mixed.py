@@ -97,17 +97,17 @@ def test_a_value_outside_its_bounds_has_the_least_density(density):
 def test_filled_labels_have_their_probabilities(density):
     """As Bayes' rule has them by the density itself; 5 rooms tell nearly all of what is known."""
     row = {"rooms": [5], "price": [np.exp(0.5)]}
-    filled = density.impute(pd.DataFrame({"city": None, **row}).loc[[0] * 2000], random_state=0)
+    filled = density.impute(pd.DataFrame({"city": None, **row}).loc[[0] * 800], random_state=0)
     shares = filled["city"].value_counts(normalize=True).reindex(CITIES).to_numpy()
     scores = [density.score_samples(pd.DataFrame({"city": [city], **row})) for city in CITIES]
-    np.testing.assert_allclose(shares, softmax(scores, axis=0)[:, 0], atol=0.04)
+    np.testing.assert_allclose(shares, softmax(scores, axis=0)[:, 0], atol=0.06)
     law = SHARES * stats.poisson.pmf(5, RATES)
     np.testing.assert_allclose(shares, law / law.sum(), atol=0.12)
     assert set(filled["rooms"]) == {5}
 
 
 def test_filled_numbers_have_their_moments(density):
-    frame = pd.DataFrame({"city": ["Kiel"] * 2000, "rooms": None, "price": None})
+    frame = pd.DataFrame({"city": ["Kiel"] * 800, "rooms": None, "price": None})
     filled = density.impute(frame, random_state=0)
     assert (filled["city"] == "Kiel").all()
     assert filled["rooms"].mean() == pytest.approx(6.0, abs=0.4)
