@@ -689,14 +689,11 @@ class JKOFlowDensity(
     def _missing_proposal(self):
         """From which missing values are drawn: near the density itself. Made when first needed."""
         if self._proposal is None:
-            roles, table = self.roles_, None
-            if roles is not None:
-                table = np.full((PROPOSAL_ROWS, len(roles.columns)), np.nan)
-            if self.given_rows_ is not None:
-                table[:, roles.given] = np.resize(
-                    self.given_rows_, (PROPOSAL_ROWS, len(roles.given))
-                )
-            self._proposal = fit_proposal(self._drawn_rows(PROPOSAL_ROWS, table, 0), roles, seed=0)
+            table, given = self._table_of(None, (), PROPOSAL_ROWS), self.given_rows_
+            if given is not None:
+                table[:, self.roles_.given] = np.resize(given, (PROPOSAL_ROWS, given.shape[1]))
+            rows = self._drawn_rows(PROPOSAL_ROWS, table, seed=0)
+            self._proposal = fit_proposal(rows, self.roles_, seed=0)
         return self._proposal
 
     def _latent_and_log_density(self, X):

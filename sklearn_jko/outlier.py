@@ -68,11 +68,12 @@ class JKOFlowOutlierDetector(
     `JKOFlowDensity`; of a normal distribution of independent columns; and those by the distances
     to the second and to the square-root-of-n-th of n training rows, once in standardised
     columns and once in the flow's latent coordinates. The flow follows structure that distances
-    miss, and neighbours tell what is rare where rows are few or columns many. Where the density
-    knows labels, the second has their shares, and rows of different labels are 1 apart, as rows
-    are whose values differ by a deviation. Of a row with missing
-    values it is the mean over eight draws of these, given the others, from a mixture that is fitted
-    to the flow's own rows: what is missing makes a row neither rare nor common.
+    miss, and neighbours tell what is rare where rows are few or columns many.
+
+    Where the density knows labels, the second has their shares, and rows of different labels are 1
+    apart, as rows are whose values differ by a deviation. Of a row with missing values the score is
+    the mean over eight draws of these, given the others, from a mixture that is fitted to the
+    flow's own rows: what is missing makes a row neither rare nor common.
 
     Parameters
     ----------

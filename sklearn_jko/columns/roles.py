@@ -72,7 +72,7 @@ class Roles:
     @property
     def n_labels_of_categories(self):
         """Numbers of labels, one for each column in `category`."""
-        return [len(self.columns[j].labels) for j in self.category]
+        return self.n_labels[self.n_labels > 0].tolist()
 
     @property
     def has_bounds_only(self):
@@ -192,7 +192,7 @@ class Roles:
 
     def rounded(self, table):
         """An encoded table whose integers and codes of labels are whole, and within bounds."""
-        whole = np.sort(np.r_[self.integer, self.category])
+        whole = np.r_[self.integer, self.category]
         low, high = self.cell_bounds[:, whole]
         table = table.copy()
         table[:, whole] = np.rint(table[:, whole]).clip(low + 0.5, high - 0.5)

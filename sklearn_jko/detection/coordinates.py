@@ -48,20 +48,21 @@ class Coordinates:
 
     def of(self, rows):
         """The points (n, p) of rows (n, d), where an unknown label, code -1, is a corner too."""
-        numbers = np.nan_to_num(np.delete(rows, self.labels, axis=1)).clip(-FARTHEST, FARTHEST)
         corners = [
             np.eye(len(log_shares))[codes.astype(int)] / np.sqrt(2)
             for codes, log_shares in self._columns_of_labels(rows)
         ]
-        return np.hstack([numbers, *corners])
+        return np.hstack([self._numbers(rows), *corners])
 
     def log_density_of_independent_columns(self, rows):
         """That (n,) of standard normal numbers, up to a constant, and labels by their shares."""
-        log_density = -0.5 * np.square(self.of(rows)[:, : rows.shape[1] - len(self.labels)])
-        log_density = log_density.sum(axis=1)
+        log_density = -0.5 * np.square(self._numbers(rows)).sum(axis=1)
         for codes, log_shares in self._columns_of_labels(rows):
             log_density += log_shares[codes.astype(int)]
         return log_density
+
+    def _numbers(self, rows):
+        return np.nan_to_num(np.delete(rows, self.labels, axis=1)).clip(-FARTHEST, FARTHEST)
 
     def _columns_of_labels(self, rows):
         return zip(rows[:, self.labels].T, self._log_shares, strict=True)
