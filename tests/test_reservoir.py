@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from conftest import SMALL, two_moons
+from scipy import sparse
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.rows import reservoir
@@ -159,6 +161,17 @@ def test_streams_of_anything_else_are_refused(stream, message):
 def test_weights_that_are_none_of_the_rows_are_refused(weight):
     with pytest.raises(ValueError, match=rf"sample_weight has {len(weight)} values"):
         JKOFlowDensity().fit(batches(table(100), 30), sample_weight=weight)
+
+
+def test_streams_may_give_tensors():
+    stream = (torch.from_numpy(part) for part in batches(table(100), 30))
+    np.testing.assert_array_equal(in_memory(stream).X, table(100))
+
+
+def test_sparse_tables_too_large_for_memory_are_refused_as_others_are(room_for):
+    room_for(10)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        JKOFlowDensity().fit(sparse.csr_array(table(100)))
 
 
 def test_weights_in_a_column_are_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import SMALL
 from scipy.stats import norm
+from test_splitting import SAMPLES
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.rows.partition import divide
@@ -12,6 +13,8 @@ from sklearn_jko.rows.weighting import COPIES, weighted_rows
 X = np.random.default_rng(0).normal(size=(300, 2))
 COUNTS = np.random.default_rng(1).integers(0, 5, size=len(X))
 SHARES = np.random.default_rng(2).uniform(size=len(X))
+SWITCH = (np.arange(300) < 143).astype(float)[:, None]
+ZEROS = np.r_[np.zeros((900, 2)), X[:100]]
 
 
 def repeated(X, weight=None):
@@ -95,10 +98,50 @@ def test_weights_of_nearly_one_choose_no_scaling_that_overfits(weight):
     assert -model.score_samples(fresh).mean() < 45
 
 
-def test_other_weights_hold_out_as_many_rows():
-    weighted, plain = (small(max_blocks=0).fit(X, sample_weight=w) for w in (SHARES + 9, None))
-    held_out = np.unique(weighted.validation_indices_)
-    assert len(held_out) == len(plain.validation_indices_)
+@pytest.mark.parametrize(
+    "X",
+    [SAMPLES["normal"], SAMPLES["integer"], SWITCH, ZEROS],
+    ids=["normal", "integer", "0/1", "zeros"],
+)
+def test_other_weights_divide_repeated_rows_as_none_do(X):
+    """A row that is common is on both sides; one that is not, with all its copies, on one."""
+    weight = np.random.default_rng(4).uniform(0.5, 1.5, len(X))
+    weighted, plain = (divide(X, w, None, 0.1, seed=0) for w in (weight, None))
+    assert len(weighted.held_out) == len(plain.held_out)
+    assert len(weighted.train) == pytest.approx(COPIES * len(plain.train), rel=0.05)
+    sides = ({tuple(row) for row in X[part.row_numbers]} for part in weighted[1:3])
+    for row in set.intersection(*sides):
+        assert (X == row).all(axis=1).sum() > 10
+
+
+@pytest.mark.parametrize("kinds", [{}, {"columns": {0: "integer"}}])
+def test_a_column_of_few_values_takes_other_weights(kinds):
+    weight = np.random.default_rng(4).uniform(0.5, 1.5, len(SWITCH))
+    model = small(**kinds).fit(SWITCH, sample_weight=weight)
+    assert np.isfinite(model.score(SWITCH))
+
+
+def test_rows_without_weight_may_hold_anything():
+    X = np.random.default_rng(0).exponential(size=(100, 2))
+    X[::7, 1] = np.nan
+    bad = np.array([[-100.0, 100.0]])
+    columns = {0: (0, None)}
+    with pytest.warns(UserWarning, match="miss values"):
+        plain = small(columns=columns).fit(X)
+    weight = np.r_[np.ones(50), 0.0, np.ones(50)]
+    with pytest.warns(UserWarning, match="miss values"):
+        weighted = small(columns=columns).fit(np.insert(X, 50, bad, axis=0), sample_weight=weight)
+    np.testing.assert_array_equal(weighted.score_samples(X[1:7]), plain.score_samples(X[1:7]))
+    held_out = weighted.validation_indices_
+    np.testing.assert_array_equal(held_out - (held_out > 50), plain.validation_indices_)
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_order_of_rows_with_gaps_does_not_matter():
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
+    shuffled = np.random.default_rng(3).permutation(gaps)
+    model, other = (small().fit(rows) for rows in (gaps, shuffled))
+    np.testing.assert_array_equal(other.score_samples(X), model.score_samples(X))
 
 
 def test_weights_tilt_the_density():

@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_jko.rows.resolution import BlurredRows, evenly_spread, noise_widths
 from sklearn_jko.rows.row_hash import hash_rows
-from sklearn_jko.rows.splitting import MAX_HELD_OUT, held_out_mask
+from sklearn_jko.rows.splitting import MAX_HELD_OUT, held_out_mask, rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
 
 __all__ = ["Parts", "divide"]
@@ -64,8 +64,8 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
         return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
 
     if X_val is None:
-        is_held_out = _held_out_places(rows, hash_rows(X), fraction, seed)
-        train, held_out = some(~is_held_out), some(is_held_out)
+        is_held_out, n_judges = _held_out_places(rows, hash_rows(X), fraction, seed)
+        train, held_out = some(~is_held_out), some(is_held_out).some(n_judges)
     else:
         judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
         train = some(slice(None))
@@ -75,8 +75,20 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
 
 
 def _held_out_places(rows, hashes, fraction, seed):
-    """Which of the repeated rows are held out; copies that only express weights count once."""
+    """Which of the repeated rows are held out, and how many of them tell as much as all.
+
+    Copies that only express weights are no rows of their own: of a row that is common enough to
+    stand on both sides, the same share of them is held out as of its equals in the data.
+    """
     if rows.observed is rows.repeated:
-        return held_out_mask(hashes[rows.repeated], fraction, seed)
-    is_held_out = held_out_mask(hashes[rows.observed], fraction, seed)
-    return np.isin(hashes[rows.repeated], hashes[rows.observed][is_held_out])
+        is_held_out = held_out_mask(hashes[rows.repeated], fraction, seed)
+        return is_held_out, np.count_nonzero(is_held_out)
+    of_observed = held_out_mask(hashes[rows.observed], fraction, seed)
+    values, group = np.unique(hashes[rows.observed], return_inverse=True)
+    share = np.bincount(group, of_observed) / np.bincount(group)
+    group = np.searchsorted(values, hashes[rows.repeated])
+    counts = np.bincount(group, minlength=len(values))
+    is_held_out = rank_among_equals(group) < np.rint(share * counts)[group]
+    if np.count_nonzero(~is_held_out) < 2:
+        is_held_out[:] = False
+    return is_held_out, np.count_nonzero(of_observed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
 from sklearn_jko.rows.partitioned import is_partitioned, parts_of
@@ -36,6 +37,15 @@ class Sampled(NamedTuple):
     def numbers_of(self, rows):
         """The numbers in the table of rows of the sample."""
         return rows if self.numbers is None else self.numbers[rows]
+
+    def only(self, rows):
+        """The sample without its other rows, of which `rows` are numbers, ascending."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Sampled(_safe_indexing(self.X, rows), weight, self.numbers_of(rows), self.scale)
+
+    def of_the_same_rows(self, y):
+        """Of something (n,) with a value for each row of the table, or None, the sample's."""
+        return y if y is None or self.numbers is None else _safe_indexing(y, self.numbers)
 
 
 def in_memory(X, weight=None):
@@ -75,7 +85,8 @@ def in_memory(X, weight=None):
     if isinstance(X, Iterator):
         return _sample(X, weight)
     shape = getattr(X, "shape", ())
-    if len(shape) == 2 and shape[0] * shape[1] > MAX_NUMBERS:
+    is_large = len(shape) == 2 and shape[0] * shape[1] > MAX_NUMBERS
+    if is_large and not issparse(X):  # which `fit` will refuse
         return _sample(_slices(X), weight)
     return Sampled(X, weight, None)
 
@@ -117,7 +128,7 @@ class _Reservoir:
             )
 
     def add(self, table):
-        if not hasattr(table, "shape"):
+        if not hasattr(table, "columns"):
             table = np.asarray(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
             raise ValueError(

@@ -15,7 +15,8 @@ def hash_rows(X):
     Returns
     -------
     hashes : ndarray of shape (n,), uint64
-        Two rows that differ have the same hash with a probability of about 1 in 2^64.
+        Two rows that differ have the same hash with a probability of about 1 in 2^44, or less
+        where their numbers fill a double's bits.
     """
     # The last number is added, or a row of zeros would hash to zero.
     *multipliers, offset = np.random.default_rng(0).integers(

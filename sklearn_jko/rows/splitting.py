@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_jko.rows.row_hash import mix
 
-__all__ = ["divide_common_rows", "held_out_mask"]
+__all__ = ["divide_common_rows", "held_out_mask", "rank_among_equals"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
@@ -13,8 +13,8 @@ MAX_HELD_OUT = 4_000
 def held_out_mask(hashes, fraction, seed):
     """Choose the held-out rows by a hash of their values.
 
-    Copies of one row fall on the same side (unless they are more than a fifth of the wanted
-    rows), and the choice does not depend on the order of the rows.
+    Copies of one row fall on the same side (unless they are more than ten and more than a fifth of
+    the wanted rows), and the choice does not depend on the order of the rows.
 
     Parameters
     ----------
@@ -63,7 +63,14 @@ def divide_common_rows(hashes, largest):
     common = counts[inverse] > largest
     if not common.any():
         return hashes
-    order = np.argsort(inverse, kind="stable")
-    rank = np.empty(len(hashes), dtype=np.uint64)
-    rank[order] = np.arange(len(hashes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank = rank_among_equals(inverse).astype(np.uint64)
     return np.where(common, mix(hashes ^ mix(rank + np.uint64(1))), hashes)
+
+
+def rank_among_equals(group):
+    """How many of the same group stand before each, shape (n,), from group numbers (n,) >= 0."""
+    counts = np.bincount(group)
+    rank = np.empty(len(group), dtype=np.int64)
+    order = np.argsort(group, kind="stable")
+    rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank
