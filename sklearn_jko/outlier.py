@@ -17,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.detection.attribution import attribute
@@ -26,7 +26,7 @@ from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
-from sklearn_jko.fitting.fit_input import NOT_NUMERIC
+from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.reservoir import in_memory
 from sklearn_jko.rows.weighting import weighted_rows
@@ -37,7 +37,6 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["JKOFlowOutlierDetector"]
 
 CHUNK = 8192
-FLOATS = (np.float64, np.float32)
 # On sets of ADBench 10,000 were no better, and take 2.5 times as long.
 MAX_NEIGHBOURS = 4000
 FENCE = 1.5
@@ -164,6 +163,7 @@ class JKOFlowOutlierDetector(
         """
         X, sample_weight, *_ = in_memory(X, sample_weight)
         fitted = copy.copy(self)  # until all is done, the detector stays as it was
+        vars(fitted).pop("feature_names_in_", None)  # of an earlier fit
         density = self._unfitted_density()
         if density.condition is not None:
             raise ValueError(
@@ -318,7 +318,8 @@ class JKOFlowOutlierDetector(
         X_reference : ndarray of shape (n_samples, n_features)
             A table like X of `fit` where the density has `columns`.
         """
-        return self.density_._decoded(self._references(self._validated(X, allow_missing=False)))
+        rows = self._references(self._validated(X, allow_missing=False))
+        return self.density_._decoded(rows, like=X)
 
     @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
@@ -401,14 +402,14 @@ class JKOFlowOutlierDetector(
         check_is_fitted(self)
         if self.density_.roles_ is not None:
             return self.density_._validated(X, allow_missing)
-        finite = "allow-nan" if allow_missing else True
-        return validate_data(self, X, dtype=FLOATS, reset=False, ensure_all_finite=finite)
+        return validated_numbers(self, X, allow_missing, dtype=FLOATS, reset=False)
 
     def _unfitted_density(self):
         if self.density is None:
             density = JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))
         else:
             density = clone(self.density)
+        density._keeps_rows_to_judge = True  # p-values are taken from them
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         return (
             density if density.random_state is not None else density.set_params(random_state=seed)
@@ -435,6 +436,7 @@ class JKOFlowOutlierDetector(
         self.offset_ = float(threshold - rounding(threshold))
 
     def _index_neighbours(self):
+        self._typical = None  # rows to compare with, once they are asked for
         labels, n_labels = self._labels
         numbers = np.delete(self.neighbours_, labels, axis=1)
         self._standard_scaler = make_scaler("standard").fit(numbers)
@@ -457,12 +459,14 @@ class JKOFlowOutlierDetector(
         return np.hstack([latent, X[:, self._labels[0]]])
 
     def _references(self, X):
-        scores = self._scores(self.neighbours_)
-        is_typical = scores >= np.median(scores)
-        nearest = NeighbourDensity(self._columns.points[is_typical]).index
+        if self._typical is None:
+            scores = self._scores(self.neighbours_)
+            typical = np.flatnonzero(scores >= np.median(scores))
+            self._typical = typical, NeighbourDensity(self._columns.points[typical]).index
+        typical, index = self._typical
         points = self._columns.of(self._standard(X))
-        chosen = nearest.kneighbors(points, 1, return_distance=False)[:, 0]
-        return self.neighbours_[is_typical][chosen]
+        nearest = index.kneighbors(points, 1, return_distance=False)[:, 0]
+        return self.neighbours_[typical[nearest]]
 
     def _scores(self, X):
         scores = np.empty(len(X))
@@ -495,8 +499,7 @@ class JKOFlowOutlierDetector(
 def _check_numbers(detector, X):
     """Raise ValueError or TypeError, in the detector's name, unless the table is one of numbers."""
     try:
-        finite = "allow-nan"
-        validate_data(detector, X, dtype=FLOATS, ensure_min_samples=2, ensure_all_finite=finite)
+        validated_numbers(detector, X, dtype=FLOATS, ensure_min_samples=2)
     except ValueError as error:
         if NOT_NUMERIC not in str(error):
             raise

@@ -54,6 +54,17 @@ def test_a_frame_is_its_values(library, moons, make):
         by_frame.score_samples(held_out)
 
 
+@both
+def test_times_are_no_numbers(library, make):
+    days = np.datetime64("2024-01-01", "us") + np.arange(50) * np.timedelta64(86_400_000_000, "us")
+    for times in (days, days - days[0]):
+        frame = library.DataFrame({"height": np.arange(50.0), "width": times})
+        with pytest.raises(ValueError, match=r"'width' is of the type .*convert it"):
+            make().fit(frame)
+    with pytest.raises(ValueError, match="column 0 is of the type datetime64"):
+        make().fit(days[:, None])
+
+
 @pytest.mark.filterwarnings("error:X does not have valid feature names")
 def test_a_detector_judges_frames(library, moons):
     X, held_out = moons[0][:200], moons[1][:20]

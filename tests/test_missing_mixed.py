@@ -202,3 +202,12 @@ def test_what_cannot_be_is_told(density, given_city):
         for name in ("city", "rooms"):
             with pytest.raises(ValueError, match=rf"1 of 3 columns \('{name}'\) hold no value"):
                 JKOFlowDensity(columns=columns, **SMALL).fit(frame.assign(**{name: np.nan}))
+
+
+def test_filled_frames_keep_their_index():
+    frame = homes(100, seed=0).set_axis(np.arange(1000, 1100))
+    gaps = frame.copy()
+    gaps.loc[1003, "price"] = np.nan
+    density = JKOFlowDensity("standard", columns=COLUMNS, max_blocks=0, random_state=0).fit(frame)
+    filled = gaps.fillna(density.impute(gaps, random_state=0))
+    assert filled.loc[1003, "price"] > 0

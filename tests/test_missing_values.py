@@ -136,11 +136,39 @@ def test_judges_and_floats_of_single_precision_may_miss_values():
     assert np.isfinite(model.score_samples(X)).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_rows_without_values_are_no_judges():
+    X = without_some(normal_rows(80, seed=7), 0.1, seed=0)
+    judges = X[:20]
+    padded = np.r_[judges, np.full((200, X.shape[1]), np.nan)]
+    model, other = (JKOFlowDensity("standard", **SMALL).fit(X, X_val=V) for V in (judges, padded))
+    told, other = (m.history_[-1].validation_nll for m in (model, other))
+    assert other == pytest.approx(told, abs=0.1)
+    with pytest.raises(ValueError, match="2 rows without any value"):
+        JKOFlowDensity("standard", **SMALL).fit(X, X_val=np.full((2, X.shape[1]), np.nan))
+
+
+def test_rows_in_turns_are_filled_in_as_shuffled_ones():
+    """Every fifth row is of another cluster, as where five sensors take turns."""
+    rng = np.random.default_rng(0)
+    centres = 10 * rng.normal(size=(5, 2))
+    X = np.tile(centres, (200, 1)) + rng.normal(size=(1000, 2))
+    gaps = X.copy()
+    gaps[rng.random(1000) < 0.3, 1] = np.nan
+    order = rng.permutation(1000)
+    errors = [
+        np.abs(completed(gaps[rows], None, 0)[0] - X[rows]).mean()
+        for rows in (np.arange(1000), order)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-9)
+    assert errors[0] < 0.65
+
+
 def test_repeated_values_are_filled_in_by_values():
     rng = np.random.default_rng(0)
     X = np.c_[rng.integers(4, size=200), rng.normal(size=200), np.full(200, 7.0)].astype(float)
     X[:50] = without_some(X[:50], 0.5, seed=1)
-    filled, other = completed(X, 0, X[:10])
+    filled, other = completed(X, None, 0, X[:10])
     seen = ~np.isnan(X)
     np.testing.assert_array_equal(filled[seen], X[seen])
     assert set(filled[:, 0]) == {0.0, 1.0, 2.0, 3.0}

@@ -72,6 +72,25 @@ def test_p_values_are_valid_on_fresh_rows():
     assert abs(hits / n - level) < 3 * spread
 
 
+@pytest.mark.parametrize(
+    ("columns", "n_columns"), [(None, 30), ({0: "category"}, 2)], ids=["scaling", "labels"]
+)
+def test_p_values_are_valid_where_little_is_learned(columns, n_columns):
+    """Nothing may have been fitted to the rows that they are taken from."""
+
+    def table(n):
+        X = rng.normal(size=(n, n_columns))
+        return X if columns is None else np.c_[rng.integers(100, size=n), X[:, 1:]]
+
+    shares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        density = JKOFlowDensity("whiten", columns=columns, max_blocks=0, random_state=0)
+        detector = JKOFlowOutlierDetector(density=density).fit(table(120))
+        shares.append((detector.p_values(table(500)) <= 0.1).mean())
+    assert np.mean(shares) < 0.1 + 2 * np.std(shares) / np.sqrt(8)
+
+
 def test_false_discoveries_are_bounded(moons, planted, detector):
     X = np.r_[moons[1], planted + np.array([0.0, 0.2])]
     found = detector.predict(X, fdr=0.2) == -1
@@ -205,6 +224,13 @@ def test_names_of_columns_are_kept(moons):
     assert detector.transform(frame).shape == frame.shape
     with pytest.raises(ValueError, match="feature names"):
         detector.predict(frame[["height", "width"]])
+
+
+def test_names_of_an_earlier_fit_are_forgotten(moons):
+    density = JKOFlowDensity("standard", columns={0: (None, None)}, **SMALL)
+    detector = JKOFlowOutlierDetector(density=density)
+    detector.fit(pd.DataFrame(moons[0], columns=["height", "width"]))
+    assert not hasattr(detector.fit(moons[0]), "feature_names_in_")
 
 
 def test_neighbours_against_a_tree():

@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FLOAT", "TYPES", "ColumnType", "Table", "are_missing", "build_table", "read_table"]
+__all__ = [
+    "FLOAT",
+    "TYPES",
+    "ColumnType",
+    "Table",
+    "are_missing",
+    "build_table",
+    "has_times",
+    "read_table",
+]
 
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _CAPITAL_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
@@ -94,6 +103,13 @@ def read_table(X, parameter="X"):
         if table.names is not None and table.names.count(table.names[j]) > 1:
             raise ValueError(f"two columns have the name {table.shown_name(j)}; rename one.")
     return table
+
+
+def has_times(X):
+    """Whether a column of an array or a frame has a type of dates, times or spans of time."""
+    types = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
+    names = ("date", "time", "duration", "period", "<m8", "<M8")
+    return any(str(column_type).lower().startswith(names) for column_type in types)
 
 
 def are_missing(values):

@@ -74,7 +74,8 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     reports = Observer()
     with processes.failing_together():
         if processes.is_first:
-            reports = open_reports(checkpoint and save, density, read.sampled.X, y, fit.attributes)
+            X, y = read.sampled.X, read.sampled.of_the_same_rows(y)
+            reports = open_reports(checkpoint and save, density, X, y, fit.attributes)
     fit.train(saved and saved.progress, start, reports)
     fit.measure()
     vars(density).pop("feature_names_in_", None)  # of an earlier fit
@@ -102,8 +103,8 @@ class _Fit:
 
     def __init__(self, density, read, seed, processes):
         self.density, self.seed = density, seed
-        self.sampled, self.roles, self.device = read.sampled, read.roles, read.device
         read = read.completed(density, seed)
+        self.sampled, self.roles, self.device = read.sampled, read.roles, read.device
         self.has_own_judges = read.X_val is None and processes.is_alone
         self.shares = divide_among(
             read.X,
@@ -120,7 +121,7 @@ class _Fit:
         self.processes.of_first(lambda: _warn_of_noise(density, self.parts.noise_width, self.roles))
         size = self.shares.train_size, read.X.shape[1], n_codes_given(self.roles)
         self.options = training_options(density, *size, read.structure)
-        self.categories = _category_model(self.roles, self.parts.all)
+        self.categories = _category_model(self.roles, self.parts.train)
         self.new_scaler = functools.partial(
             make_table_scaler,
             roles=self.roles,
@@ -155,7 +156,9 @@ class _Fit:
         )
         self.processes.of_first(lambda: _warn_of_convergence(self.density, history, ending))
         if len(flow.blocks) == 0:  # no structure is known to it
-            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(_some(self.parts.all))
+            parts = self.parts
+            rows = parts.train if self.density._keeps_rows_to_judge else parts.all
+            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(_some(rows))
         vars(self.density).update(self.attributes(flow, history))
 
     def attributes(self, flow, history):

@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import _safe_indexing
 from sklearn.utils import check_array as check_table
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
 from sklearn_jko.checks import columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
+from sklearn_jko.columns.tables import has_times, read_table
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.reservoir import Sampled, in_memory
@@ -16,7 +18,7 @@ from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["NOT_NUMERIC", "FitInput", "read_input"]
+__all__ = ["FLOATS", "NOT_NUMERIC", "FitInput", "read_input", "validated_numbers"]
 
 FLOATS = (np.float64, np.float32)
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
@@ -28,10 +30,10 @@ class FitInput(NamedTuple):
     Attributes
     ----------
     sampled : Sampled
-        The rows as the user gave them, or so many as are kept in memory.
+        The rows as the user gave them, or so many as are kept in memory, with their weights; none
+        of them is of weight zero.
     X : ndarray of shape (n, d)
         They, encoded where the columns have roles; NaN where a value is missing.
-    sample_weight : ndarray of shape (n,), or None
     X_val : ndarray of shape (m, d), or None
         The rows to judge by.
     roles : Roles or None
@@ -41,11 +43,15 @@ class FitInput(NamedTuple):
 
     sampled: Sampled
     X: np.ndarray
-    sample_weight: np.ndarray | None
     X_val: np.ndarray | None
     roles: Roles | None
     structure: Structure | None
     device: torch.device
+
+    @property
+    def sample_weight(self):
+        """Weights of the rows, shape (n,), or None."""
+        return self.sampled.weight
 
     @property
     def has_missing(self):
@@ -62,18 +68,25 @@ class FitInput(NamedTuple):
         """
         if not self.has_missing:
             return self
-        is_missing = _are_missing(self.X)
-        _check_missing(density, is_missing)
+        _check_missing(density, _are_missing(self.X))
+        rows, sampled, judges = self._with_values(self.X), self.sampled, []
+        if len(rows) < len(self.X):
+            sampled = sampled.only(rows)
+        if self.X_val is not None:
+            judges = [self.X_val[self._with_values(self.X_val)]]
+            if len(judges[0]) == 0:
+                raise ValueError(
+                    f"X_val has {len(self.X_val)} rows without any value, by which nothing can be "
+                    "judged; give rows that hold some, or leave it out."
+                )
+        X, *judges = completed(self.X[rows], sampled.weight, seed, *judges, roles=self.roles)
+        return self._replace(sampled=sampled, X=X, X_val=judges[0] if judges else None)
+
+    def _with_values(self, X):
+        """Numbers of the rows that tell something: have a value beside what is given."""
         given = [] if self.roles is None else self.roles.given
-        is_empty = np.delete(is_missing, given, axis=1).all(axis=1)
-        sample_weight = self.sample_weight
-        if is_empty.any():  # it tells nothing
-            weight = np.ones(len(self.X)) if sample_weight is None else sample_weight
-            sample_weight = np.where(is_empty, 0.0, weight)
-        judges = [] if self.X_val is None else [self.X_val]
-        X, *judges = completed(self.X, seed, *judges, roles=self.roles)
-        X_val = judges[0] if judges else None
-        return self._replace(X=X, sample_weight=sample_weight, X_val=X_val)
+        is_missing = np.broadcast_to(_are_missing(X), X.shape)
+        return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
 
 
 def read_input(density, X, sample_weight, X_val):
@@ -96,16 +109,38 @@ def read_input(density, X, sample_weight, X_val):
     ValueError
         As of `JKOFlowDensity.fit`.
     """
-    sampled = in_memory(X, sample_weight)
+    sampled = _with_weight(in_memory(X, sample_weight))
     X, roles = _rows(density, sampled.X)
-    weight = None if sampled.weight is None else _checked_weight(sampled.weight, X)
     X_val = None if X_val is None else _judges(density, X_val, roles)
     is_given = np.zeros(X.shape[1], bool) if roles is None else roles.numbers_given
     structure = structure_of(density.structure, is_given)
     if density.scaling != "auto":
         make_scaler(density.scaling)  # a wrong name must fail before the work begins
     device = device_named(density.device)
-    return FitInput(sampled, X, weight, X_val, roles, structure, device)
+    return FitInput(sampled, X, X_val, roles, structure, device)
+
+
+def validated_numbers(estimator, X, allow_missing=True, **options):
+    """X as an array of numbers, checked as scikit-learn does for an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like of shape (n, d)
+    allow_missing : bool, default=True
+        Whether NaN may stand for missing values.
+    **options
+        Of `sklearn.utils.validation.validate_data`.
+
+    Raises
+    ------
+    ValueError
+        As `validate_data`; and if a column holds times, whose numbers depend on their unit.
+    """
+    if has_times(X):
+        read_table(X)  # whose error names the column
+    finite = "allow-nan" if allow_missing else True
+    return validate_data(estimator, X, ensure_all_finite=finite, **options)
 
 
 def _rows(density, X):
@@ -143,24 +178,25 @@ def _judges(density, X_val, roles):
 
 
 def _checked_numbers(density, X, reset):
-    return validate_data(
-        density,
-        X,
-        reset=reset,
-        dtype=FLOATS,
-        ensure_min_samples=2,
-        ensure_all_finite="allow-nan",
-    )
+    return validated_numbers(density, X, reset=reset, dtype=FLOATS, ensure_min_samples=2)
 
 
-def _checked_weight(sample_weight, X):
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if np.count_nonzero(weight) < 2:
+def _with_weight(sampled):
+    """The rows that have a weight: what the others hold is of no concern."""
+    X, weight = sampled.X, sampled.weight
+    if weight is None:
+        return sampled
+    weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+    present = np.flatnonzero(weight)
+    if len(present) < 2:
         raise ValueError(
             "sample_weight is zero for all rows, or all but one: give two or more a positive "
             "weight."
         )
-    return weight
+    if len(present) == len(weight):
+        return sampled._replace(weight=weight)
+    some, numbers = _safe_indexing(X, present), sampled.numbers_of(present)
+    return sampled._replace(X=some, weight=weight[present], numbers=numbers)
 
 
 def _check_missing(density, is_missing):

@@ -71,6 +71,8 @@ def _job(density, read):
         for name, value in density.get_params(deep=False).items()
         if name not in ("checkpoint", "solver_tol", "verbose")
     }
+    if isinstance(density.columns, dict):
+        job["columns"] = list(density.columns.items())  # keys may be NumPy's numbers
     job["step_size"] = [step_sizes(density.step_size)(k) for k in range(density.max_blocks)]
     job["structure"] = read.structure and read.structure.plain()
     job["device"] = read.device.type

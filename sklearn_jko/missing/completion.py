@@ -5,20 +5,25 @@ import numpy as np
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
 from sklearn_jko.rows.resolution import blur, reflect, tie_width
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.rows.weighting import weighted_rows
 
 __all__ = ["completed", "fit_proposal"]
 
 
-def completed(X, seed, *others, roles=None):
+def completed(X, weight, seed, *others, roles=None):
     """Tables with draws, given what is observed, where values are missing.
 
-    The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`). In a
-    column of repeated values, and of integers or labels, they are rounded to values of X.
+    The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`), and do not
+    depend on the order of the rows. In a column of repeated values, and of integers or labels, they
+    are rounded to values of X.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         With NaN where a value is missing.
+    weight : ndarray of shape (n,) or None
+        Of the rows of X, to which the mixture is fitted; see `weighted_rows`.
     seed : int
     *others : ndarrays of shape (m, d)
         Tables to fill in likewise.
@@ -41,7 +46,7 @@ def completed(X, seed, *others, roles=None):
     >>> from sklearn_jko.missing.completion import completed
     >>> X = np.random.default_rng(0).normal(size=(100, 2))
     >>> X[:30, 1] = np.nan
-    >>> (filled,) = completed(X, 0)
+    >>> (filled,) = completed(X, None, 0)
     >>> bool(np.isfinite(filled).all() and (filled[30:] == X[30:]).all())
     True
     """
@@ -49,8 +54,10 @@ def completed(X, seed, *others, roles=None):
     widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
     if roles is not None:
         widths[[*roles.integer, *roles.category]] = 1.0
-    mixture = _fitted(X.astype(np.float64), widths, roles, random_state, seed)
-    tables = [mixture.draw(table.astype(np.float64), random_state) for table in (X, *others)]
+    # To what orders rows by their values, one NaN is not equal to another.
+    rows = weighted_rows(np.nan_to_num(X, nan=np.inf), weight).repeated
+    mixture = _fitted(X[rows].astype(np.float64), widths, roles, random_state, seed)
+    tables = [_drawn(mixture, table, random_state) for table in (X, *others)]
     for j in np.flatnonzero(widths):
         seen = np.unique(X[~np.isnan(X[:, j]), j])
         for table in tables:
@@ -84,6 +91,13 @@ def _fitted(X, widths, roles, random_state, seed):
         return MarginalMixture().fit(blur(X, widths, random_state), seed)
     blurred = reflect(blur(X, widths, random_state), roles.cell_bounds)
     return MarginalMixture(*roles.cell_bounds).fit(blurred, seed)
+
+
+def _drawn(mixture, X, random_state):
+    """The rows filled in one after another in an order that only their values decide."""
+    order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
+    filled[order] = mixture.draw(X[order].astype(np.float64), random_state)
+    return filled
 
 
 def _width(values):

@@ -1,6 +1,7 @@
 """A density of rows with missing values: columns made normal, and a mixture of normals of these."""
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
 from sklearn_jko.missing.normal_mixture import (
@@ -18,6 +19,7 @@ __all__ = ["MarginalMixture"]
 # Completions: by one normal distribution, then by the mixtures fitted to those before. On mixtures
 # of 20 columns each of the first four gains 0.5 to 1.5 nats a row.
 ROUNDS = 4
+ROWS_AT_ONCE = 512
 
 
 class MarginalMixture:
@@ -174,8 +176,11 @@ def _drawn(mixture, Z, random_state, alike=False):
         if not missing.any():
             continue
         conditional = ConditionalMixture(mixture, missing)
-        for row in rows:
-            log_weights, means = conditional.given(Z[row, ~missing])
-            k = np.searchsorted(np.cumsum(np.exp(log_weights))[:-1], choice[row])
-            Z[row, missing] = means[k] + conditional.roots[k] @ noise[row, missing]
+        for part in gen_batches(len(rows), ROWS_AT_ONCE):
+            some = rows[part]
+            log_weights, means = conditional.given(Z[np.ix_(some, ~missing)])
+            ends = np.cumsum(np.exp(log_weights), axis=1)[:, :-1]
+            k = np.count_nonzero(ends < choice[some, None], axis=1)
+            steps = conditional.roots[k] @ noise[np.ix_(some, missing)][:, :, None]
+            Z[np.ix_(some, missing)] = means[np.arange(len(some)), k] + steps[:, :, 0]
     return Z

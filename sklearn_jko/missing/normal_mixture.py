@@ -71,14 +71,14 @@ class ConditionalMixture:
         self.inverse_roots = np.linalg.inv(self.roots)
 
     def given(self, z):
-        """Log-weights (k,) and means (k, m) of the components, given observed values (d - m,).
+        """Log-weights (..., k) and means (..., k, m) of components, given values (..., d - m).
 
-        The result depends on the values alone, to the last bit.
+        A row's result depends on its values alone, to the last bit.
         """
-        scaled = self._inverses @ (z - self._seen_means)[:, :, None]
-        log_weights = np.log(self.weights) + _log_normal(scaled[:, :, 0], self._inverses)
-        means = self._means + (self._regressions @ scaled)[:, :, 0]
-        return log_weights - logsumexp(log_weights), means
+        scaled = self._inverses @ (z[..., None, :] - self._seen_means)[..., None]
+        log_weights = np.log(self.weights) + _log_normal(scaled[..., 0], self._inverses)
+        means = self._means + (self._regressions @ scaled)[..., 0]
+        return log_weights - logsumexp(log_weights, axis=-1, keepdims=True), means
 
 
 def fit_mixture(Z, seed):
