@@ -242,6 +242,17 @@ def test_whiten_shrinks_a_small_sample():
     assert found > zero_block_log_likelihood(standard, held_out) - 0.5
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("d", [2, 5, 30])
+def test_whiten_does_not_believe_that_few_rows_lie_in_a_plane(n, d):
+    """A held-out row is in the span of the others where all are centred by the mean of all."""
+    rng = np.random.default_rng(0)
+    X, held_out = rng.normal(size=(n, d)), rng.normal(size=(2000, d))
+    standard, whiten = (make_scaler(name).fit(X) for name in ("standard", "whiten"))
+    found = zero_block_log_likelihood(whiten, held_out)
+    assert found > 2 * zero_block_log_likelihood(standard, held_out)
+
+
 def test_power_recovers_a_yeo_johnson_column():
     normal = np.random.default_rng(0).normal(size=(5000, 1))
     skewed = np.expm1(0.5 * normal + 1)

@@ -3,12 +3,12 @@
 import numpy as np
 
 from sklearn_jko.checks import check_array
+from sklearn_jko.scaling.whiten import held_out_losses, moments
 
 __all__ = ["LabelWhitening"]
 
 # Rows that the covariance of all is worth beside those of a label.
 PRIOR_ROWS = np.geomspace(1.0, 1e6, 25)
-FOLDS = 5
 # Numbers in all matrices: beyond it, rows of each label are left as they are.
 MAX_NUMBERS = 500_000
 
@@ -66,10 +66,10 @@ class LabelWhitening:
         rows_of = {int(k): Z[codes == k] for k in np.unique(codes[codes >= 0])}
         if self.whitening_.size > MAX_NUMBERS or not rows_of:
             return self
-        losses = sum(_held_out_losses(rows) for rows in rows_of.values())
+        losses = sum(held_out_losses(rows, _shrunk) for rows in rows_of.values())
         prior = PRIOR_ROWS[np.argmin(losses)]
         for k, rows in rows_of.items():
-            mean, scatter = _moments(rows)
+            mean, scatter = moments(rows)
             eigenvalues, vectors = np.linalg.eigh(
                 (scatter + prior * np.eye(p)) / (len(rows) + prior)
             )
@@ -105,23 +105,7 @@ class LabelWhitening:
         return out
 
 
-def _moments(rows):
-    """Mean, with one row more at the origin, and scatter around it."""
-    mean = rows.sum(axis=0) / (len(rows) + 1)
-    deviation = rows - mean
-    return mean, deviation.T @ deviation
-
-
-def _held_out_losses(rows):
-    """Normal negative log-likelihood of one label's rows, up to a constant, for `PRIOR_ROWS`."""
-    losses = np.zeros(len(PRIOR_ROWS))
-    folds = np.arange(len(rows)) * FOLDS // max(len(rows), 1)  # copies of a row stand together
-    for fold in np.unique(folds):
-        train, held_out = rows[folds != fold], rows[folds == fold]
-        mean, scatter = _moments(train)
-        eigenvalues, vectors = np.linalg.eigh(scatter)
-        energy = (((held_out - mean) @ vectors) ** 2).sum(axis=0)
-        prior = PRIOR_ROWS[:, None]
-        variances = (np.maximum(eigenvalues, 0) + prior) / (len(train) + prior)
-        losses += (energy / variances + len(held_out) * np.log(variances)).sum(axis=1) / 2
-    return losses
+def _shrunk(eigenvalues, n):
+    """Variances (k, p) by `PRIOR_ROWS`, from eigenvalues of the scatter of a label's n rows."""
+    prior = PRIOR_ROWS[:, None]
+    return (eigenvalues + prior) / (n + prior)

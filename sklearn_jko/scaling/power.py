@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import boxcox1p, inv_boxcox1p
 
 from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import bounded, mean_and_scale, median_and_spread
@@ -84,24 +85,16 @@ class Power:
 
 def _power(x, exponent):
     side = np.where(x < 0, 2 - exponent, exponent)
-    return np.copysign(_expm1_over(side, np.log1p(np.abs(x))), x)
+    return np.copysign(boxcox1p(np.abs(x), side), x)
 
 
 def _root(y, exponent):
     side = np.where(y < 0, 2 - exponent, exponent)
-    size = np.abs(y)
-    flat = np.abs(side) < 1e-12
-    log = np.where(flat, size, np.log1p(side * size) / np.where(flat, 1.0, side))
-    return np.copysign(np.expm1(log), y)
+    return np.copysign(inv_boxcox1p(np.abs(y), side), y)
 
 
 def _log_slope(x, exponent):
     return (np.where(x < 0, 2 - exponent, exponent) - 1) * np.log1p(np.abs(x))
-
-
-def _expm1_over(side, log):
-    flat = np.abs(side) < 1e-12
-    return np.where(flat, log, np.expm1(side * log) / np.where(flat, 1.0, side))
 
 
 def _quantiles(X):
