@@ -128,7 +128,7 @@ def test_dropped_blocks_leave_the_flow_unchanged():
     held_out = normal_rows(200, 2, 1).float()
     x = 3 * normal_rows(1000, 2).float() + 2
     flow, history = train(x, held_out, replace(FREE, max_blocks=5))
-    assert [record.kept for record in history] == [False] * flow_training.MAX_DROPPED
+    assert [record.kept for record in history] == [False, False]
     assert len(flow.blocks) == 0
     nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
     assert [record.validation_nll for record in history] == pytest.approx([nll] * len(history))
@@ -191,7 +191,7 @@ def test_time_is_shared_out_whole_and_falls(max_blocks):
     assert all(np.diff(shares) < 1e-9)
 
 
-def test_training_ends_with_a_block_that_only_overfits():
+def test_training_ends_with_a_block_that_gains_nothing_but_not_with_the_first():
     kept, overfits = (
         SimpleNamespace(kept=gain > 0, gain=gain, overfits=overfits)
         for gain, overfits in ((1.0, False), (0.005, True))
@@ -199,10 +199,11 @@ def test_training_ends_with_a_block_that_only_overfits():
     dropped = SimpleNamespace(kept=False, gain=0.0, overfits=False)
     stalled = flow_training._has_stalled
     assert stalled([kept, overfits])
-    assert stalled([kept, dropped, dropped])
+    assert stalled([kept, dropped])
+    assert stalled([dropped, overfits])
+    assert not stalled([dropped, kept])
     assert not stalled([overfits])
-    assert not stalled([dropped, overfits])
-    assert not stalled([kept, dropped])
+    assert not stalled([dropped])
 
 
 def test_an_honest_solver_is_not_refined():
@@ -302,7 +303,14 @@ def test_a_step_that_breaks_the_weights_is_undone(value, monkeypatch):
     assert true_nll(flow, held_out) < nll - 0.5
 
 
-def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
+def test_overfitting_ends_a_block_early():
+    options = replace(SMALL, max_iter=100, batch_size=500, honest_gap=math.inf)
+    _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
+    assert history[0].overfits
+    assert history[0].n_iter < options.max_iter
+
+
+def test_each_block_is_held_back_less_and_refinements_as_the_last(monkeypatch):
     decays = []
 
     def spy(block, h, x, held_out, options, *rest):
@@ -310,11 +318,15 @@ def test_overfitting_ends_a_block_early_and_strengthens_the_decay(monkeypatch):
         return train_block(block, h, x, held_out, options, *rest)
 
     monkeypatch.setattr(flow_training, "train_block", spy)
-    options = replace(SMALL, max_iter=100, batch_size=500, weight_decay=0.1, honest_gap=math.inf)
-    _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
-    assert history[0].overfits
-    assert history[0].n_iter < options.max_iter
-    assert decays[1] > decays[0]
+    options = replace(SMALL, max_blocks=2, weight_decay=0.1, n_refinements=1)
+    _, history = train(two_clusters(400, 0), two_clusters(100, 1), options)
+    shares = [
+        flow_training.DECAY_SHARE_OF_STUCK if record.overfits else flow_training.DECAY_SHARE
+        for record in history[:2]
+    ]
+    expected = [0.1, 0.1 * shares[0], *[0.1 * math.prod(shares)] * (len(history) - 2)]
+    assert decays == pytest.approx(expected)
+    assert [record.refinement for record in history[:3]] == [0, 0, 1]
 
 
 def test_training_restores_the_weights_that_it_reports():
