@@ -154,8 +154,8 @@ class DeepVelocity(nn.Module):
             self.velocity.weights, self.velocity._activations(t, x), strict=True
         ):
             jacobian = (1 - activation**2).unsqueeze(2) * (weight @ jacobian)
-        out_weight, _ = self.velocity.out_layer()
-        return self.velocity(t, x), (out_weight.T * jacobian).sum((1, 2))
+        weight, bias = self.velocity.out_layer()
+        return torch.addmm(bias, activation, weight.T), (weight.T * jacobian).sum((1, 2))
 
 
 def _finite(log_density):

@@ -134,6 +134,14 @@ def test_what_does_not_touch_training_may_change(rows, path, uninterrupted):
     )
 
 
+def test_numpys_numbers_are_parameters_as_pythons_are(rows, path):
+    settings = {**SETTINGS, "max_blocks": 1, "checkpoint": path}
+    numbers = {"columns": {np.int64(1): (None, None)}, "hidden_layer_sizes": np.array([8, 8])}
+    plain = {"columns": {1: (None, None)}, "hidden_layer_sizes": (8, 8)}
+    models = [JKOFlowDensity(**{**settings, **given}).fit(rows) for given in (numbers, plain)]
+    assert models[1].history_ == models[0].history_  # seconds, too: it was read
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

@@ -159,6 +159,18 @@ def test_parameters_come_back_and_serve_a_clone(path, model):
 
 
 @pytest.mark.parametrize(
+    "params",
+    [{"condition": np.array([1])}, {"hidden_layer_sizes": np.array([4, 4])}],
+    ids=["condition", "hidden_layer_sizes"],
+)
+def test_a_loaded_model_with_arrays_for_parameters_can_be_fitted_again(path, params):
+    X, settings = two_moons(50, 0), {"max_blocks": 1, "max_iter": 5, "random_state": 0}
+    model = JKOFlowDensity("standard", **settings, **params).fit(X)
+    scores = model.score_samples(X)
+    np.testing.assert_array_equal(round_trip(model, path).fit(X).score_samples(X), scores)
+
+
+@pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"step_size": lambda k: 1.0}, r"step_size=<function .* cannot be saved.*set_params\(step"),

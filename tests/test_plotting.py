@@ -311,6 +311,14 @@ def test_corner_of_a_table_with_texts(container, condition):
         DensityDisplay.from_estimator(density, X, columns=["city"])
 
 
+def test_corner_of_an_array_with_texts():
+    frame = mixed_table(pd.DataFrame)
+    density = JKOFlowDensity(columns="auto", max_blocks=0, random_state=0).fit(frame.to_numpy())
+    display = DensityDisplay.from_estimator(density, frame.to_numpy(), n_samples=100)
+    assert display.column_names == ["column 0", "column 2"]
+    np.testing.assert_array_equal(display.rows, frame[["price", "rooms"]])
+
+
 def test_corner_of_a_conditional_density_of_an_array():
     X = normal_rows(2)
     density = JKOFlowDensity(condition=[0], max_blocks=0, random_state=0).fit(X)
@@ -380,6 +388,18 @@ def test_trajectory_of_chosen_columns():
     assert display.axes_[0].get_xlabel() == "scaled age"
     with pytest.raises(ValueError, match=r"columns=\[1\] names 1 columns; pass two"):
         FlowTrajectoryDisplay.from_estimator(density, X, columns=[1])
+
+
+def test_numbers_of_a_trajectory_are_those_of_the_table():
+    X = mixed_table(pd.DataFrame)[["city", "rooms", "price"]]
+    density = JKOFlowDensity("standard", columns={"city": "category"}, max_blocks=0).fit(X)
+    display = FlowTrajectoryDisplay.from_estimator(density, X, columns=[2, 1])
+    assert display.coordinate_names == ["scaled price", "scaled rooms"]
+    both = FlowTrajectoryDisplay.from_estimator(density, X)
+    assert both.coordinate_names == ["scaled rooms", "scaled price"]
+    np.testing.assert_array_equal(display.path, both.path[:, :, ::-1])
+    with pytest.raises(ValueError, match=r"names 'city', .*pass two of \['rooms', 'price'\]"):
+        FlowTrajectoryDisplay.from_estimator(density, X, columns=["city", "price"])
 
 
 def test_long_trajectories_go_on_in_the_next_line():

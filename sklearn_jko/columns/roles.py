@@ -261,7 +261,7 @@ def resolve_roles(X, columns=None, condition=None):
     columns : dict or "auto", optional
         From a column's name or number to its kind: a pair (low, high) of bounds, None where a
         side is open; "integer"; ("integer", low, high); "category". Others are numbers without
-        bounds. "auto" guesses, as `column_guess.guess_kind` tells.
+        bounds. "auto" guesses, as `sklearn_jko.columns.guess.guess_kind` tells.
     condition : iterable of str or int, optional
         Names or numbers of the columns that are given.
 

@@ -143,5 +143,5 @@ def _parsed(fields, tensors):
 
 
 def _plain(value):
-    """A NumPy number as Python's, anything else by its name."""
-    return value.item() if isinstance(value, np.generic) else repr(value)
+    """NumPy's numbers and arrays as Python's, anything else by its name."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)

@@ -189,7 +189,7 @@ def _storable(name, value):
     """The value of a parameter, unless a file cannot hold it."""
     value = value.toarray() if sparse.issparse(value) else value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = value.astype(np.float64)
+        value = value.astype(np.float64 if value.dtype.kind == "f" else np.int64)
     try:
         _encoded(value, name, {})
     except TypeError:

@@ -56,7 +56,7 @@ def columns_of_texts(density):
 
 def numbers_in(X, chosen):
     """These columns of a table, shape (n, len(chosen)), float64 and finite."""
-    table = X if hasattr(X, "columns") else check_array(X, dtype=np.float64)
+    table = X if hasattr(X, "columns") else np.asarray(X)
     return check_array(_safe_indexing(table, chosen, axis=1), dtype=np.float64)
 
 

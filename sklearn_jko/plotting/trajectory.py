@@ -87,7 +87,7 @@ class FlowTrajectoryDisplay:
             If the estimator is not made of blocks.
         ValueError
             If X is not a finite numeric table with the columns of the fit, or `columns` are not
-            two of them.
+            two of them that are modelled.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(density)
@@ -96,14 +96,14 @@ class FlowTrajectoryDisplay:
                 f"{type(density).__name__} has no blocks to follow rows through; pass a fitted "
                 "JKOFlowDensity."
             )
-        names = column_names(X)
-        if density.roles_ is not None:
-            names = [names[j] for j in density.roles_.modelled]
-        path, shown = path_through_blocks(density, X), _shown(columns, names)
+        names, roles = column_names(X), density.roles_
+        modelled = np.arange(len(names)) if roles is None else roles.modelled
+        shown = modelled[:2] if columns is None else _shown(columns, names, modelled)
+        path = path_through_blocks(density, X)
         return cls(
-            path=path[:, :, shown],
+            path=path[:, :, np.searchsorted(modelled, shown)],
             movements=measure_blocks(density, X).movements,
-            coordinate_names=[f"scaled {names[k]}" for k in shown],
+            coordinate_names=[f"scaled {names[j]}" for j in shown],
         ).plot(ax=ax)
 
     def plot(self, ax=None):
@@ -199,10 +199,14 @@ class FlowTrajectoryDisplay:
         return f"block {k}\nmovement {self.movements[k - 1]:.2g}"
 
 
-def _shown(columns, names):
-    if columns is None:
-        return list(range(min(2, len(names))))
+def _shown(columns, names, modelled):
     shown = column_positions(columns, names)
     if len(shown) != 2:
         raise ValueError(f"columns={columns!r} names {len(shown)} columns; pass two.")
+    for j in shown:
+        if j not in modelled:
+            raise ValueError(
+                f"columns={columns!r} names {names[j]!r}, which is given or a category and has no "
+                f"coordinate; pass two of {[names[j] for j in modelled]}."
+            )
     return shown
