@@ -73,6 +73,9 @@ def grid_of(images):
 
 
 def plot(panels, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
@@ -85,14 +88,12 @@ def plot(panels, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--short", action="store_true", help="train hardly at all")
-    parser.add_argument("--output", default="images.png", help="file for the picture")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="train for a few seconds only")
+    parser.add_argument("--output", default="images.png", help="file of the picture")
     arguments = parser.parse_args()
-    if arguments.short:
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # A longer training would gain a little more.
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
     X, X_test = load_images()
     n_drawn = ROWS_OF_GRID * COLUMNS_OF_GRID
@@ -103,6 +104,7 @@ def main():
         print(f"{name:34}{bits:.3f}")
         panels[f"{name}\n{bits:.2f} bits per dimension"] = draw(density, n_drawn)
     plot(panels, arguments.output)
+    print(f"Picture: {arguments.output}")
 
 
 if __name__ == "__main__":

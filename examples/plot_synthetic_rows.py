@@ -5,8 +5,7 @@ green and blue. `JKOFlowDensity` and `GaussianMixture`, whose number of componen
 learn from some of them and then draw new ones, rounded to whole numbers as real pixels are. Two
 tests compare these with real pixels that no model has seen: gradient-boosted trees, which should be
 right half of the time if the rows are as good as real, and the maximum mean discrepancy, which
-should stay below its
-threshold. Other real pixels take the same tests, to show what chance does.
+should stay below its threshold. Other real pixels take the same tests, to show what chance does.
 
     python plot_synthetic_rows.py          # about half a minute, writes synthetic_rows.png
     python plot_synthetic_rows.py --short  # a few seconds, too short a training for good rows

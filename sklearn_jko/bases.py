@@ -33,9 +33,9 @@ class StandardNormal:
         z = self.modelled(z)
         return -0.5 * (z * z).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
-    def sample(self, shape, generator, dtype=torch.float64):
-        """Draw rows of the given shape (n, d)."""
-        return torch.randn(shape, generator=generator, dtype=dtype)
+    def sample(self, shape, generator):
+        """Draw rows of the given shape (n, d), float64."""
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 BASES = {"normal": StandardNormal}

@@ -656,7 +656,10 @@ class JKOFlowDensity(
             return None if roles is None else np.full((n_rows, len(roles.columns)), np.nan)
         if condition is None:
             names = ", ".join(roles.columns[j].shown for j in numbers)
-            raise ValueError(f"condition must be a table of the columns that are given: {names}.")
+            raise ValueError(
+                f"condition=None: pass a table of the columns {names}, which are given or hold "
+                "categories, such as condition=X[[...]]."
+            )
         return roles.encode_some(condition, numbers, "condition")
 
     def _drawn_rows(self, n_samples, table, seed):

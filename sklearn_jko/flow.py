@@ -143,13 +143,6 @@ class JKOFlow(nn.Module):
         z, log_det = self(x, n_steps)
         return self.base.log_prob(z) + log_det
 
-    @torch.no_grad()
-    def sample(self, shape, generator):
-        """Draw rows of the given shape (n, d)."""
-        parameter = next(self.parameters(), torch.empty(0, dtype=torch.float64))
-        z = self.base.sample(shape, generator, dtype=parameter.dtype)
-        return self.inverse(z.to(parameter.device))
-
     def _solvers(self, n_steps):
         """Each block with its solver and number of steps."""
         n_steps = self.n_steps if n_steps is None else n_steps

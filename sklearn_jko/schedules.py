@@ -5,9 +5,9 @@ import math
 __all__ = ["geometric_step"]
 
 
-def geometric_step(k, first, growth, largest=math.inf):
-    """Step size h_k = min(first * growth^k, largest) of block k = 0, 1, ..."""
+def geometric_step(k, first, growth):
+    """Step size h_k = first * growth^k of block k = 0, 1, ..."""
     try:
-        return min(first * float(growth) ** k, largest)
+        return first * float(growth) ** k
     except OverflowError:
-        return largest
+        return math.inf

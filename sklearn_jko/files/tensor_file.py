@@ -20,7 +20,14 @@ def write_arrays(path, arrays, texts):
     path : Path
     arrays : dict of str to ndarray
     texts : dict of str to str
+
+    Raises
+    ------
+    OSError
+        If no file can be written there.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{str(path)!r} cannot be written: there is no {path.parent}.")
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {**texts, DIGEST: _digest(texts, arrays)}
     _write_atomically(path, safetensors.numpy.save(arrays, metadata))

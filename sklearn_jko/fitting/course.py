@@ -251,7 +251,8 @@ def _warn_of_noise(density, noise_width, roles):
         warn_user(
             f"{columns_in_words(density, noisy)} hold repeated values or depend linearly on "
             "others, where a density is unbounded. Uniform noise of the width `noise_width_` was "
-            "added to them for training."
+            "added to them for training. For rounded measurements that is all there is to do; for "
+            "whole numbers or labels pass columns={...: 'integer'} or {...: 'category'}."
         )
 
 

@@ -32,7 +32,8 @@ PILOT_SHARE = 0.2
 N_FINALISTS = 2
 # Often first after training where they are not before: "marginal" leaves the correlations to the
 # flow, and powers, near logarithms, make products of columns the sums that a flow learns easily.
-# Only a network that knows which columns are neighbours learns as well from plain columns.
+# One column has none. Only a network that knows which columns are neighbours learns as well from
+# plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
 N_FOLDS = 5
 FEW_ROWS = 2000
@@ -93,6 +94,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     if options.max_blocks == 0 or len(X_held_out) == 0:
         return finalists[0]
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
+    slow = slow if X.shape[1] > 1 else slow[:1]
     finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
