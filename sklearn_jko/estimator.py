@@ -148,7 +148,7 @@ class JKOFlowDensity(
         solver, steps that each row chooses for itself, so that no row feels the others.
     solver_tol : float, default=1e-3
         Scores use so many solver steps in each block, up to 64, that twice as many change the
-        log-density of no row of (at most 1,000) held-out rows by more than this, in nats.
+        log-density of none of 1,000 rows, held-out ones first, by more than this, in nats.
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
         Copies of a row stay together unless they are very many.
@@ -196,11 +196,11 @@ class JKOFlowDensity(
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
     solver_error_ : float
-        Largest change of a held-out row's log-density, in nats, when the solver's steps are
-        doubled; above `solver_tol` where 64 steps were not enough.
+        Largest change of the log-density of 1,000 rows (or all), held-out ones first, in nats, when
+        the solver's steps are doubled; above `solver_tol` where 64 steps were not enough.
     inversion_error_ : float
-        Largest change of a held-out value by `transform` and `inverse_transform`, as a share of
-        its column's spread, or of its distance from the median where that is larger.
+        Largest change of a value of the same rows by `transform` and `inverse_transform`, as a share
+        of its column's spread, or of its distance from the median where that is larger.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -449,4 +449,4 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
     X = (blue + np.random.default_rng(0).uniform(size=500))[:, None]
     density = JKOFlowDensity(**SMALL).fit(X)
     assert "power" not in density.scaling_
-    assert len(tried) == 3
+    assert len(tried) in (2, 3)  # the two best before training, and the splines

@@ -50,7 +50,7 @@ def test_a_rounded_normal_has_the_probability_of_its_cells(deviation):
     k = np.arange(-30, 31.0)
     probability = np.exp(model.score_samples(k[:, None]))
     truth = np.diff(stats.norm(0.3, deviation).cdf(np.arange(-30.5, 31)))
-    assert probability.sum() == pytest.approx(1.0, abs=2e-3)
+    assert probability.sum() == pytest.approx(1.0, abs=5e-3)  # 16 points in a cell
     assert 0.5 * np.abs(probability - truth).sum() < 0.05  # total variation
 
 
@@ -114,7 +114,7 @@ def test_latent_rows_come_back_with_their_categories(of_homes):
     assert back["rooms"].tolist() == X["rooms"].tolist()
     assert back["city"].tolist() == X["city"].tolist()
     np.testing.assert_allclose(back["price"], X["price"], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"condition must be a table of the columns.*: 'city'"):
+    with pytest.raises(ValueError, match="condition=None: pass a table of the columns 'city'"):
         of_homes.inverse_transform(Z)
 
 

@@ -319,7 +319,8 @@ def sampled(flow, shape, seed):
     """Rows of a flow of zuko's, which draws from torch's own generator, or of ours."""
     density = flow()
     if isinstance(density, JKOFlow):
-        return density.sample(shape, torch.Generator().manual_seed(seed)).numpy()
+        z = density.base.sample(shape, torch.Generator().manual_seed(seed))
+        return density.inverse(z.to(next(density.parameters(), z))).numpy()
     torch.manual_seed(seed)
     return density.sample(shape[:1]).numpy()
 

@@ -184,8 +184,9 @@ class _Fit:
 
     def measure(self):
         """Choose the solver's steps for scores and record their errors, in all processes."""
-        rows = self.held_out if len(self.held_out) else self.parts.train[:]
-        rows = rows[:MAX_MEASURED_ROWS]
+        rows = self.held_out[:MAX_MEASURED_ROWS]
+        # The errors of few rows say little of others.
+        rows = np.concatenate([rows, self.parts.train[: MAX_MEASURED_ROWS - len(rows)]])
 
         def state_of_first():
             _measure_errors(self.density, rows)

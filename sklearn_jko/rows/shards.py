@@ -139,4 +139,4 @@ def _hashes_held_out(pool, parts):
         return np.array([], dtype=np.uint64)
     hashes = hash_rows(pool)
     # Of values so common that only some of their copies are held out, the others are trained on.
-    return np.setdiff1d(hashes[parts.held_out.row_numbers], hashes[parts.train.row_numbers])
+    return np.setdiff1d(hashes[parts.all.row_numbers], hashes[parts.train.row_numbers])
