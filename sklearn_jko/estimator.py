@@ -199,7 +199,7 @@ class JKOFlowDensity(
         Largest change of the log-density of 1,000 rows (or all), held-out ones first, in nats, when
         the solver's steps are doubled; above `solver_tol` where 64 steps were not enough.
     inversion_error_ : float
-        Largest change of a value of the same rows by `transform` and `inverse_transform`, as a share
+        Largest change of a value of these rows by `transform` and `inverse_transform`, as a share
         of its column's spread, or of its distance from the median where that is larger.
     n_features_in_ : int
         Number of columns seen in `fit`.
