@@ -42,15 +42,16 @@ def test_probabilities_add_up_to_one(of_homes):
     assert mass == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("deviation", [0.4, 1.0, 5.0])
-def test_a_rounded_normal_has_the_probability_of_its_cells(deviation):
+# The density itself integrates to 1 + 2e-7; what is left is that of 16 points in a steep cell.
+@pytest.mark.parametrize(("deviation", "excess"), [(0.4, 3e-3), (1.0, 2e-3), (5.0, 2e-3)])
+def test_a_rounded_normal_has_the_probability_of_its_cells(deviation, excess):
     rng = np.random.default_rng(0)
     X = np.rint(rng.normal(0.3, deviation, size=(5000, 1)))
     model = JKOFlowDensity(columns={0: "integer"}, **SMALL).fit(X)
     k = np.arange(-30, 31.0)
     probability = np.exp(model.score_samples(k[:, None]))
     truth = np.diff(stats.norm(0.3, deviation).cdf(np.arange(-30.5, 31)))
-    assert probability.sum() == pytest.approx(1.0, abs=5e-3)  # 16 points in a cell
+    assert probability.sum() == pytest.approx(1.0, abs=excess)
     assert 0.5 * np.abs(probability - truth).sum() < 0.05  # total variation
 
 

@@ -108,7 +108,7 @@ def read_table(X, parameter="X"):
 def has_times(X):
     """Whether a column of an array or a frame has a type of dates, times or spans of time."""
     types = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
-    names = ("date", "time", "duration", "period", "<m8", "<M8")
+    names = ("date", "time", "duration", "period")
     return any(str(column_type).lower().startswith(names) for column_type in types)
 
 

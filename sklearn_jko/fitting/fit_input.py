@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing
 from sklearn.utils import check_array as check_table
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
@@ -183,20 +182,19 @@ def _checked_numbers(density, X, reset):
 
 def _with_weight(sampled):
     """The rows that have a weight: what the others hold is of no concern."""
-    X, weight = sampled.X, sampled.weight
-    if weight is None:
+    if sampled.weight is None:
         return sampled
-    weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(
+        sampled.weight, sampled.X, dtype=np.float64, ensure_non_negative=True
+    )
     present = np.flatnonzero(weight)
     if len(present) < 2:
         raise ValueError(
             "sample_weight is zero for all rows, or all but one: give two or more a positive "
             "weight."
         )
-    if len(present) == len(weight):
-        return sampled._replace(weight=weight)
-    some, numbers = _safe_indexing(X, present), sampled.numbers_of(present)
-    return sampled._replace(X=some, weight=weight[present], numbers=numbers)
+    sampled = sampled._replace(weight=weight)
+    return sampled if len(present) == len(weight) else sampled.only(present)
 
 
 def _check_missing(density, is_missing):
