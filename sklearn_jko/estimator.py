@@ -136,11 +136,11 @@ class JKOFlowDensity(
         structure. Up to 2,000 training rows are first repeated, with a little noise, to about
         4,000.
     learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW. "auto" is 0.64 over the network's width, at most 0.01; with a
-        structure a quarter of that.
+        Peak learning rate of SOAP (Vyas et al. 2024), which is Adam in axes of the gradients' own.
+        "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay of AdamW in the first block; in each one after it 0.6 times that of
-        the one before, or 0.25 times where the held-out rows stopped gaining early. "auto" is
+        Decoupled weight decay (as in AdamW) in the first block; in each one after it 0.6 times that
+        of the one before, or 0.25 times where the held-out rows stopped gaining early. "auto" is
         proportional to columns over rows; with a structure a tenth of that.
     solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training

@@ -1,7 +1,6 @@
 """Outlier detector with the interface of scikit-learn."""
 
 import copy
-import math
 from numbers import Real
 from typing import ClassVar
 
@@ -29,6 +28,7 @@ from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.reservoir import in_memory
+from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.rows.weighting import weighted_rows
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
@@ -419,7 +419,7 @@ class JKOFlowOutlierDetector(
         """Take over neighbours, the scores of held-out rows and the threshold."""
         held_out = self.density_.validation_indices_
         train = _difference(rows.observed, held_out)
-        some = train[:: math.ceil(len(train) / MAX_NEIGHBOURS)]
+        some = evenly_spread(train, MAX_NEIGHBOURS)
         self.neighbours_ = self.density_._filled(X[some].astype(np.float64), seed=0)
         self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
         self._index_neighbours()

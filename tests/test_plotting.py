@@ -122,7 +122,7 @@ def test_regions_hold_what_the_legend_says():
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == [f"{share}% of model" for share in (50, 80, 95, 99)] + ["3,000 rows"]
     # More points would be a blot.
-    assert len(display.ax_.lines[0].get_xdata()) == 1500
+    assert len(display.ax_.lines[0].get_xdata()) == 2000
 
 
 def test_regions_of_two_clusters_hold_what_the_legend_says():

@@ -20,6 +20,7 @@ from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group
+from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solvers import TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
@@ -135,7 +136,7 @@ class _Fit:
         self.scaling = saved_scaling or self.density.scaling
         if self.scaling == "auto":
             self.scaling = self.processes.of_first(self._best_scaling)
-        train = _some(self.parts.train)
+        train = evenly_spread(self.parts.train, MAX_SCALER_ROWS)
         self.scaler = self.processes.of_first(lambda: self.new_scaler(self.scaling).fit(train))
 
     def train(self, progress, start, reports):
@@ -158,7 +159,8 @@ class _Fit:
         if len(flow.blocks) == 0:  # no structure is known to it
             parts = self.parts
             rows = parts.train if self.density._keeps_rows_to_judge else parts.all
-            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(_some(rows))
+            rows = evenly_spread(rows, MAX_SCALER_ROWS)
+            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(rows)
         vars(self.density).update(self.attributes(flow, history))
 
     def attributes(self, flow, history):
@@ -226,23 +228,18 @@ def _measure_errors(density, rows):
     density.inversion_error_ = float(error.max(initial=0.0))
 
 
-def _some(X):
-    """So many of the rows, evenly spread, as a scaler needs at most."""
-    return X[:: math.ceil(len(X) / MAX_SCALER_ROWS)]
-
-
 def _category_model(roles, rows):
     """That of the categories which are not given; None where there are none."""
     if roles is None or np.isin(roles.inputs, roles.given).all():
         return None
-    return CategoryModel(roles).fit(_some(rows))
+    return CategoryModel(roles).fit(evenly_spread(rows, MAX_SCALER_ROWS))
 
 
 def _given_rows(roles, rows):
     """Some of what the rows are given, evenly spread; None where they are given nothing."""
     if roles is None or len(roles.given) == 0:
         return None
-    return rows[:: math.ceil(len(rows) / MAX_GIVEN_ROWS)].take(roles.given, axis=1)
+    return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
 
 
 def _warn_of_noise(density, noise_width, roles):

@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 
 from sklearn_jko.column_statistics import bounded
+from sklearn_jko.rows.resolution import evenly_spread
 
 __all__ = [
     "INLIER",
@@ -87,7 +88,7 @@ def with_margin(low, high, share=0.05):
 
 def thinned(rows):
     """So many of the rows, evenly spread, as can be told apart as points."""
-    return rows[:: math.ceil(len(rows) / MAX_POINTS)]
+    return evenly_spread(rows, MAX_POINTS)
 
 
 def point_size(n_rows):

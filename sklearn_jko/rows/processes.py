@@ -48,6 +48,9 @@ class Processes:
     def sum_(self, tensors):
         """Add up each of the tensors over all processes, in place."""
 
+    def align(self, module):
+        """Give a module the weights that it has in the first process."""
+
     def joined(self, rows, n):
         """The n rows of which this process has its `part`."""
         return rows
@@ -117,6 +120,10 @@ class Group(Processes):
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def align(self, module):
+        weights = {name: weight.cpu() for name, weight in module.state_dict().items()}
+        module.load_state_dict(self.of_first(lambda: weights))
 
     def joined(self, rows, n):
         whole = rows.new_zeros((n, *rows.shape[1:]))

@@ -63,8 +63,8 @@ def blur(X, widths, random_state):
 
 
 def evenly_spread(values, n):
-    """So many of the values, or all, in their order."""
-    return values[np.arange(n) * len(values) // n] if n < len(values) else values
+    """So many of the values, or all, in their order; those of `BlurredRows` as an array."""
+    return values[np.arange(n) * len(values) // n] if n < len(values) else values[:]
 
 
 def reflect(X, bounds):

@@ -13,11 +13,11 @@ MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # rows and 2 to 21 columns.
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # A higher rate makes wide networks stiff: solver steps then cost more than it gains.
-RATE_TIMES_WIDTH, MAX_AUTO_RATE = 0.64, 1e-2
+RATE_TIMES_WIDTH, MAX_AUTO_RATE = 2.0, 2e-2
 # All nodes of a structure share a network, which so many of them train at once: a small one, on few
 # rows, that is held back less and waited for longer, as what it has yet to learn is less than its
 # noise. Of these, what served the digits and fields on grids.
-LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.25, 0.1
+LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.4, 0.1
 PATIENCE, LOCAL_PATIENCE = 5, 9
 STEP_GROWTH = 2.0
 SETTLED = 0.01

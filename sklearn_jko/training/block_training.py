@@ -22,7 +22,7 @@ from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
 from sklearn_jko.training.observation import Observer
-from sklearn_jko.training.optimizer import AdamW
+from sklearn_jko.training.optimizer import SOAP
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
@@ -63,7 +63,7 @@ class TrainingOptions:
     tol: float = 1e-2
     max_iter: int = 1000
     batch_size: int = 256
-    learning_rate: float = 5e-3
+    learning_rate: float = 1.5e-2
     weight_decay: float = 0.3
     solver: str = "rk4"
     solver_steps: int = 1
@@ -270,6 +270,7 @@ class _BlockTraining:
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
+        self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
             self._refine(gap)
@@ -405,7 +406,7 @@ class _BlockTraining:
         self.period = max(end // self.options.n_evaluations, 1)
 
     def _new_optimizer(self):
-        self.optimizer = AdamW(self.block.parameters(), self.options.weight_decay)
+        self.optimizer = SOAP(self.block.parameters(), self.options.weight_decay)
 
 
 def _training_solve(block, solver, divergence):

@@ -251,8 +251,7 @@ class _FlowTraining:
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
         else:
-            weights = self.processes.of_first(lambda: _on_cpu(velocity.state_dict()))
-            velocity.load_state_dict(weights)
+            self.processes.align(velocity)
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
@@ -353,11 +352,6 @@ def _adapted(options, record):
     return replace(
         options, weight_decay=weight_decay, solver_steps=max(1, record.solver_steps // 2)
     )
-
-
-def _on_cpu(weights):
-    """Copies that another process can take over, whatever its devices."""
-    return {name: tensor.cpu() for name, tensor in weights.items()}
 
 
 def _time_share(n_trained, max_blocks):

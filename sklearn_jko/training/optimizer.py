@@ -1,19 +1,30 @@
 """Optimiser of the training."""
 
 import torch
-from torch.optim.adamw import adamw
+from torch.optim.adam import adam
 
-__all__ = ["AdamW"]
+__all__ = ["SOAP"]
 
 BETAS = (0.9, 0.99)
-EPSILON = 1e-8
+# Well above rounding, which is all there is of a gradient along some axes.
+EPSILON = 1e-5
+# Steps from one look for better axes to the next.
+PERIOD = 10
+# Added to the eigenvalues, in shares of their sum: axes stay as they are where gradients are only
+# rounding, else two machines would go different ways.
+ANCHOR = 1e-3
+# A longer side keeps the axes it has: a look for others would take longer than the gradient.
+MAX_SIDE = 512
 
 
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), by torch's functional form.
+class SOAP:
+    """Adam in axes along which a gradient's entries are nearly uncorrelated (SOAP).
 
-    The first optimiser object of torch's own in a process imports torch's compiler, which takes
-    longer than many a fit.
+    Of the gradients G of a matrix these are the eigenvectors of the means of G G^T and G^T G
+    (Vyas et al. 2024, arXiv:2409.11321). The parameters decay by themselves, as in AdamW.
+
+    It takes steps by torch's functional Adam: the first optimiser object of torch's own in a
+    process imports torch's compiler, which takes longer than many a fit.
 
     Parameters
     ----------
@@ -22,35 +33,83 @@ class AdamW:
     """
 
     def __init__(self, parameters, weight_decay):
-        self.parameters, self.weight_decay = list(parameters), weight_decay
-        self.means = [torch.zeros_like(p) for p in self.parameters]
-        self.squares = [torch.zeros_like(p) for p in self.parameters]
-        self.counts = [torch.zeros((), device=p.device) for p in self.parameters]
+        self.gradients, self.weight_decay = [_Gradients(p) for p in parameters], weight_decay
+        self.n_steps = 0
 
     def zero_grad(self):
-        for parameter in self.parameters:
-            parameter.grad = None
+        for gradients in self.gradients:
+            gradients.parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate, skip):
         """Move the parameters that have a gradient, unless the boolean tensor ``skip`` holds."""
-        states = zip(self.parameters, self.means, self.squares, self.counts, strict=True)
-        used = [(p, p.grad, *state) for p, *state in states if p.grad is not None]
-        parameters, gradients, means, squares, counts = map(list, zip(*used, strict=True))
-        adamw(
-            parameters,
-            gradients,
-            means,
-            squares,
+        seen = [gradients for gradients in self.gradients if gradients.parameter.grad is not None]
+        for gradients in seen:
+            gradients.see(skip)
+            if self.n_steps % PERIOD == 0:
+                gradients.turn()
+        self.n_steps += 1
+        moves = [torch.zeros_like(gradients.mean) for gradients in seen]
+        adam(
+            moves,
+            [gradients.turned(gradients.parameter.grad) for gradients in seen],
+            [gradients.mean for gradients in seen],
+            [gradients.square for gradients in seen],
             [],
-            counts,
+            [gradients.count for gradients in seen],
             fused=True,
             found_inf=skip.float(),
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],
             lr=learning_rate,
-            weight_decay=self.weight_decay,
+            weight_decay=0.0,
             eps=EPSILON,
             maximize=False,
         )
+        for gradients, move in zip(seen, moves, strict=True):
+            decay = 1 - learning_rate * self.weight_decay * (~skip).to(move)
+            gradients.parameter.mul_(decay).add_(gradients.turned_back(move))
+
+
+class _Gradients:
+    """Moments of the gradients of one parameter, and the axes in which they are kept.
+
+    Only a matrix has other axes than those it comes with.
+    """
+
+    def __init__(self, parameter):
+        self.parameter = parameter
+        sides = [k for k, size in enumerate(parameter.shape) if size <= MAX_SIDE]
+        sides = sides if parameter.ndim == 2 else []
+        self.axes = {side: torch.eye(parameter.shape[side]).to(parameter) for side in sides}
+        self.products = {side: torch.zeros_like(axes) for side, axes in self.axes.items()}
+        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self.count = torch.zeros((), device=parameter.device)
+
+    def see(self, skip):
+        """Take the products of the present gradient, unless ``skip`` holds, into their mean."""
+        gradient = self.parameter.grad.masked_fill(skip, 0.0)
+        weight = (1 - BETAS[1]) * (~skip).to(gradient)
+        for side, product in self.products.items():
+            product.lerp_(gradient @ gradient.T if side == 0 else gradient.T @ gradient, weight)
+
+    def turn(self):
+        """Come nearer to the eigenvectors by a step of orthogonal iteration."""
+        mean = self.turned_back(self.mean)
+        for side, axes in self.axes.items():
+            product = self.products[side]
+            moved = product @ axes + ANCHOR * product.trace() * axes
+            self.axes[side] = torch.linalg.qr(moved)[0]
+        self.mean = self.turned(mean)
+
+    def turned(self, matrix):
+        """From the parameter's axes to those of the moments."""
+        for side, axes in self.axes.items():
+            matrix = axes.T @ matrix if side == 0 else matrix @ axes
+        return matrix
+
+    def turned_back(self, matrix):
+        for side, axes in self.axes.items():
+            matrix = axes @ matrix if side == 0 else matrix @ axes.T
+        return matrix

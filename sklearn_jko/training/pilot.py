@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko.bases import StandardNormal
+from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.block_training import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.flow_training import train_flow
@@ -86,7 +87,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     """
     if len(X) < 2:
         return "standard"
-    X = X[:: math.ceil(len(X) / MAX_ROWS)]
+    X = evenly_spread(X, MAX_ROWS)
     base = StandardNormal(options.n_given)
     finalists = _best_first(
         {name: _cross_validated_nll(functools.partial(make, name), base, X) for name in CANDIDATES}
@@ -130,7 +131,7 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
         max_blocks=min(options.max_blocks, 2),
         n_refinements=0,
         max_iter=min(options.max_iter, 120),
-        learning_rate=1e-2,
+        learning_rate=3e-2,
         n_evaluations=4,
     )
     if options.structure is None:
