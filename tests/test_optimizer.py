@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklearn_jko.training import optimizer as soap
-from sklearn_jko.training.optimizer import ANCHOR, BETAS, EPSILON, PERIOD, SOAP
+from sklearn_jko.training.optimizer import ANCHOR, BETAS, EPSILON_OF_TURNED, PERIOD, SOAP
 
 GO, SKIP = torch.tensor(False), torch.tensor(True)
 DECAY, RATE = 0.5, 0.1
@@ -32,11 +32,15 @@ def take_steps(optimizer, parameters, skips):
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.7])
-def test_vectors_and_long_sides_are_moved_as_by_adamw(weight_decay, monkeypatch):
-    monkeypatch.setattr(soap, "MAX_SIDE", 2)
+@pytest.mark.parametrize("turns_axes", [False, True])
+def test_vectors_and_long_sides_are_moved_as_by_adamw(weight_decay, turns_axes, monkeypatch):
+    monkeypatch.setattr(soap, "MAX_SIDE", 2 if turns_axes else soap.MAX_SIDE)
     ours, theirs = parameters((4,), (3, 5)), parameters((4,), (3, 5))
-    take_steps(SOAP(ours, weight_decay), ours, 5 * [GO])
-    reference = torch.optim.AdamW(theirs, betas=BETAS, weight_decay=weight_decay)
+    optimizer = SOAP(ours, weight_decay, turns_axes)
+    take_steps(optimizer, ours, 5 * [GO])
+    reference = torch.optim.AdamW(
+        theirs, betas=BETAS, eps=optimizer.epsilon, weight_decay=weight_decay
+    )
     for k in range(5):
         reference.param_groups[0]["lr"] = RATE / (k + 1)
         reference.zero_grad()
@@ -60,7 +64,7 @@ def twin_steps(weights, gradients, rates):
         mean = beta1 * mean + (1 - beta1) * gradient
         square = beta2 * square + (1 - beta2) * (q_left.T @ gradient @ q_right) ** 2
         turned = q_left.T @ mean @ q_right / (1 - beta1 ** (k + 1))
-        move = turned / (np.sqrt(square / (1 - beta2 ** (k + 1))) + EPSILON)
+        move = turned / (np.sqrt(square / (1 - beta2 ** (k + 1))) + EPSILON_OF_TURNED)
         weights = (1 - rate * DECAY) * weights - rate * q_left @ move @ q_right.T
     return weights
 

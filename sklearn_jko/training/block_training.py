@@ -48,11 +48,11 @@ MIN_GAIN = 1e-3
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those, a block's weights are judged ``n_evaluations`` times, and not believed where the
-    solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled; the
-    last ``n_given`` columns of the rows are what they are given, and stay as they are; the others
-    have this ``structure``; and ``penalty(block, x, y, log_det, generator)``, where given, is added
-    to the objective of a batch.
+    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged
+    ``n_evaluations`` times, and not believed where the solver moves the held-out mean by more than
+    ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the rows are
+    what they are given, and stay as they are; the others have this ``structure``; and
+    ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
     """
 
     step_size: Callable[[int], float]
@@ -65,6 +65,7 @@ class TrainingOptions:
     batch_size: int = 256
     learning_rate: float = 1.5e-2
     weight_decay: float = 0.3
+    turns_axes: bool = True
     solver: str = "rk4"
     solver_steps: int = 1
     divergence: str = "auto"
@@ -406,7 +407,9 @@ class _BlockTraining:
         self.period = max(end // self.options.n_evaluations, 1)
 
     def _new_optimizer(self):
-        self.optimizer = SOAP(self.block.parameters(), self.options.weight_decay)
+        self.optimizer = SOAP(
+            self.block.parameters(), self.options.weight_decay, self.options.turns_axes
+        )
 
 
 def _training_solve(block, solver, divergence):

@@ -6,8 +6,8 @@ from torch.optim.adam import adam
 __all__ = ["SOAP"]
 
 BETAS = (0.9, 0.99)
-# Well above rounding, which is all there is of a gradient along some axes.
-EPSILON = 1e-5
+# The larger is well above rounding, which is all there is of a gradient along some turned axes.
+EPSILON, EPSILON_OF_TURNED = 1e-8, 1e-5
 # Steps from one look for better axes to the next.
 PERIOD = 10
 # Added to the eigenvalues, in shares of their sum: axes stay as they are where gradients are only
@@ -30,11 +30,15 @@ class SOAP:
     ----------
     parameters : iterable of Parameter
     weight_decay : float
+    turns_axes : bool
+        Without it, this is AdamW.
     """
 
-    def __init__(self, parameters, weight_decay):
-        self.gradients, self.weight_decay = [_Gradients(p) for p in parameters], weight_decay
-        self.n_steps = 0
+    def __init__(self, parameters, weight_decay, turns_axes=True):
+        max_side = MAX_SIDE if turns_axes else 0
+        self.gradients = [_Gradients(p, max_side) for p in parameters]
+        self.epsilon = EPSILON_OF_TURNED if turns_axes else EPSILON
+        self.weight_decay, self.n_steps = weight_decay, 0
 
     def zero_grad(self):
         for gradients in self.gradients:
@@ -64,7 +68,7 @@ class SOAP:
             beta2=BETAS[1],
             lr=learning_rate,
             weight_decay=0.0,
-            eps=EPSILON,
+            eps=self.epsilon,
             maximize=False,
         )
         for gradients, move in zip(seen, moves, strict=True):
@@ -78,9 +82,9 @@ class _Gradients:
     Only a matrix has other axes than those it comes with.
     """
 
-    def __init__(self, parameter):
+    def __init__(self, parameter, max_side):
         self.parameter = parameter
-        sides = [k for k, size in enumerate(parameter.shape) if size <= MAX_SIDE]
+        sides = [k for k, size in enumerate(parameter.shape) if size <= max_side]
         sides = sides if parameter.ndim == 2 else []
         self.axes = {side: torch.eye(parameter.shape[side]).to(parameter) for side in sides}
         self.products = {side: torch.zeros_like(axes) for side, axes in self.axes.items()}

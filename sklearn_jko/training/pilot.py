@@ -131,7 +131,7 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
         max_blocks=min(options.max_blocks, 2),
         n_refinements=0,
         max_iter=min(options.max_iter, 120),
-        learning_rate=3e-2,
+        learning_rate=3e-2 if options.turns_axes else 1e-2,
         n_evaluations=4,
     )
     if options.structure is None:
