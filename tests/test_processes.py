@@ -1,9 +1,12 @@
 """Fits of two processes together are those of one to all rows, and fail together."""
 
+import contextlib
 import datetime
+import math
 import os
 import re
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from sklearn_jko.rows import reservoir, shards
 from sklearn_jko.rows.processes import Processes
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import held_out_mask
-from sklearn_jko.training import flow_training, monitoring
+from sklearn_jko.training import automatic, flow_training, monitoring
 
 SIZE = 2
 # Seconds; the second for a process that sleeps.
@@ -33,13 +36,14 @@ FULL = {
     "max_blocks": 2,
     "max_iter": 20,
     "batch_size": 10_000,
-    "learning_rate_init": 5e-3,
     "random_state": 0,
 }
-# What training makes of sums that are rounded in another order.
-ROUNDING = 5e-3
 # So few rows of weight 2 that they are no ties, which get noise.
 WEIGHT = np.where(np.random.default_rng(0).random(len(ROWS)) < 0.04, 2.0, 1.0)
+
+
+# Trains by AdamW: turned axes make more of sums that are rounded in another order.
+in_plain_axes = mock.patch.object(automatic, "ROWS_TO_TURN_AXES", math.inf)
 
 
 def in_group(rank, folder, timeout, job, *args):
@@ -84,6 +88,7 @@ CASES = {
     "no blocks": (700, {"max_blocks": 0}, {}),
     "image": (1000, {"structure": (1, 2)}, {}),
     "rounds": (1000, {"n_refinements": 1, "max_iter": 8}, {}),
+    "turned axes": (1000, {"learning_rate_init": 5e-3}, {}),
 }
 
 
@@ -92,7 +97,8 @@ def fit_cases(rank, folder):
         own = shard(rank, first)
         options = {key: value[own] for key, value in options.items()}
         model = JKOFlowDensity(**{**FULL, **params})
-        model.fit(ROWS[own], process_group=group(), **options)
+        with contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
+            model.fit(ROWS[own], process_group=group(), **options)
         model.save(folder / f"{name}-{rank}")
 
 
@@ -109,12 +115,13 @@ def test_processes_fit_what_one_fits_to_all_rows(cases, name):
     for one, other in zip(first.flow_.parameters(), second.flow_.parameters(), strict=True):
         assert torch.equal(one, other)
     _, params, options = CASES[name]
-    alone = JKOFlowDensity(**{**FULL, **params}).fit(ROWS, **options)
+    with contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
+        alone = JKOFlowDensity(**{**FULL, **params}).fit(ROWS, **options)
     assert first.scaling_ == alone.scaling_
     assert first.n_blocks_ == alone.n_blocks_
     assert [r.n_iter for r in first.history_] == [r.n_iter for r in alone.history_]
     # Weights that are no whole numbers become a few copies of the rows, not the same in parts.
-    atol = 0.05 if name == "broken weights" else ROUNDING
+    atol = {"broken weights": 0.05, "turned axes": 5e-3}.get(name, 1e-4)
     for one, other in zip(first.flow_.parameters(), alone.flow_.parameters(), strict=True):
         np.testing.assert_allclose(one.detach(), other.detach(), rtol=0, atol=atol)
     scores = first.score_samples(ROWS)
@@ -165,7 +172,7 @@ def test_processes_fit_as_well_as_one_with_all_rows(others, name):
     alone = JKOFlowDensity(**{**MODEST, **params}).fit(X, X_val=X_val)
     np.testing.assert_array_equal(together.noise_width_, alone.noise_width_)
     difference = together.score_samples(TEST) - alone.score_samples(TEST)
-    assert difference.mean() > (-0.15 if name == "few" else -0.06)
+    assert abs(difference.mean()) < (0.15 if name == "few" else 0.06)
 
 
 def disk_is_full(self, training):
@@ -239,6 +246,7 @@ def test_an_error_of_one_is_one_in_both(tmp_path):
             assert re.match(message, told, re.DOTALL), (what, rank, told)
 
 
+@in_plain_axes
 def fit_until_one_goes(rank, folder, how, checkpoint):
     """The second process ends, or sleeps, at its second block; the first writes what it saw."""
     train_block, trained = flow_training.train_block, []
@@ -262,6 +270,7 @@ def fit_until_one_goes(rank, folder, how, checkpoint):
         os._exit(0)  # there is no group to leave
 
 
+@in_plain_axes
 @pytest.mark.parametrize(("how", "limit"), [("ends", 5.0), ("sleeps", SHORT_TIMEOUT + 3.0)])
 def test_the_fit_raises_when_a_process_is_lost_and_one_alone_goes_on(tmp_path, how, limit):
     checkpoint = tmp_path / "fit.safetensors"
@@ -274,7 +283,7 @@ def test_the_fit_raises_when_a_process_is_lost_and_one_alone_goes_on(tmp_path, h
     whole = JKOFlowDensity(**{**FULL, "max_blocks": 3}).fit(ROWS)
     assert checkpoint.read_bytes() != content
     np.testing.assert_allclose(
-        model.score_samples(ROWS), whole.score_samples(ROWS), rtol=0, atol=ROUNDING
+        model.score_samples(ROWS), whole.score_samples(ROWS), rtol=0, atol=1e-4
     )
     assert model.history_[0].seconds != whole.history_[0].seconds
 
@@ -365,6 +374,7 @@ def test_a_sampled_shard_stands_for_all_its_rows(tmp_path):
     assert weighed == pytest.approx(18_000 / 19_800, abs=0.005)
 
 
+@in_plain_axes
 def test_a_group_of_one_is_a_fit_alone(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
@@ -374,7 +384,7 @@ def test_a_group_of_one_is_a_fit_alone(tmp_path):
     finally:
         torch.distributed.destroy_process_group()
     scores = JKOFlowDensity(**FULL).fit(ROWS).score_samples(ROWS)
-    np.testing.assert_allclose(model.score_samples(ROWS), scores, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(model.score_samples(ROWS), scores, rtol=0, atol=3e-5)
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 3), (2, 5), (0, 2)])
