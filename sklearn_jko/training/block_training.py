@@ -229,7 +229,8 @@ class _BlockTraining:
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
         self.n_iter, self.n_solved, self.n_bad, self.overfits = 0, 0, 0, False
-        self.epoch = n_rows / min(options.batch_size, n_rows)
+        self.batch_size = min(options.batch_size, n_rows)
+        self.epoch = n_rows / self.batch_size
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
         self.ceiling = math.inf
@@ -404,7 +405,8 @@ class _BlockTraining:
         self.end = end
         self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)
-        self.period = max(end // self.options.n_evaluations, 1)
+        # Short plans are for dear solver steps, and a judgement must not cost more than training.
+        self.period = max(end // self.options.n_evaluations, self.n_held_out // self.batch_size, 1)
 
     def _new_optimizer(self):
         self.optimizer = SOAP(
