@@ -137,8 +137,10 @@ class JKOFlowDensity(
         4,000.
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of SOAP (Vyas et al. 2024), which is Adam in axes of the gradients' own.
-        "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that. Fewer
-        than 700 rows are learned by AdamW, at 0.64 over the width, at most 0.01.
+        "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that; else,
+        of more than 20,000 rows, less by the root of their number, down to 0.3 times that. Fewer
+        than 700 rows are learned by AdamW, at 0.64 over the width, at most 0.01. A block that needs
+        more than two solver steps takes a rate that is lower in proportion.
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay (as in AdamW) in the first block; in each one after it 0.6 times that
         of the one before, or 0.25 times where the held-out rows stopped gaining early. "auto" is

@@ -181,6 +181,19 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
     assert [record.n_iter for record in records] == [400, 400, 200, 100]
 
 
+@pytest.mark.parametrize(
+    ("solver_steps", "share"),
+    [(1, 1.0), (2, 1.0), (4, 1 / 2), (block_training.MAX_SOLVER_STEPS, 1 / 16)],
+)
+def test_a_stiff_block_learns_slower(solver_steps, share):
+    options = replace(SMALL, solver_steps=solver_steps)
+    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
+    held_out = judges(two_clusters(50, 1))
+    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
+    plateau = max(training._learning_rate(k) for k in range(training.end))
+    assert plateau == pytest.approx(share * options.learning_rate)
+
+
 @pytest.mark.parametrize("max_blocks", [1, 2, 3, 6])
 def test_time_is_shared_out_whole_and_falls(max_blocks):
     left, shares = 100.0, []

@@ -15,8 +15,10 @@ DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
 # Of fewer rows, in axes of the gradients' own, more is learned by heart: five tables of 150 to 450
 # rows lost 0.03 to 0.6 nats a row by them, and most of 1,000 rows and more gained 0.1 to 1.3.
 ROWS_TO_TURN_AXES = 700
-# A higher rate makes wide networks stiff: solver steps then cost more than it gains.
+# A higher rate makes wide networks stiff: solver steps then cost more than it gains. So it does on
+# many rows, where weights decay little: it falls with the root of their number, down to a share.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 2.0, 2e-2
+MANY_ROWS, MIN_RATE_SHARE = 20_000, 0.3
 RATE_TIMES_WIDTH_OF_FEW, MAX_AUTO_RATE_OF_FEW = 0.64, 1e-2
 # All nodes of a structure share a network, which so many of them train at once: a small one, on few
 # rows, that is held back less and waited for longer, as what it has yet to learn is less than its
@@ -67,7 +69,8 @@ def training_options(density, n, d, n_given=0, structure=None):
     batch_size = LOCAL_BATCH if is_local else 256 if width <= 128 else 512
     turns_axes = is_local or n >= ROWS_TO_TURN_AXES
     if turns_axes:
-        rate = min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE) * (LOCAL_RATE if is_local else 1)
+        share = LOCAL_RATE if is_local else _rate_share(n)
+        rate = min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE) * share
     else:
         rate = min(RATE_TIMES_WIDTH_OF_FEW / width, MAX_AUTO_RATE_OF_FEW)
     decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
@@ -101,6 +104,10 @@ def step_sizes(step_size):
 
 def _unless_auto(value, otherwise):
     return otherwise if isinstance(value, str) else value
+
+
+def _rate_share(n):
+    return min(max((MANY_ROWS / n) ** 0.5, MIN_RATE_SHARE), 1.0)
 
 
 def _auto_hidden_layer_sizes(n, d):

@@ -337,10 +337,12 @@ class _BlockTraining:
         return JKOTerms(*terms)
 
     def _learning_rate(self, k):
-        """That of optimiser step k = 0, 1, ..."""
+        """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
+        # A rate that roughens the velocity makes every further step dearer.
+        stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
         warmup = (k + 1) / (self.warmup + 1)
         cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
-        return self.options.learning_rate * min(warmup, cooldown, 1.0)
+        return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
 
     @property
     def _is_thawing(self):

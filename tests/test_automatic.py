@@ -1,0 +1,41 @@
+"""What parameters that are "auto" become."""
+
+import itertools
+
+import pytest
+
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.training.automatic import ROWS_TO_TURN_AXES, training_options
+
+
+def options(n, d=10, **parameters):
+    return training_options(JKOFlowDensity(**parameters), n, d)
+
+
+@pytest.mark.parametrize("width", [32, 128, 512])
+def test_more_rows_and_wider_networks_are_learned_slower(width):
+    rates = [
+        options(n, hidden_layer_sizes=(width, width)).learning_rate
+        for n in (1000, 20_000, 80_000, 10**6, 10**9)
+    ]
+    assert rates[0] == rates[1] == min(2 / width, 0.02)
+    assert rates[2] == pytest.approx(rates[0] / 2)
+    assert rates[3] == rates[4] == pytest.approx(0.3 * rates[0])
+
+
+def test_rates_fall_without_jumps():
+    rates = [options(n).learning_rate for n in range(3000, 500_000, 1000)]
+    assert all(0.97 * before < after <= before for before, after in itertools.pairwise(rates))
+
+
+def test_few_rows_are_learned_by_adamw():
+    few, more = options(ROWS_TO_TURN_AXES - 1), options(ROWS_TO_TURN_AXES)
+    assert not few.turns_axes
+    assert more.turns_axes
+    assert few.learning_rate < more.learning_rate
+
+
+def test_what_the_user_says_stands():
+    said = options(10**6, learning_rate_init=0.5, weight_decay=0.1, batch_size=7, max_iter=9)
+    assert (said.learning_rate, said.weight_decay) == (0.5, 0.1)
+    assert (said.batch_size, said.max_iter) == (7, 9)
