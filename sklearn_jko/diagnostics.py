@@ -109,9 +109,9 @@ def calibrate_steps(flow, x, tol):
     """Fewest solver steps of each block that leave the results as they are when doubled.
 
     Log-densities may then change by at most half of ``tol`` on any of these rows, and so by hardly
-    more than ``tol`` on others; and rows must return from a round trip to within 1e-7. Of a row
-    so far out that its log-density is below -1,000 nats, or its norm above 1, both are relative
-    errors: rounding alone would exceed absolute ones.
+    more than ``tol`` on others; and rows must return from a round trip to within 1e-7. The first is
+    divided by 1 + |log-density| / 1000, the second by the norm where that is above 1: far out,
+    rounding alone would exceed absolute errors.
 
     Parameters
     ----------

@@ -119,10 +119,10 @@ class JKOFlowDensity(
     step_size : float or callable, default=0.5
         Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
         the one after a block that moved the rows by less than 0.01 (mean squared movement over
-        mean squared norm), is free (h = inf). Or a function of the block's number k = 0, 1, ...
-        that returns h_k: then only the last of `max_blocks` is free. ``math.inf`` leaves out the
-        transport cost: with ``max_blocks=1`` that is the usual continuous normalizing flow
-        (FFJORD).
+        mean squared norm), is free (h = inf) unless it is the first. Or a function of the block's
+        number k = 0, 1, ... that returns h_k: then only the last of several is free. ``math.inf``
+        leaves out the transport cost: with ``max_blocks=1`` that is the usual continuous
+        normalizing flow (FFJORD).
     n_refinements : int, default=0
         Most rounds in which all blocks are trained again, from where they are, after their step
         sizes were spread anew, so that movements become even, or, where they are, after every
@@ -133,25 +133,27 @@ class JKOFlowDensity(
         "auto" is 1000, or as many as `max_time` allows.
     batch_size : "auto" or int, default="auto"
         Rows of a minibatch; "auto" is 256, or 512 for a network wider than 128, or 128 with a
-        structure. Up to 2,000 training rows are first repeated, with a little noise, to about
+        structure. Up to 2,000 training rows are first repeated, with a little noise, to at most
         4,000.
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of SOAP (Vyas et al. 2024), which is Adam in axes of the gradients' own.
         "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that; else,
         of more than 20,000 rows, less by the root of their number, down to 0.3 times that. Fewer
-        than 700 rows are learned by AdamW, at 0.64 over the width, at most 0.01. A block that needs
-        more than two solver steps takes a rate that is lower in proportion.
+        than 700 training rows, and no structure, are learned by AdamW, at 0.64 over the width, at
+        most 0.01. A block that needs more than two solver steps takes a rate that is lower in
+        proportion.
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay (as in AdamW) in the first block; in each one after it 0.6 times that
-        of the one before, or 0.25 times where the held-out rows stopped gaining early. "auto" is
-        proportional to columns over rows; with a structure a tenth of that.
+        of the one before, or 0.25 times where the held-out rows stopped gaining early or the block
+        was dropped. "auto" is 200 columns over rows, at most 3; with a structure a tenth of that.
     solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores use Dormand and Prince's rule of order 8 or, after an adaptive
         solver, steps that each row chooses for itself, so that no row feels the others.
     solver_tol : float, default=1e-3
         Scores use so many solver steps in each block, up to 64, that twice as many change the
-        log-density of none of 1,000 rows, held-out ones first, by more than this, in nats.
+        log-density of none of 1,000 rows, held-out ones first, by more than half of this, in nats
+        over 1 + |log-density| / 1000.
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
         Copies of a row stay together unless they are very many.
@@ -199,8 +201,9 @@ class JKOFlowDensity(
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
     solver_error_ : float
-        Largest change of the log-density of 1,000 rows (or all), held-out ones first, in nats, when
-        the solver's steps are doubled; above `solver_tol` where 64 steps were not enough.
+        Largest change of the log-density of 1,000 rows (or all), held-out ones first, in nats over
+        1 + |log-density| / 1000, when the solver's steps are doubled; above `solver_tol` where 64
+        steps were not enough.
     inversion_error_ : float
         Largest change of a value of these rows by `transform` and `inverse_transform`, as a share
         of its column's spread, or of its distance from the median where that is larger.
@@ -216,7 +219,7 @@ class JKOFlowDensity(
         with missing values, which were filled in.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
-        nats per row; or if `solver_error_` exceeds `solver_tol`.
+        nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
     RuntimeWarning
         If the checkpoint could not be written; training goes on.
 
@@ -386,7 +389,7 @@ class JKOFlowDensity(
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 16 points, the same for all rows
+            mean over their cells, estimated from 15 or 16 points, the same for all rows
             (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as of complete rows without integers.

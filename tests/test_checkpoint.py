@@ -221,6 +221,15 @@ def test_full_disk_does_not_cost_the_training(rows, path, uninterrupted, monkeyp
     assert_same_model(model, uninterrupted, rows)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_step_sizes_may_be_numbers_of_numpy(rows, path, dtype):
+    settings = {**SETTINGS, "step_size": dtype(1), "max_blocks": 1, "max_iter": 5}
+    model = JKOFlowDensity(**settings, checkpoint=path).fit(rows)
+    assert [record.h for record in model.history_] == [1.0]
+    again = JKOFlowDensity(**settings, checkpoint=path).fit(rows)
+    assert_same_model(again, model, rows)
+
+
 def test_a_folder_is_no_checkpoint(rows, tmp_path):
     with pytest.raises(ValueError, match="must name a file in an existing, writable folder"):
         JKOFlowDensity(**SETTINGS, checkpoint=tmp_path).fit(rows)

@@ -194,6 +194,15 @@ def test_a_stiff_block_learns_slower(solver_steps, share):
     assert plateau == pytest.approx(share * options.learning_rate)
 
 
+@pytest.mark.parametrize("batch_size", [1, 10, 100])
+def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
+    options = replace(SMALL, batch_size=batch_size, max_iter=400)
+    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
+    held_out = judges(two_clusters(4000, 1))
+    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 8000)
+    assert 2 * options.patience <= training.end // training.period <= options.n_evaluations
+
+
 @pytest.mark.parametrize("max_blocks", [1, 2, 3, 6])
 def test_time_is_shared_out_whole_and_falls(max_blocks):
     left, shares = 100.0, []

@@ -48,10 +48,10 @@ MIN_GAIN = 1e-3
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged
-    ``n_evaluations`` times, and not believed where the solver moves the held-out mean by more than
-    ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the rows are
-    what they are given, and stay as they are; the others have this ``structure``; and
+    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged up
+    to ``n_evaluations`` times, and not believed where the solver moves the held-out mean by more
+    than ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the rows
+    are what they are given, and stay as they are; the others have this ``structure``; and
     ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
     """
 
@@ -303,7 +303,7 @@ class _BlockTraining:
         gain = self.nll_before - self.best_nll
         kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
         return BlockRecord(
-            h=self.h,
+            h=float(self.h),
             **{name: float(term) for name, term in self.last_terms._asdict().items()},
             movement=self._movement(),
             movement_before=self.movement_before,
@@ -407,8 +407,9 @@ class _BlockTraining:
         self.end = end
         self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)
-        # Short plans are for dear solver steps, and a judgement must not cost more than training.
-        self.period = max(end // self.options.n_evaluations, self.n_held_out // self.batch_size, 1)
+        # A judgement must not cost more than training; but what is to be told must be seen.
+        dear = min(self.n_held_out // self.batch_size, end // (2 * self.options.patience))
+        self.period = max(end // self.options.n_evaluations, dear, 1)
 
     def _new_optimizer(self):
         self.optimizer = SOAP(

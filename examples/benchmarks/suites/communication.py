@@ -74,7 +74,9 @@ def run(arguments):
 def step_of(rows, arguments):
     """A function that trains one step on all rows, and how many numbers are added up for it."""
     n, d = rows.shape
-    options = training_options(n, d, arguments.width, batch_size=n, max_iter=arguments.steps)
+    options = training_options(
+        arguments.batch, d, arguments.width, batch_size=n, max_iter=arguments.steps
+    )
     training = library_training(rows, options, arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
     n_numbers = sum(p.numel() for p in training.block.parameters()) + len(training.last_terms)
