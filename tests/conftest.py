@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from sklearn_jko import JKOFlowDensity
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Small models gain nothing by a second thread, and workers would take each other's.
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's and scikit-learn's, for good: nothing undoes it
 
 # Processes that tests start are copies of one that has imported these, which torch does late too.
 multiprocessing.set_forkserver_preload(["sklearn_jko", "torch._dynamo", "torch.distributed"])
