@@ -12,6 +12,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
     TransformerMixin,
+    _fit_context,
 )
 from sklearn.utils import check_array as check_table
 from sklearn.utils import check_random_state, gen_batches
@@ -322,6 +323,7 @@ class JKOFlowDensity(
         self.random_state = random_state
 
     @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None, X_val=None, process_group=None):
         """Fit the density to the rows of X.
 

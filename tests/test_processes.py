@@ -193,8 +193,6 @@ def fit_with_a_failure(rank, folder, what):
     X, params = ROWS[shard(rank, 1200)].copy(), {}
     if what == "infinite" and rank == 1:
         X[3, 0] = np.inf
-    elif what == "range" and rank == 1:
-        params["max_blocks"] = -1
     elif what == "settings":
         params["max_iter"] = 10 + rank
     elif what == "columns" and rank == 1:
@@ -221,10 +219,6 @@ FAILURES = {
     "no rows": (
         "RuntimeError: process 1 .* of the 2 rows of process 1 none is left to train on",
         "ValueError: of the 2 rows of process 1 none is left to train on",
-    ),
-    "range": (
-        "RuntimeError: process 1 of the group failed with InvalidParameterError.*max_blocks",
-        "InvalidParameterError: The 'max_blocks' parameter",
     ),
     "settings": (r"ValueError: .* differ in max_iter: 10, 11",) * 2,
     "columns": (r"ValueError: .* differ in the number of columns of X: 2, 1",) * 2,

@@ -58,7 +58,6 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     processes = ALONE if process_group is None else Group(process_group)
     fitted = copy.copy(density)
     with processes.failing_together():
-        density._validate_params()
         read = read_input(fitted, X, sample_weight, X_val)
     if not processes.is_alone:
         check_group(fitted, read, processes)
