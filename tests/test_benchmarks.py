@@ -1,6 +1,7 @@
 """Suites of the benchmark, each run once at its smallest, and their parts against closed forms."""
 
 import functools
+import gc
 import importlib.util
 import json
 import math
@@ -313,6 +314,14 @@ def test_exponent_of_a_power():
 @pytest.mark.skipif(not measuring.CLEAR.exists(), reason="needs Linux's /proc")
 def test_peak_memory_is_the_worst_moment():
     peak = measuring.peak_memory_of(lambda: np.ones(10**7).sum())
+    assert peak == pytest.approx(8e7, rel=0.1)
+
+
+def test_peak_memory_is_not_hidden_by_garbage():
+    garbage = [np.ones(2 * 10**7)]
+    garbage.append(garbage)
+    del garbage
+    peak = measuring.peak_memory_of(lambda: (gc.collect(), np.ones(10**7).sum()))
     assert peak == pytest.approx(8e7, rel=0.1)
 
 

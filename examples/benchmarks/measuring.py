@@ -1,6 +1,7 @@
 """Time and memory."""
 
 import functools
+import gc
 import multiprocessing
 import os
 import time
@@ -79,6 +80,7 @@ def peak_memory_of(function):
     """
     if not CLEAR.exists():
         raise SystemExit(f"{CLEAR} does not exist: peak memory is measured on Linux only.")
+    gc.collect()  # what is freed in the meantime would hide what is taken
     CLEAR.write_text("5", encoding="ascii")  # sets VmHWM back to what is resident now
     before = _status("VmHWM")
     function()

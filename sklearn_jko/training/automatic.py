@@ -6,7 +6,7 @@ from numbers import Integral
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.training.block_training import TrainingOptions
 
-__all__ = ["step_sizes", "training_options"]
+__all__ = ["peak_rate", "step_sizes", "training_options"]
 
 MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
@@ -68,11 +68,7 @@ def training_options(density, n, d, n_given=0, structure=None):
     width = max(hidden, default=1)
     batch_size = LOCAL_BATCH if is_local else 256 if width <= 128 else 512
     turns_axes = is_local or n >= ROWS_TO_TURN_AXES
-    if turns_axes:
-        share = LOCAL_RATE if is_local else _rate_share(n)
-        rate = min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE) * share
-    else:
-        rate = min(RATE_TIMES_WIDTH_OF_FEW / width, MAX_AUTO_RATE_OF_FEW)
+    rate = peak_rate(width, turns_axes) * (LOCAL_RATE if is_local else _rate_share(n))
     decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
@@ -93,6 +89,13 @@ def training_options(density, n, d, n_given=0, structure=None):
         n_given=n_given,
         structure=structure,
     )
+
+
+def peak_rate(width, turns_axes):
+    """Learning rate of so wide a network, by SOAP or else AdamW, where rows are not many."""
+    if turns_axes:
+        return min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
+    return min(RATE_TIMES_WIDTH_OF_FEW / width, MAX_AUTO_RATE_OF_FEW)
 
 
 def step_sizes(step_size):

@@ -407,7 +407,7 @@ class _BlockTraining:
         self.end = end
         self.warmup = int(WARMUP_SHARE * end)
         self.cooldown_start = end - int(COOLDOWN_SHARE * end)
-        # A judgement must not cost more than training; but what is to be told must be seen.
+        # A judgement must not cost more than training, but there must be enough for the patience.
         dear = min(self.n_held_out // self.batch_size, end // (2 * self.options.patience))
         self.period = max(end // self.options.n_evaluations, dear, 1)
 

@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 
 from sklearn_jko.flow import JKOFlow
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.training.automatic import MAX_AUTO_RATE, RATE_TIMES_WIDTH
+from sklearn_jko.training.automatic import peak_rate
 from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.pilot import as_rows
 
@@ -44,8 +44,7 @@ def decay(factor):
 def width(m):
     def changed(options):
         was, becomes = (
-            min(RATE_TIMES_WIDTH / size, MAX_AUTO_RATE)
-            for size in (options.hidden_layer_sizes[0], m)
+            peak_rate(size, options.turns_axes) for size in (options.hidden_layer_sizes[0], m)
         )
         return {
             "hidden_layer_sizes": (m, m),

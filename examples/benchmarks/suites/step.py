@@ -26,7 +26,7 @@ from sklearn_jko.divergence import DIVERGENCES, exact_divergence_for
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS
-from sklearn_jko.training.automatic import MAX_AUTO_RATE_OF_FEW, RATE_TIMES_WIDTH_OF_FEW
+from sklearn_jko.training.automatic import peak_rate
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
@@ -120,7 +120,7 @@ def paper_training(rows, width, batch, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         block = JKOBlock(PaperVelocity(d, width))
-    rate = min(RATE_TIMES_WIDTH_OF_FEW / width, MAX_AUTO_RATE_OF_FEW)  # plain Adam's
+    rate = peak_rate(width, turns_axes=False)
     optimizer = torch.optim.Adam(block.parameters(), lr=rate)
     parts = batches(rows, batch, seed)
     generator = torch.Generator().manual_seed(seed)
