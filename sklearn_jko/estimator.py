@@ -132,9 +132,9 @@ class JKOFlowDensity(
         Most optimiser steps in a block; fewer where they need more than two solver steps each.
         "auto" is 1000, or as many as `max_time` allows.
     batch_size : "auto" or int, default="auto"
-        Rows of a minibatch; "auto" is 256, or 512 for a network wider than 128, or 128 with a
-        structure. Up to 2,000 training rows are first repeated, with a little noise, to at most
-        4,000.
+        Rows of a minibatch; "auto" is 256, or 128 with a structure, or 512 where a network is wider
+        than 128 and learns from more than 50,000 rows. Up to 2,000 training rows are first
+        repeated, with a little noise, to at most 4,000.
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of SOAP (Vyas et al. 2024), which is Adam in axes of the gradients' own.
         "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that; else,

@@ -28,6 +28,12 @@ def test_rates_fall_without_jumps():
     assert all(0.97 * before < after <= before for before, after in itertools.pairwise(rates))
 
 
+def test_only_wide_networks_on_many_rows_take_large_batches():
+    sizes = {(n, d): options(n, d).batch_size for n in (300, 5000, 10**6) for d in (2, 10, 60)}
+    assert {case for case, size in sizes.items() if size == 512} == {(10**6, 60)}
+    assert set(sizes.values()) == {256, 512}
+
+
 def test_few_rows_are_learned_by_adamw():
     few, more = options(ROWS_TO_TURN_AXES - 1), options(ROWS_TO_TURN_AXES)
     assert not few.turns_axes

@@ -9,6 +9,8 @@ from sklearn_jko.training.block_training import TrainingOptions
 __all__ = ["peak_rate", "step_sizes", "training_options"]
 
 MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
+# Many steps are worth more than large batches, but for wide networks where rows are many.
+BATCH, WIDE, LARGE_BATCH, ROWS_FOR_LARGE_BATCH = 256, 128, 512, 50_000
 # Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
 # rows and 2 to 21 columns.
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
@@ -66,7 +68,6 @@ def training_options(density, n, d, n_given=0, structure=None):
             f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
         )
     width = max(hidden, default=1)
-    batch_size = LOCAL_BATCH if is_local else 256 if width <= 128 else 512
     turns_axes = is_local or n >= ROWS_TO_TURN_AXES
     rate = peak_rate(width, turns_axes) * (LOCAL_RATE if is_local else _rate_share(n))
     decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
@@ -80,7 +81,9 @@ def training_options(density, n, d, n_given=0, structure=None):
         max_iter=_unless_auto(
             density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
         ),
-        batch_size=_unless_auto(density.batch_size, batch_size),
+        batch_size=_unless_auto(
+            density.batch_size, LOCAL_BATCH if is_local else _auto_batch_size(width, n)
+        ),
         learning_rate=_unless_auto(density.learning_rate_init, rate),
         weight_decay=_unless_auto(density.weight_decay, decay),
         turns_axes=turns_axes,
@@ -111,6 +114,10 @@ def _unless_auto(value, otherwise):
 
 def _rate_share(n):
     return min(max((MANY_ROWS / n) ** 0.5, MIN_RATE_SHARE), 1.0)
+
+
+def _auto_batch_size(width, n):
+    return LARGE_BATCH if width > WIDE and n > ROWS_FOR_LARGE_BATCH else BATCH
 
 
 def _auto_hidden_layer_sizes(n, d):
