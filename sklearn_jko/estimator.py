@@ -145,7 +145,8 @@ class JKOFlowDensity(
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay (as in AdamW) in the first block; in each one after it 0.6 times that
         of the one before, or 0.25 times where the held-out rows stopped gaining early or the block
-        was dropped. "auto" is 200 columns over rows, at most 3; with a structure a tenth of that.
+        was dropped. "auto" is 200 columns over rows, at most 3; of an image a tenth of that, of a
+        graph half.
     solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
         Solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores use Dormand and Prince's rule of order 8 or, after an adaptive

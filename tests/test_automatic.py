@@ -2,14 +2,16 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from sklearn_jko import JKOFlowDensity
+from sklearn_jko.structure import structure_of
 from sklearn_jko.training.automatic import ROWS_TO_TURN_AXES, training_options
 
 
-def options(n, d=10, **parameters):
-    return training_options(JKOFlowDensity(**parameters), n, d)
+def options(n, d=10, structure=None, **parameters):
+    return training_options(JKOFlowDensity(**parameters), n, d, structure=structure)
 
 
 @pytest.mark.parametrize("width", [32, 128, 512])
@@ -39,6 +41,14 @@ def test_few_rows_are_learned_by_adamw():
     assert not few.turns_axes
     assert more.turns_axes
     assert few.learning_rate < more.learning_rate
+
+
+def test_structures_are_held_back_less():
+    is_given = np.zeros(4, dtype=bool)
+    structures = None, structure_of(np.eye(4, k=1) + np.eye(4, k=-1), is_given)
+    plain, graph = (options(1000, 4, structure=s).weight_decay for s in structures)
+    image = options(1000, 4, structure=structure_of((2, 2), is_given)).weight_decay
+    assert image < graph < plain
 
 
 def test_what_the_user_says_stands():

@@ -24,8 +24,10 @@ MANY_ROWS, MIN_RATE_SHARE = 20_000, 0.3
 RATE_TIMES_WIDTH_OF_FEW, MAX_AUTO_RATE_OF_FEW = 0.64, 1e-2
 # All nodes of a structure share a network, which so many of them train at once: a small one, on few
 # rows, that is held back less and waited for longer, as what it has yet to learn is less than its
-# noise. Of these, what served the digits and fields on grids.
-LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE, LOCAL_DECAY = 32, 128, 0.4, 0.1
+# noise. Of these, what served the digits and fields on grids: nodes of a graph, which have more
+# weights of their own, learn more by heart than pixels.
+LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE = 32, 128, 0.4
+IMAGE_DECAY, GRAPH_DECAY = 0.1, 0.5
 PATIENCE, LOCAL_PATIENCE = 5, 9
 STEP_GROWTH = 2.0
 SETTLED = 0.01
@@ -70,7 +72,9 @@ def training_options(density, n, d, n_given=0, structure=None):
     width = max(hidden, default=1)
     turns_axes = is_local or n >= ROWS_TO_TURN_AXES
     rate = peak_rate(width, turns_axes) * (LOCAL_RATE if is_local else _rate_share(n))
-    decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY) * (LOCAL_DECAY if is_local else 1)
+    decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
+    if is_local:
+        decay *= GRAPH_DECAY if structure.shape is None else IMAGE_DECAY
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
         velocity="local" if is_local else "mlp" if hidden else "linear",
