@@ -34,6 +34,7 @@ WORTH_OVERFITTING = 1e-2
 DECAY_SHARE, DECAY_SHARE_OF_STUCK = 0.6, 0.25
 # Of the time that is left, for the first blocks, which gain most.
 TIME_SHARES = 0.5, 0.7
+# Rows that are pushed through a block at once: eight times as many double the memory of a fit.
 CHUNK = 2048
 # Fewer rows than this are repeated with noise, in scaled units.
 MIN_ROWS = 4000
