@@ -90,19 +90,25 @@ class Structure:
     def maps(self, like):
         """The `Maps` of a tensor's type and device, made once."""
         key = like.dtype, like.device
-        if key not in self._maps:
-            is_given = np.tile(self.is_given, self.n_copies)
-            gather = self.gather[:, np.flatnonzero(~is_given)]
-            gather_given = self.gather[:, np.flatnonzero(is_given)]
-            gram = squares = squares_back = None
-            if self.shape is None:  # no node sees another twice, so all products but these are 0
-                squares = gather.power(2)
-                squares_back = squares.T
-            else:
-                gram = self._gram(gather)
-            parts = gather, gather.T, gram, squares, squares_back, gather_given
-            self._maps[key] = Maps(*(p if p is None else _tensor(p).to(like) for p in parts))
-        return self._maps[key]
+        if key in self._maps:
+            return self._maps[key]
+        maps = self._new_maps(like)
+        if not torch.compiler.is_compiling():  # then they are stand-ins without values
+            self._maps[key] = maps
+        return maps
+
+    def _new_maps(self, like):
+        is_given = np.tile(self.is_given, self.n_copies)
+        gather = self.gather[:, np.flatnonzero(~is_given)]
+        gather_given = self.gather[:, np.flatnonzero(is_given)]
+        gram = squares = squares_back = None
+        if self.shape is None:  # no node sees another twice, so all products but these are 0
+            squares = gather.power(2)
+            squares_back = squares.T
+        else:
+            gram = self._gram(gather)
+        parts = gather, gather.T, gram, squares, squares_back, gather_given
+        return Maps(*(p if p is None else _tensor(p).to(like) for p in parts))
 
     def _gram(self, gather):
         """The scalar products of the relations of each node, shape (n_nodes, R, R)."""

@@ -383,6 +383,14 @@ def test_digits_gain_by_being_images():
     assert scores[0] > scores[1] + 1  # nats per row
 
 
+def test_export_leaves_a_density_of_a_file_as_it_was(on_ring, tmp_path):
+    X, _ = ring_field(20, seed=1)
+    on_ring.save(tmp_path / "ring.safetensors")
+    loaded = JKOFlowDensity.load(tmp_path / "ring.safetensors")
+    torch.export.export(as_torch_module(loaded), (torch.tensor(X[:5]),))
+    np.testing.assert_array_equal(loaded.score_samples(X), on_ring.score_samples(X))
+
+
 def test_it_goes_with_search_missing_values_detector_and_torch():
     X, _ = ring_field(120, seed=0)
     graph = grid_to_graph(3, 4)
