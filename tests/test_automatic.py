@@ -55,3 +55,9 @@ def test_what_the_user_says_stands():
     said = options(10**6, learning_rate_init=0.5, weight_decay=0.1, batch_size=7, max_iter=9)
     assert (said.learning_rate, said.weight_decay) == (0.5, 0.1)
     assert (said.batch_size, said.max_iter) == (7, 9)
+
+
+@pytest.mark.parametrize("h", [0, -1.0, float("nan"), "1"])
+def test_step_sizes_that_are_none_are_told(h):
+    with pytest.raises(ValueError, match=r"step_size\(0\) is"):
+        options(100, step_size=lambda k: h)

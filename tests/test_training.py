@@ -1,6 +1,7 @@
 """Laws of block-wise training, on tiny data."""
 
 import functools
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -188,7 +189,7 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
 def test_a_stiff_block_learns_slower(solver_steps, share):
     options = replace(SMALL, solver_steps=solver_steps)
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(50, 1))
+    held_out = judges(two_clusters(50, 1)), math.inf
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
     plateau = max(training._learning_rate(k) for k in range(training.end))
     assert plateau == pytest.approx(share * options.learning_rate)
@@ -198,9 +199,38 @@ def test_a_stiff_block_learns_slower(solver_steps, share):
 def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
     options = replace(SMALL, batch_size=batch_size, max_iter=400)
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(4000, 1))
+    held_out = judges(two_clusters(4000, 1)), math.inf
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 8000)
     assert 2 * options.patience <= training.end // training.period <= options.n_evaluations
+
+
+def test_judgements_keep_their_distance_where_plans_change():
+    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
+    held_out = judges(two_clusters(50, 1)), math.inf
+    options = replace(SMALL, max_iter=4000)
+    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
+    judged, periods = [0], []
+    for k in range(1, 300):
+        training.n_iter = k
+        if k % 5 == 0:
+            training.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
+        if training.is_due:
+            periods.append(training.period)
+            judged.append(k)
+            training.evaluate()
+    assert (np.diff(judged) >= periods).all()
+    assert len(set(periods)) > 1
+
+
+def test_likelihoods_of_all_blocks_are_on_one_scale():
+    """Outliers count as much in one block as in the next, and in a refinement."""
+    x = torch.from_numpy(np.random.default_rng(0).standard_t(1.5, size=(600, 2))).float()
+    options = replace(SMALL, max_blocks=4, n_refinements=1)
+    history = train_flow(x[:300].clone(), judges(x[300:]), options, torch.Generator()).history
+    start = history[0].validation_nll + history[0].gain
+    for before, after in itertools.pairwise(history):
+        told = start if after.refinement > before.refinement else before.validation_nll
+        assert after.validation_nll + after.gain == pytest.approx(told, abs=0.05)
 
 
 @pytest.mark.parametrize("max_blocks", [1, 2, 3, 6])

@@ -14,6 +14,7 @@ from sklearn_jko.checks import columns_in_words
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
+from sklearn_jko.devices import on_device_of
 from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.files.checkpoint import SavedFit
@@ -212,7 +213,7 @@ class _Fit:
 
 def _measure_errors(density, rows):
     flow, scaler, roles = density.flow_, density.scaler_, density.roles_
-    Z = torch.tensor(scaler.transform(rows)[0])
+    Z = on_device_of(flow, scaler.transform(rows)[0])
     flow.n_steps, density.solver_error_ = calibrate_steps(flow, Z, density.solver_tol)
     if density.solver_error_ > density.solver_tol:
         warn_user(

@@ -1,7 +1,7 @@
 """What parameters that are "auto" become, by the numbers of rows and columns."""
 
 import functools
-from numbers import Integral
+from numbers import Integral, Real
 
 from sklearn_jko.schedules import geometric_step
 from sklearn_jko.training.block_training import TrainingOptions
@@ -56,7 +56,8 @@ def training_options(density, n, d, n_given=0, structure=None):
     Raises
     ------
     ValueError
-        If `hidden_layer_sizes` are not positive integers, or not two with a structure.
+        If `hidden_layer_sizes` are not positive integers, or not two with a structure; or if a
+        function as `step_size` returns what is not positive.
     """
     is_local = structure is not None
     hidden = density.hidden_layer_sizes
@@ -75,6 +76,9 @@ def training_options(density, n, d, n_given=0, structure=None):
     decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
     if is_local:
         decay *= GRAPH_DECAY if structure.shape is None else IMAGE_DECAY
+    if callable(density.step_size):
+        for k in range(density.max_blocks):
+            _check_step_size(k, density.step_size(k))
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
         velocity="local" if is_local else "mlp" if hidden else "linear",
@@ -110,6 +114,11 @@ def step_sizes(step_size):
     if callable(step_size):
         return step_size
     return functools.partial(geometric_step, first=step_size, growth=STEP_GROWTH)
+
+
+def _check_step_size(k, h):
+    if not isinstance(h, Real) or not h > 0:
+        raise ValueError(f"step_size({k}) is {h!r}; it must be a positive number, or math.inf.")
 
 
 def _unless_auto(value, otherwise):

@@ -109,7 +109,8 @@ class BlockRecord:
         The same by the weights from which the training of the block started.
     validation_nll : float
         Mean negative log-density of the held-out rows after this block, with twice the solver
-        steps of training. The say of gross outliers among them is bounded.
+        steps of training. The say of gross outliers among them is bounded, by the same number in
+        all blocks.
     gain : float
         How much the block lowered that mean; 0 where it was dropped.
     solver_error : float
@@ -156,6 +157,7 @@ def train_block(
     refinement=0,
     observer=None,
     processes=ALONE,
+    ceiling=math.inf,
 ):
     """Train one block on objective (8), in place, and leave it at its best honest weights.
 
@@ -179,6 +181,9 @@ def train_block(
         Hears every judgement.
     processes : Processes
         With whose rows together the block is trained and judged.
+    ceiling : float
+        Largest negative log-density of a held-out row that counts, in nats: a gross outlier must
+        not decide for all the others.
 
     Returns
     -------
@@ -188,12 +193,13 @@ def train_block(
     observer = observer or Observer()
     base = StandardNormal(options.n_given)
     n_rows = processes.total(len(x))
-    training = _BlockTraining(block, h, base, held_out, options, n_rows, refinement, processes)
+    judges = held_out, ceiling
+    training = _BlockTraining(block, h, base, judges, options, n_rows, refinement, processes)
     for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
             training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
-        if training.n_iter % training.period == 0 or training.finished:
+        if training.is_due or training.finished:
             nll = training.evaluate()
             processes.of_first(functools.partial(observer.evaluated, nll))
         if training.finished:
@@ -218,23 +224,24 @@ class _BlockTraining:
     the plateau, a shorter cool-down starts from the best weights.
     """
 
-    def __init__(self, block, h, base, held_out, options, n_rows, refinement=0, processes=ALONE):
-        self.block, self.h, self.base, self.held_out = block, h, base, held_out
+    def __init__(self, block, h, base, judges, options, n_rows, refinement=0, processes=ALONE):
+        self.block, self.h, self.base = block, h, base
+        self.held_out, self.ceiling = judges
         self.options, self.refinement, self.processes = options, refinement, processes
-        self.n_held_out = processes.total(len(held_out.x))
+        self.n_held_out = processes.total(len(self.held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
         self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
-        self.n_iter, self.n_solved, self.n_bad, self.overfits = 0, 0, 0, False
+        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
+        self.overfits = False
         self.batch_size = min(options.batch_size, n_rows)
         self.epoch = n_rows / self.batch_size
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
-        self.ceiling = math.inf
-        self.nll_before = self._judged(held_out)
+        self.nll_before = self._judged(self.held_out)
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.best_weights = copy.deepcopy(block.state_dict())
         self.movement_before = self._movement()
@@ -243,6 +250,11 @@ class _BlockTraining:
     @property
     def finished(self):
         return self.n_iter >= self.end
+
+    @property
+    def is_due(self):
+        """Whether so many steps have passed since the last judgement as are to be between two."""
+        return self.n_iter - self.n_judged >= self.period
 
     @property
     def cools_down(self):
@@ -272,6 +284,7 @@ class _BlockTraining:
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
+        self.n_judged = self.n_iter
         self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
@@ -368,13 +381,8 @@ class _BlockTraining:
         return self._judged(Rows(y, self.held_out.log_det + log_det))
 
     def _judged(self, rows):
-        """The rows' negative log-densities, of all processes.
-
-        The say of a single one has a bound: a gross outlier must not decide for all the others.
-        """
+        """The rows' negative log-densities, of all processes, none above the ceiling."""
         nll = self.processes.joined(row_nll(self.base, rows), self.n_held_out)
-        if math.isinf(self.ceiling):
-            self.ceiling = outlier_ceiling(nll)
         return nll.clamp(max=self.ceiling)
 
     def _refine(self, gap):

@@ -17,7 +17,14 @@ from sklearn_jko.refinement import next_round
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.stopping import has_settled
-from sklearn_jko.training.block_training import MIN_GAIN, BlockRecord, Rows, train_block
+from sklearn_jko.training.block_training import (
+    MIN_GAIN,
+    BlockRecord,
+    Rows,
+    outlier_ceiling,
+    row_nll,
+    train_block,
+)
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.velocities import VELOCITIES
 
@@ -149,6 +156,7 @@ class _FlowTraining:
         own = processes.part(self.n_held_out)
         held_out = Rows(held_out.x[own], held_out.log_det[own])
         self.start = _jittered(x, processes.total(len(x)), generator), held_out
+        self.ceiling = self._outlier_ceiling(held_out)
         self.history, self.kept = [], []  # records and blocks of all rounds
         self.best, self.rounds_left = None, options.n_refinements
         self.round = self._new_round(plan=None)
@@ -184,8 +192,16 @@ class _FlowTraining:
             self.round.number,
             observer,
             self.processes,
+            self.ceiling,
         )
         self._add(record, block)
+
+    def _outlier_ceiling(self, held_out):
+        """By the scaling alone, so that the likelihoods of all blocks and rounds compare."""
+        if self.n_held_out == 0:
+            return math.inf
+        nll = row_nll(StandardNormal(self.options.n_given), held_out)
+        return outlier_ceiling(self.processes.joined(nll, self.n_held_out))
 
     def _seed_batches(self):
         """Make the draws of a block those of its number, in each of several processes.
