@@ -191,3 +191,17 @@ def test_many_judges_of_few_values_are_of_all_values():
 def test_wrong_weights_and_judges_are_told(arguments, message):
     with pytest.raises(ValueError, match=message):
         small().fit(X, **arguments)
+
+
+def test_other_judges_have_noise_of_their_own():
+    X = np.random.default_rng(0).integers(5, size=(100, 2)).astype(float)
+    parts = divide(X, None, X.copy(), 0.1, seed=0)
+    train, held_out = parts.train[:], parts.held_out[:]
+    assert parts.noise_width.all()
+    assert not np.isin(held_out, train).any()
+
+
+def test_equal_rows_with_gaps_are_equal():
+    gaps = np.array([[np.nan, 1.0], [2.0, np.nan], [np.nan, 1.0], [2.0, 3.0]])
+    rows = weighted_rows(gaps).repeated
+    assert sorted(np.bincount(rows).tolist()) == [0, 1, 1, 2]

@@ -17,7 +17,14 @@ from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["FLOATS", "NOT_NUMERIC", "FitInput", "read_input", "validated_numbers"]
+__all__ = [
+    "FLOATS",
+    "NOT_NUMERIC",
+    "FitInput",
+    "read_input",
+    "read_rows",
+    "validated_numbers",
+]
 
 FLOATS = (np.float64, np.float32)
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
@@ -63,29 +70,30 @@ class FitInput(NamedTuple):
         Raises
         ------
         ValueError
-            If a column has no value.
+            If a column has no value, or less than two rows have any.
         """
         if not self.has_missing:
             return self
         _check_missing(density, _are_missing(self.X))
-        rows, sampled, judges = self._with_values(self.X), self.sampled, []
+        rows, sampled, judges = self._with_values("X", self.X), self.sampled, []
         if len(rows) < len(self.X):
             sampled = sampled.only(rows)
         if self.X_val is not None:
-            judges = [self.X_val[self._with_values(self.X_val)]]
-            if len(judges[0]) == 0:
-                raise ValueError(
-                    f"X_val has {len(self.X_val)} rows without any value, by which nothing can be "
-                    "judged; give rows that hold some, or leave it out."
-                )
+            judges = [self.X_val[self._with_values("X_val", self.X_val)]]
         X, *judges = completed(self.X[rows], sampled.weight, seed, *judges, roles=self.roles)
         return self._replace(sampled=sampled, X=X, X_val=judges[0] if judges else None)
 
-    def _with_values(self, X):
+    def _with_values(self, name, X):
         """Numbers of the rows that tell something: have a value beside what is given."""
         given = [] if self.roles is None else self.roles.given
         is_missing = np.broadcast_to(_are_missing(X), X.shape)
-        return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
+        rows = np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
+        if len(rows) < 2:
+            raise ValueError(
+                f"{len(rows)} of the {len(X)} rows of {name} hold any value (NaN is none); two "
+                "or more are needed."
+            )
+        return rows
 
 
 def read_input(density, X, sample_weight, X_val):
@@ -108,7 +116,7 @@ def read_input(density, X, sample_weight, X_val):
     ValueError
         As of `JKOFlowDensity.fit`.
     """
-    sampled = _with_weight(in_memory(X, sample_weight))
+    sampled = read_rows(X, sample_weight)
     X, roles = _rows(density, sampled.X)
     X_val = None if X_val is None else _judges(density, X_val, roles)
     is_given = np.zeros(X.shape[1], bool) if roles is None else roles.numbers_given
@@ -180,8 +188,24 @@ def _checked_numbers(density, X, reset):
     return validated_numbers(density, X, reset=reset, dtype=FLOATS, ensure_min_samples=2)
 
 
-def _with_weight(sampled):
-    """The rows that have a weight: what the others hold is of no concern."""
+def read_rows(X, sample_weight):
+    """The rows that have a weight, or a sample of them: what the others hold is of no concern.
+
+    Parameters
+    ----------
+    X, sample_weight
+        As of `JKOFlowDensity.fit`.
+
+    Returns
+    -------
+    sampled : Sampled
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, or less than two are positive, or they are not as many as rows.
+    """
+    sampled = in_memory(X, sample_weight)
     if sampled.weight is None:
         return sampled
     weight = _check_sample_weight(

@@ -54,14 +54,16 @@ def completed(X, weight, seed, *others, roles=None):
     widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
     if roles is not None:
         widths[[*roles.integer, *roles.category]] = 1.0
-    # To what orders rows by their values, one NaN is not equal to another.
-    rows = weighted_rows(np.nan_to_num(X, nan=np.inf), weight).repeated
+    rows = weighted_rows(X, weight).repeated
     mixture = _fitted(X[rows].astype(np.float64), widths, roles, random_state, seed)
-    tables = [_drawn(mixture, table, random_state) for table in (X, *others)]
-    for j in np.flatnonzero(widths):
-        seen = np.unique(X[~np.isnan(X[:, j]), j])
-        for table in tables:
-            table[:, j] = _nearest(seen, table[:, j])
+    seen = {j: np.unique(X[~np.isnan(X[:, j]), j]) for j in np.flatnonzero(widths)}
+    tables = []
+    for table in (X, *others):
+        filled = _drawn(mixture, table, random_state)
+        for j, values in seen.items():
+            gaps = np.isnan(table[:, j])
+            filled[gaps, j] = _nearest(values, filled[gaps, j])
+        tables.append(filled)
     return tables
 
 

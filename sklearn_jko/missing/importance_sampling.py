@@ -19,9 +19,9 @@ __all__ = ["draw_missing", "observed_log_density"]
 # Independent scramblings of the draws, which tell their error.
 REPLICATES = 16
 ROWS_AT_ONCE = 4096
-# A twentieth of the draws is from the mixture as it is without the observed values, in case that it
-# misjudges them, and a fifth from Student's distribution in place of the normal one, whose tails
-# may be thinner than the density's.
+# A twentieth of the draws takes its component by the shares without the observed values, in case
+# that these are misjudged, and a fifth is from Student's distribution in place of the normal one,
+# whose tails may be thinner than the density's.
 BLIND_SHARE = 0.05
 STUDENT_SHARE, DEGREES_OF_FREEDOM = 0.2, 5.0
 INSIDE = (2**-40, 1 - 2**-40)  # where quantile functions are finite

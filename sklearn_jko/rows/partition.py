@@ -11,6 +11,9 @@ from sklearn_jko.rows.weighting import weighted_rows
 
 __all__ = ["Parts", "divide"]
 
+# Rows of another table have other noise, whatever their place: more than any seed of the rows' own.
+NOISE_OF_OTHERS = 2**32
+
 
 class Parts(NamedTuple):
     """The rows of a fit.
@@ -69,8 +72,9 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     else:
         judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
         train = some(slice(None))
-        held_out = BlurredRows(X_val, judges, np.arange(len(judges)), widths, seed, bounds)
-    train_size = rows.size * len(train) / len(places)
+        places = np.arange(len(judges))
+        held_out = BlurredRows(X_val, judges, places, widths, seed + NOISE_OF_OTHERS, bounds)
+    train_size = rows.size * len(train) / len(rows.repeated)
     return Parts(some(slice(None)), train, held_out, widths, train_size)
 
 

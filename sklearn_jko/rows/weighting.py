@@ -72,10 +72,11 @@ def weighted_rows(X, weight=None):
 def _ordered(X, rows):
     """Row numbers sorted by the rows' values, and which of them differ from the one before.
 
-    Column after column sorts what the columns before it left tied, and no more is read of it.
+    Column after column sorts what the columns before it left tied, and no more is read of it. One
+    NaN is as good as another.
     """
     order = rows[np.argsort(X[rows, 0], kind="stable")]
-    is_first = np.r_[True, X[order[1:], 0] != X[order[:-1], 0]]
+    is_first = np.r_[True, _differ(X[order[1:], 0], X[order[:-1], 0])]
     for j in range(1, X.shape[1]):
         group = np.cumsum(is_first) - 1
         tied = np.flatnonzero(np.bincount(group)[group] > 1)
@@ -85,8 +86,12 @@ def _ordered(X, rows):
         by_value = np.lexsort([values, group])
         order[tied] = order[tied][by_value]
         values, group = values[by_value], group[by_value]
-        is_first[tied[1:]] |= (values[1:] != values[:-1]) & (group[1:] == group[:-1])
+        is_first[tied[1:]] |= _differ(values[1:], values[:-1]) & (group[1:] == group[:-1])
     return order, is_first
+
+
+def _differ(a, b):
+    return (a != b) & ~(np.isnan(a) & np.isnan(b))
 
 
 def _whole_numbers(weight):
