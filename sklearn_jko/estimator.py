@@ -196,8 +196,8 @@ class JKOFlowDensity(
         The columns named in `condition`, encoded, of up to 1,000 rows: for rows like these the
         draws of missing values are learned.
     validation_indices_ : ndarray of shape (n_held_out,), int
-        Numbers of the rows of X that were held out, as often as their weights say; none where
-        `X_val` or a process group was given.
+        Numbers of the rows of X that were held out, as often as their weights say; of equal rows
+        one stands for all. None where `X_val` or a process group was given.
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
@@ -341,7 +341,8 @@ class JKOFlowDensity(
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows. Whole ones (or whole multiples of the least) are as good as
-            repeated rows, and a weight of zero as a row left out; others count in proportion.
+            repeated rows, but that all copies of a row with gaps are filled in alike, and a weight
+            of zero as a row left out; others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
             Rows that judge the training, in place of a share of X (`validation_fraction`): at
             least two, of which 4,000 are taken.
@@ -366,7 +367,8 @@ class JKOFlowDensity(
             not of its column's kind, or outside its bounds, or missing in a column that is given; a
             weight is negative, or all are zero.
         """
-        fit_density(self, X, y, sample_weight, X_val, process_group)
+        with torch.inference_mode(False):  # gradients are needed, wherever this is called
+            fit_density(self, X, y, sample_weight, X_val, process_group)
         return self
 
     @by_parts()
@@ -439,7 +441,7 @@ class JKOFlowDensity(
         if self.roles_ is not None:
             self.roles_.check_known(rows, "X")
         seed = check_random_state(random_state).randint(2**31 - 1)
-        evaluator = self._evaluator(self.flow_)
+        evaluator = self._evaluator()
         completed = draw_missing(
             evaluator.point_log_density,
             self._missing_proposal(),
@@ -698,12 +700,14 @@ class JKOFlowDensity(
 
     def _by_chunks(self, rows, method, out):
         """Fill ``out`` with what a method of `Evaluator` gives, by chunks of bounded memory."""
-        evaluator = self._evaluator(copy.deepcopy(self.flow_).to(device_named(self.device)))
+        evaluator = self._evaluator()
         for chunk in gen_batches(len(rows), CHUNK):
             out[chunk] = method(evaluator, np.ascontiguousarray(rows[chunk], dtype=np.float64))
         return out
 
-    def _evaluator(self, flow):
+    def _evaluator(self):
+        """That of a copy of the flow on the device to compute on."""
+        flow = copy.deepcopy(self.flow_).to(device_named(self.device))
         return Evaluator(self.scaler_, flow, self.roles_, self.categories_, self._missing_proposal)
 
     def _missing_proposal(self):
@@ -722,14 +726,15 @@ class JKOFlowDensity(
         both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
         return both[:, :-1], both[:, -1]
 
-    def _filled(self, X, seed):
+    def _filled(self, X, seed, alike):
         """Encoded rows with draws, nearly as of the density, for what they miss.
 
-        They are those of the mixture alone, and no row's depend on the rows beside it.
+        They are those of the mixture alone. Where they are alike, made of the same random numbers,
+        no row's depend on the rows beside it.
         """
         if not np.isnan(X).any():
             return X
-        filled = self._missing_proposal().draw(X, np.random.default_rng(seed), alike=True)
+        filled = self._missing_proposal().draw(X, np.random.default_rng(seed), alike)
         if self.roles_ is not None:
             filled = np.where(np.isnan(X), self.roles_.rounded(filled), X)
         return filled

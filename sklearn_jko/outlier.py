@@ -16,7 +16,7 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.detection.attribution import attribute
@@ -25,9 +25,8 @@ from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
-from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, validated_numbers
+from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
-from sklearn_jko.rows.reservoir import in_memory
 from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.rows.weighting import weighted_rows
 from sklearn_jko.scaling import make_scaler
@@ -161,7 +160,8 @@ class JKOFlowOutlierDetector(
         ValueError
             As of `JKOFlowDensity.fit`; and if the density has conditions.
         """
-        X, sample_weight, *_ = in_memory(X, sample_weight)
+        sampled = read_rows(X, sample_weight)
+        X, sample_weight = sampled.X, sampled.weight
         fitted = copy.copy(self)  # until all is done, the detector stays as it was
         vars(fitted).pop("feature_names_in_", None)  # of an earlier fit
         density = self._unfitted_density()
@@ -176,9 +176,9 @@ class JKOFlowOutlierDetector(
             fitted.density_ = density.fit(X, sample_weight=sample_weight)
             fitted._take_names()
             table = fitted.density_._validated(X, allow_missing=True)
-            if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, table, dtype=np.float64)
             fitted._calibrate(table, weighted_rows(table, sample_weight))
+            held_out = fitted.density_.validation_indices_
+            fitted.density_.validation_indices_ = sampled.numbers_of(held_out)
             vars(self).pop("feature_names_in_", None)  # of an earlier fit
             vars(self).update(vars(fitted))
         return self
@@ -419,14 +419,17 @@ class JKOFlowOutlierDetector(
         """Take over neighbours, the scores of held-out rows and the threshold."""
         held_out = self.density_.validation_indices_
         train = _difference(rows.observed, held_out)
-        some = evenly_spread(train, MAX_NEIGHBOURS)
-        self.neighbours_ = self.density_._filled(X[some].astype(np.float64), seed=0)
+        shows_something = ~np.isnan(X[train]).all(axis=1)
+        some = evenly_spread(train[shows_something], MAX_NEIGHBOURS)
+        neighbours = X[some].astype(np.float64)
+        self.neighbours_ = self.density_._filled(neighbours, seed=0, alike=False)
         self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
         calibration = held_out if len(held_out) else rows.repeated
         self.calibration_scores_ = np.sort(self._scores(X[calibration]))
-        self.calibration_size_ = float(len(calibration) * rows.size / len(rows.repeated))
+        share = len(held_out) / len(rows.observed) if len(held_out) else 1.0
+        self.calibration_size_ = float(share * rows.size)
         if self.contamination == "auto":
             low, high = np.quantile(self.calibration_scores_, [0.25, 0.75])
             threshold = float(low - FENCE * (high - low))
@@ -481,7 +484,7 @@ class JKOFlowOutlierDetector(
         """Means over draws of what rows miss."""
         total = np.zeros(len(X))
         for seed in range(N_DRAWS):
-            total += self._complete_scores(self.density_._filled(X, seed))
+            total += self._complete_scores(self.density_._filled(X, seed, alike=True))
         return total / N_DRAWS
 
     def _complete_scores(self, X):

@@ -144,7 +144,7 @@ def test_rows_without_values_are_no_judges():
     model, other = (JKOFlowDensity("standard", **SMALL).fit(X, X_val=V) for V in (judges, padded))
     told, other = (m.history_[-1].validation_nll for m in (model, other))
     assert other == pytest.approx(told, abs=0.1)
-    with pytest.raises(ValueError, match="2 rows without any value"):
+    with pytest.raises(ValueError, match="0 of the 2 rows of X_val hold any"):
         JKOFlowDensity("standard", **SMALL).fit(X, X_val=np.full((2, X.shape[1]), np.nan))
 
 
@@ -175,6 +175,25 @@ def test_repeated_values_are_filled_in_by_values():
     assert set(filled[:, 2]) == {7.0}
     assert len(np.unique(filled[:, 1])) == 200
     assert np.isfinite(other).all()
+
+
+def test_what_is_observed_stays_in_other_tables_too():
+    X = np.random.default_rng(0).normal(size=(200, 2)).round(1)
+    X[:20, 1] = np.nan
+    judges = np.array([[0.13, 9.0], [0.27, np.nan]])
+    filled, other = completed(X, None, 0, judges)
+    seen = ~np.isnan(judges)
+    np.testing.assert_array_equal(other[seen], judges[seen])
+    assert other[1, 1] in filled[:, 1]
+
+
+@pytest.mark.parametrize("argument", ["X", "X_val"])
+def test_two_rows_must_hold_values(argument):
+    nothing = np.full((2, 2), np.nan)
+    tables = {"X": np.random.default_rng(0).normal(size=(20, 2))}
+    tables[argument] = np.r_[[[1.0, 2.0]], nothing]
+    with pytest.raises(ValueError, match=f"1 of the 3 rows of {argument} hold any"):
+        JKOFlowDensity(**SMALL).fit(**tables)
 
 
 def test_files_and_pickles_score_the_same(normal, tmp_path):
@@ -239,6 +258,27 @@ def test_what_is_missing_makes_a_row_neither_rare_nor_common(detector):
     complete, gaps = (detector.score_samples(t) for t in (X, without_some(X, 0.4, seed=16)))
     assert gaps.mean() == pytest.approx(complete.mean(), abs=0.15)
     assert gaps.std() < complete.std()
+
+
+@pytest.mark.filterwarnings("ignore:.*miss values")
+def test_neighbours_scatter_as_rows_do():
+    """Each is filled in by a draw of its own; a row that shows nothing is no neighbour."""
+    X = np.random.default_rng(0).normal(size=(600, 2))
+    X[:250, 1] = np.nan
+    X[:60] = np.nan
+    density = JKOFlowDensity("standard", **{**SMALL, "max_blocks": 0})
+    detector = JKOFlowOutlierDetector(density=density, random_state=0).fit(X)
+    neighbours = detector.neighbours_
+    assert len(neighbours) == 540 - len(detector.density_.validation_indices_)
+    drawn = ~np.isin(neighbours[:, 1], X[:, 1])
+    assert drawn.sum() > 150
+    assert neighbours[drawn, 1].std() == pytest.approx(1, abs=0.15)
+
+
+def test_imputation_goes_by_the_device(normal):
+    density = pickle.loads(pickle.dumps(normal)).set_params(device="meta")
+    with pytest.raises(ValueError, match="not supported"):
+        density.impute(np.full((1, 3), np.nan))
 
 
 def test_a_detector_scores_a_row_alone_as_among_others(detector):

@@ -167,6 +167,24 @@ def test_other_weights_do_not_bring_training_rows_near_to_themselves(moons):
     assert len(np.unique(detector.neighbours_, axis=0)) == len(detector.neighbours_)
 
 
+def test_held_out_rows_stand_for_their_share_of_the_weight(moons):
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, len(moons[0]))
+    detector = small().fit(moons[0], sample_weight=weight)
+    size = weight.sum() ** 2 / np.square(weight).sum()
+    share = len(detector.calibration_scores_) / len(weight)
+    assert detector.calibration_size_ == pytest.approx(share * size)
+
+
+def test_rows_without_weight_may_hold_anything(moons):
+    weight = np.r_[np.ones(50), 0.0, np.ones(len(moons[0]) - 50)]
+    X = np.insert(moons[0], 50, np.inf, axis=0)
+    detector, plain = small(random_state=0).fit(X, sample_weight=weight), small(random_state=0)
+    plain.fit(moons[0])
+    np.testing.assert_array_equal(detector.score_samples(moons[1]), plain.score_samples(moons[1]))
+    held_out = detector.density_.validation_indices_
+    np.testing.assert_array_equal(held_out - (held_out > 50), plain.density_.validation_indices_)
+
+
 @pytest.mark.filterwarnings("ignore:.*repeated values")
 def test_a_common_row_is_as_normal_alone_as_among_its_copies():
     X = np.repeat(np.random.default_rng(0).normal(size=(1, 3)), 200, axis=0)
