@@ -35,7 +35,8 @@ class StandardNormal:
 
     def sample(self, shape, generator):
         """Draw rows of the given shape (n, d), float64."""
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        device = generator.device
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device=device)
 
 
 BASES = {"normal": StandardNormal}

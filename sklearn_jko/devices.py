@@ -29,4 +29,4 @@ def device_named(name):
 def on_device_of(module, array):
     """A tensor of the array, where the module's parameters are."""
     parameter = next(module.parameters(), None)
-    return torch.tensor(array).to(parameter.device if parameter is not None else "cpu")
+    return torch.tensor(array, device="cpu" if parameter is None else parameter.device)

@@ -1,14 +1,23 @@
 """Measurements of a trained flow."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import JKOFlow
 
-__all__ = ["STEPS", "BlockMeasures", "calibrate_steps", "measure_blocks", "path_through_blocks"]
+__all__ = [
+    "STEPS",
+    "BlockMeasures",
+    "calibrate_steps",
+    "measure_blocks",
+    "movements_of",
+    "path_through_blocks",
+]
 
 CHUNK = 2048
 
@@ -64,11 +73,15 @@ def measure_blocks(density, X):
     True
     """
     path, log_density = _path(density, X)
-    squared = np.square(np.diff(path, axis=0)).sum(axis=2).mean(axis=1)
-    sizes = np.square(path[1:]).sum(axis=2).mean(axis=1)
+    distances = np.sqrt(_mean_squares(np.diff(path, axis=0)))
     return BlockMeasures(
-        np.sqrt(squared).tolist(), (squared / sizes).tolist(), (-log_density.mean(axis=1)).tolist()
+        distances.tolist(), movements_of(path), (-log_density.mean(axis=1)).tolist()
     )
+
+
+def movements_of(path):
+    """E|x1 - x0|^2 / E|x1|^2 of each block on a path (n_blocks + 1, n, d)."""
+    return (_mean_squares(np.diff(path, axis=0)) / _mean_squares(path[1:])).tolist()
 
 
 def path_through_blocks(density, X):
@@ -89,6 +102,10 @@ def path_through_blocks(density, X):
     return _path(density, X)[0]
 
 
+def _mean_squares(rows):
+    return np.square(rows).sum(axis=2).mean(axis=1)
+
+
 @torch.no_grad()
 def _path(density, X):
     """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""
@@ -97,7 +114,7 @@ def _path(density, X):
     path, log_density = np.empty((*shape, density._n_features_out)), np.empty(shape)
     for chunk in gen_batches(len(X), CHUNK):
         Z, scaler_log_det = density.scaler_.transform(np.asarray(X[chunk], dtype=np.float64))
-        for stop, (x, log_det) in enumerate(density.flow_.path(torch.tensor(Z))):
+        for stop, (x, log_det) in enumerate(density.flow_.path(on_device_of(density.flow_, Z))):
             path[stop, chunk] = base.modelled(x).numpy()
             log_prob = base.log_prob(x) + log_det
             log_density[stop, chunk] = log_prob.numpy() + scaler_log_det
@@ -159,7 +176,8 @@ def _is_true(flow, x, n_steps, tol):
 
 def _solver_error(flow, x, n_steps):
     coarse, fine = flow.log_prob(x, n_steps), flow.log_prob(x, 2 * n_steps)
-    return _largest((fine - coarse).abs() / (1 + 1e-3 * fine.abs()))
+    error = (fine - coarse).abs() / (1 + 1e-3 * fine.abs())
+    return _largest(error.where(fine != coarse, 0.0))  # both may be infinite
 
 
 def _inversion_error(flow, x, n_steps):
@@ -168,4 +186,4 @@ def _inversion_error(flow, x, n_steps):
 
 
 def _largest(errors):
-    return float(errors.nan_to_num().max()) if len(errors) else 0.0
+    return float(errors.nan_to_num(nan=math.inf).max()) if len(errors) else 0.0

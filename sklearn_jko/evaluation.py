@@ -84,8 +84,9 @@ class Evaluator:
         if self.categories is not None or np.any(self.cell_width):
             return np.c_[self.latent(X), self.log_density(X)]
         Z, log_det = self.scaler.transform(X)
-        latent, flow_log_det = self.flow(on_device_of(self.flow, Z))
-        log_density = self.flow.base.log_prob(latent) + flow_log_det
+        moved, flow_log_det = self.flow(on_device_of(self.flow, Z))
+        log_density = self.flow.base.log_prob(moved) + flow_log_det
+        latent = self.flow.base.modelled(moved)
         return np.c_[latent.cpu().numpy(), _finite(log_density.cpu().numpy() + log_det)]
 
     @torch.no_grad()

@@ -70,3 +70,13 @@ def test_measures_of_no_block_are_those_of_the_scaling(moons):
     measures = measure_blocks(density, moons[1])
     assert measures.distances == measures.movements == []
     assert measures.nll == pytest.approx([-density.score_samples(moons[1]).mean()])
+
+
+def test_what_ends_in_nothing_is_an_error():
+    class Broken(JKOFlow):
+        def log_prob(self, x, n_steps=None):
+            return x.new_full((len(x),), np.nan)
+
+    n_steps, error = calibrate_steps(Broken(make_flow(0.1).blocks), normal_rows(9, 2), 1e-3)
+    assert n_steps.tolist() == [64]
+    assert error > 1e300

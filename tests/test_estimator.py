@@ -453,3 +453,18 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
     assert "power" not in density.scaling_
     assert tried
     assert not any(isinstance(part, Power) for parts in tried for part in parts)
+
+
+def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
+    """Neither its device, here one that holds no numbers, nor its mode of inference."""
+    X = moons[1]
+    fitted.save(tmp_path / "moons.safetensors")
+    with torch.device("meta"):
+        for density in (fitted, JKOFlowDensity.load(tmp_path / "moons.safetensors")):
+            scores = density.score_samples(X)
+            rows = density.sample(3, random_state=0)
+    np.testing.assert_array_equal(scores, fitted.score_samples(X))
+    np.testing.assert_array_equal(rows, fitted.sample(3, random_state=0))
+    with torch.inference_mode():
+        again = clone(fitted).fit(moons[0])
+    np.testing.assert_array_equal(again.score_samples(X), scores)

@@ -72,11 +72,10 @@ class CategoricalChain:
 
     learned = ("n_categories_", "n_inputs_", "unknown_", "coefficients_")
 
-    def fit(self, codes, n_categories, inputs=None, sample_weight=None):
+    def fit(self, codes, n_categories, inputs=None):
         """Estimate the probabilities.
 
-        Equal rows are joined before, in ascending order: neither the order of the rows
-        matters nor whether a row is repeated or has a whole weight.
+        Equal rows are joined before, in ascending order: the order of the rows does not matter.
 
         Parameters
         ----------
@@ -86,8 +85,6 @@ class CategoricalChain:
             K of each column, whether all of them are seen or not.
         inputs : ndarray of shape (n, q), optional
             Numbers of about unit deviation; beyond +-30 they count as that.
-        sample_weight : ndarray of shape (n,), optional
-            Numbers of rows that the rows stand for; 1 by default.
 
         Returns
         -------
@@ -101,8 +98,7 @@ class CategoricalChain:
         self.n_categories_ = np.array(n_categories, dtype=np.int64)
         self.n_inputs_ = 0 if inputs is None else inputs.shape[1]
         codes, inputs = self._checked(codes, inputs, lowest=0)
-        weight = np.ones(len(codes)) if sample_weight is None else sample_weight
-        codes, inputs, weight = _joined(codes, inputs, weight)
+        codes, inputs, weight = _joined(codes, inputs)
         unseen = weight.sum() + PRIOR_ROWS * (self.n_categories_ + 1)
         self.unknown_ = PRIOR_ROWS / unseen
         matrices = [
@@ -228,13 +224,11 @@ class CategoricalChain:
         return logits
 
 
-def _joined(codes, inputs, weight):
-    """The distinct rows that have weight, in ascending order, and their weights."""
-    rows = np.concatenate([codes, inputs], axis=1)[weight > 0]
-    distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    weight = np.bincount(place.ravel(), weights=weight[weight > 0])
-    m = codes.shape[1]
-    return distinct[:, :m].astype(np.int64), distinct[:, m:], weight
+def _joined(codes, inputs):
+    """The distinct rows, in ascending order, and how often each is there."""
+    rows, m = np.concatenate([codes, inputs], axis=1), codes.shape[1]
+    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    return distinct[:, :m].astype(np.int64), distinct[:, m:], counts.astype(np.float64)
 
 
 def _features(codes, n_categories, inputs):

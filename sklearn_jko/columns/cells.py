@@ -46,7 +46,7 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     log_probability : ndarray of shape (n,)
         In nats: a probability of the integer columns times a density of the others.
     standard_error : ndarray of shape (n,)
-        Its error's, in nats. It is infinite where the density is zero at all points.
+        Its error's, in nats: 0 where the density is zero at all points.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _log_mean_and_error(log_values, weights, contrasts):
     mean = (values * weights).sum(axis=1)
     squares = sum((values * contrast).sum(axis=1) ** 2 for contrast in contrasts)
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.where(mean > 0, np.sqrt(squares) / mean, np.inf)
+        error = np.where(mean > 0, np.sqrt(squares) / mean, 0.0)  # there is nothing to estimate
         return np.log(mean) + largest[:, 0], error
 
 

@@ -242,7 +242,7 @@ def _velocity_from_state(state, n_features, n_given, structure):
     check_keys("weights", weights, shapes)
     for key, shape in shapes.items():
         check_array(key, weights[key], shape)
-    tensors = {key: torch.tensor(array) for key, array in weights.items()}
+    tensors = {key: torch.tensor(array, device="cpu") for key, array in weights.items()}
     velocity.load_state_dict(tensors, assign=True)
     return velocity
 

@@ -7,7 +7,7 @@ from scipy.stats import norm, rankdata
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
+from sklearn_jko.diagnostics import movements_of, path_through_blocks
 from sklearn_jko.plotting._axes import axes_grid, label_axis, point_size, thinned
 from sklearn_jko.plotting._tables import column_names, column_positions
 
@@ -102,7 +102,7 @@ class FlowTrajectoryDisplay:
         path = path_through_blocks(density, X)
         return cls(
             path=path[:, :, np.searchsorted(modelled, shown)],
-            movements=measure_blocks(density, X).movements,
+            movements=movements_of(path),
             coordinate_names=[f"scaled {names[j]}" for j in shown],
         ).plot(ax=ax)
 
