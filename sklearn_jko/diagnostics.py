@@ -1,5 +1,6 @@
 """Measurements of a trained flow."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko.devices import on_device_of
-from sklearn_jko.flow import JKOFlow
+from sklearn_jko.flow import JKOFlow, in_parts
 
 __all__ = [
     "STEPS",
@@ -161,7 +162,7 @@ def _steps_of_each(flow, x, tol):
     for k, block in enumerate(flow.blocks):
         alone = JKOFlow([block], flow.base, flow.solver)
         n_steps[k] = next((n for n in STEPS if _is_true(alone, x, n, tol)), STEPS[-1])
-        x = alone.transform(x, 2 * n_steps[k])
+        x = in_parts(alone, functools.partial(alone.transform, n_steps=2 * n_steps[k]), x)
     return n_steps
 
 
@@ -175,13 +176,15 @@ def _is_true(flow, x, n_steps, tol):
 
 
 def _solver_error(flow, x, n_steps):
-    coarse, fine = flow.log_prob(x, n_steps), flow.log_prob(x, 2 * n_steps)
+    coarse, fine = in_parts(
+        flow, lambda rows: (flow.log_prob(rows, n_steps), flow.log_prob(rows, 2 * n_steps)), x
+    )
     error = (fine - coarse).abs() / (1 + 1e-3 * fine.abs())
     return _largest(error.where(fine != coarse, 0.0))  # both may be infinite
 
 
 def _inversion_error(flow, x, n_steps):
-    back = flow.inverse(flow.transform(x, n_steps), n_steps)
+    back = in_parts(flow, lambda rows: flow.inverse(flow.transform(rows, n_steps), n_steps), x)
     return _largest((back - x).norm(dim=1) / x.norm(dim=1).clamp(min=1))
 
 

@@ -5,6 +5,7 @@ import torch
 
 from sklearn_jko.columns.cells import cell_log_probability
 from sklearn_jko.devices import on_device_of
+from sklearn_jko.flow import in_parts
 from sklearn_jko.missing.importance_sampling import observed_log_density
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
@@ -73,7 +74,7 @@ class Evaluator:
         """Latent rows (n, n_modelled); NaN for a row with gaps."""
         is_complete = ~np.isnan(X).any(axis=1)
         Z, _ = self.scaler.transform(X[is_complete])
-        moved = self.flow.base.modelled(self.flow.transform(on_device_of(self.flow, Z)))
+        moved = self.flow.base.modelled(self._through(self.flow.transform, Z))
         latent = np.full((len(X), moved.shape[1]), np.nan)
         latent[is_complete] = moved.cpu().numpy()
         return latent
@@ -84,7 +85,7 @@ class Evaluator:
         if self.categories is not None or np.any(self.cell_width):
             return np.c_[self.latent(X), self.log_density(X)]
         Z, log_det = self.scaler.transform(X)
-        moved, flow_log_det = self.flow(on_device_of(self.flow, Z))
+        moved, flow_log_det = self._through(self.flow, Z)
         log_density = self.flow.base.log_prob(moved) + flow_log_det
         latent = self.flow.base.modelled(moved)
         return np.c_[latent.cpu().numpy(), _finite(log_density.cpu().numpy() + log_det)]
@@ -92,13 +93,16 @@ class Evaluator:
     @torch.no_grad()
     def original(self, Z):
         """Modelled columns (n, n_modelled) of latent rows and what they are given."""
-        back = self.flow.inverse(on_device_of(self.flow, Z))
+        back = self._through(self.flow.inverse, Z)
         return self.scaler.inverse_transform(back.cpu().numpy())
 
     @torch.no_grad()
     def _flow_log_density(self, X):
         Z, log_det = self.scaler.transform(X)
-        return self.flow.log_prob(on_device_of(self.flow, Z)).cpu().numpy() + log_det
+        return self._through(self.flow.log_prob, Z).cpu().numpy() + log_det
+
+    def _through(self, function, Z):
+        return in_parts(self.flow, function, on_device_of(self.flow, Z))
 
     def _of_complete(self, X):
         log_density, error = cell_log_probability(

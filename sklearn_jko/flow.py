@@ -10,7 +10,11 @@ from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.solvers import SOLVERS, Field
 
-__all__ = ["JKOBlock", "JKOFlow"]
+__all__ = ["JKOBlock", "JKOFlow", "in_parts"]
+
+# Rows go through a network in parts whose activations stay in the processor's cache: so many
+# numbers of a layer, and rows.
+NUMBERS_AT_ONCE, ROWS_AT_ONCE = 2**19, 2048
 
 MAX_CORRECTIONS = 10
 CLOSE = 1e-8  # the next miss would be a fraction of it
@@ -32,6 +36,14 @@ class JKOBlock(nn.Module):
         self.velocity = velocity
         self.t0 = t0
         self.t1 = t1
+
+    @property
+    def rows_at_once(self):
+        """Rows of a part, see `in_parts`."""
+        velocity = self.velocity
+        n_nodes = 1 if velocity.structure is None else velocity.structure.n_nodes
+        units = n_nodes * max(velocity.hidden_layer_sizes, default=1)
+        return max(min(NUMBERS_AT_ONCE // units, ROWS_AT_ONCE), 1)
 
     def forward(self, x, solver, n_steps, divergence=None, noise=None):
         """Push rows from data to noise.
@@ -88,6 +100,11 @@ class JKOFlow(nn.Module):
         self.base = base or StandardNormal()
         self.solver = solver
         self.n_steps = n_steps
+
+    @property
+    def rows_at_once(self):
+        """Rows of a part, see `in_parts`."""
+        return min((block.rows_at_once for block in self.blocks), default=ROWS_AT_ONCE)
 
     def forward(self, x, n_steps=None):
         """Map rows (n, d) to latent rows (n, d), with log |det| (n,), exactly.
@@ -150,3 +167,25 @@ class JKOFlow(nn.Module):
         return [
             (block, SOLVERS[self.solver], n) for block, n in zip(self.blocks, steps, strict=True)
         ]
+
+
+def in_parts(module, function, x):
+    """What a function makes of rows, by parts of them: of large ones half the time is memory's.
+
+    Parameters
+    ----------
+    module : JKOBlock or JKOFlow
+        Through which the rows go.
+    function : callable
+        Maps rows (m, d) to a tensor with a row for each, or a tuple of such tensors.
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    made : Tensor or tuple of Tensor
+        The same of all rows.
+    """
+    parts = [function(rows) for rows in x.split(module.rows_at_once)]
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    return torch.cat(parts)

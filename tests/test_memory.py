@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, estimator
+from sklearn_jko import JKOFlowDensity, estimator, flow
 from sklearn_jko.fitting import course
 from sklearn_jko.rows import resolution
-from sklearn_jko.training import flow_training, pilot
+from sklearn_jko.training import pilot
 
 N, D = 20_000, 50
 PART = 300
@@ -23,7 +23,7 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(pilot, "CHUNK", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)
     monkeypatch.setattr(resolution, "MAX_ROWS", PART)
-    monkeypatch.setattr(flow_training, "CHUNK", PART)
+    monkeypatch.setattr(flow, "ROWS_AT_ONCE", PART)
 
 
 def peak_of_numpy(function):

@@ -431,7 +431,7 @@ def test_each_block_trains_by_itself(monkeypatch):
 
 @pytest.mark.parametrize("case", [("mlp", (7, 5)), ("mlp", (7, 6, 5)), ("linear", ())], ids=str)
 def test_push_forward_is_the_block_in_chunks(case, monkeypatch):
-    monkeypatch.setattr(flow_training, "CHUNK", 7)
+    monkeypatch.setattr("sklearn_jko.flow.ROWS_AT_ONCE", 7)
     block = JKOBlock(make_velocity(case, 2))
     rows = Rows(normal_rows(20, 2), normal_rows(20, 1, 1)[:, 0])
     pushed = push_held_out(block, rows, 8)

@@ -17,6 +17,7 @@ from sklearn_jko.divergence import (
     divergence_for_training,
     exact_divergence_for,
 )
+from sklearn_jko.flow import in_parts
 from sklearn_jko.objective import JKOTerms, jko_terms
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
@@ -377,7 +378,9 @@ class _BlockTraining:
 
     def _nll(self, n_steps):
         divergence = exact_divergence_for(self.block.velocity)
-        y, log_det = self.block(self.held_out.x, self.judge, n_steps, divergence)
+        y, log_det = in_parts(
+            self.block, lambda x: self.block(x, self.judge, n_steps, divergence), self.held_out.x
+        )
         return self._judged(Rows(y, self.held_out.log_det + log_det))
 
     def _judged(self, rows):

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko.bases import StandardNormal
+from sklearn_jko.flow import in_parts
 from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.block_training import Rows, outlier_ceiling, row_nll
@@ -140,7 +141,7 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():
-        z, log_det = flow(held_out.x)
+        z, log_det = in_parts(flow, flow, held_out.x)
     return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()
 
 
