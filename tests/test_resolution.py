@@ -172,3 +172,19 @@ def test_some_rows_are_spread_over_copies_too(n):
     share = np.bincount(some.row_numbers, minlength=10) / len(some)
     np.testing.assert_allclose(share, np.bincount(rows) / 2000, atol=1.0 / len(some) + 1e-12)
     assert len(blurred) == 2000
+
+
+@pytest.mark.parametrize("distance", [1e2, 1e4, 1e8])
+@pytest.mark.parametrize(("n", "d", "k"), [(60, 2, 2), (600, 3, 4), (600, 6, 3)])
+def test_clusters_far_apart_are_no_relation(distance, n, d, k):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, d)) + distance * rng.normal(size=(k, d))[np.arange(n) % k]
+    assert not noise_widths(X).any()
+    related = np.c_[X, X[:, 0] - X[:, 1]]
+    assert noise_widths(related)[[0, 1, d]].all()
+
+
+@pytest.mark.parametrize("n", [4, 9, 15, 40])
+def test_relations_of_rows_with_gaps_between_are_found(n):
+    x = np.random.default_rng(0).normal(size=n) ** 3
+    assert noise_widths(np.c_[x, 2 * x]).all()

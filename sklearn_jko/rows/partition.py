@@ -4,7 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_jko.rows.resolution import BlurredRows, evenly_spread, noise_widths
+from sklearn_jko.rows.resolution import (
+    BlurredRows,
+    are_few_values,
+    evenly_spread,
+    noise_widths,
+)
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import MAX_HELD_OUT, held_out_mask, rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
@@ -67,7 +72,8 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
         return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
 
     if X_val is None:
-        is_held_out, n_judges = _held_out_places(rows, hash_rows(X), fraction, seed)
+        splits = are_few_values(X, rows.observed)
+        is_held_out, n_judges = _held_out_places(rows, hash_rows(X), fraction, seed, splits)
         train, held_out = some(~is_held_out), some(is_held_out).some(n_judges)
     else:
         judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
@@ -78,16 +84,16 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     return Parts(some(slice(None)), train, held_out, widths, train_size)
 
 
-def _held_out_places(rows, hashes, fraction, seed):
+def _held_out_places(rows, hashes, fraction, seed, splits_copies):
     """Which of the repeated rows are held out, and how many of them tell as much as all.
 
     Copies that only express weights are no rows of their own: of a row that is common enough to
     stand on both sides, the same share of them is held out as of its equals in the data.
     """
     if rows.observed is rows.repeated:
-        is_held_out = held_out_mask(hashes[rows.repeated], fraction, seed)
+        is_held_out = held_out_mask(hashes[rows.repeated], fraction, seed, splits_copies)
         return is_held_out, np.count_nonzero(is_held_out)
-    of_observed = held_out_mask(hashes[rows.observed], fraction, seed)
+    of_observed = held_out_mask(hashes[rows.observed], fraction, seed, splits_copies)
     values, group = np.unique(hashes[rows.observed], return_inverse=True)
     share = np.bincount(group, of_observed) / np.bincount(group)
     group = np.searchsorted(values, hashes[rows.repeated])

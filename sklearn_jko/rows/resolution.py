@@ -11,7 +11,15 @@ import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
 
-__all__ = ["BlurredRows", "blur", "evenly_spread", "noise_widths", "reflect", "tie_width"]
+__all__ = [
+    "BlurredRows",
+    "are_few_values",
+    "blur",
+    "evenly_spread",
+    "noise_widths",
+    "reflect",
+    "tie_width",
+]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -21,6 +29,11 @@ ATOM_SHARE = 0.02
 # deviation is under a third of this.
 FLOOR = 1e-3
 MAX_ROWS = 100_000
+# Rows of whole multiples of a unit that are there so often, on average, are no copies of a few rows
+# but counts, ages or grades, of which single values hold a share of the data.
+MANY_COPIES = 4
+# Gaps that part clusters, as a share of the range, and the least share and number of rows of one.
+GAP, CLUSTER, FEWEST = 0.01, 0.05, 5
 
 
 def noise_widths(X, rows=None):
@@ -50,6 +63,26 @@ def noise_widths(X, rows=None):
     )
     related = _linearly_related(blur(some, widths, np.random.default_rng(0)), spread)
     return np.where(related, np.maximum(widths, FLOOR * np.sqrt(12) * spread), widths)
+
+
+def are_few_values(X, rows):
+    """Whether rows, by their numbers, are equal because there are few values that they could have.
+
+    Then equal rows are as good as any others for judging what was learned. Where they may be copies
+    of few rows, as of a table that was drawn with replacement or has weights, they are not.
+    """
+    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
+    if len(some) < MANY_COPIES * len(np.unique(some, axis=0)):
+        return False
+    return all(_are_multiples(column) for column in some.T)
+
+
+def _are_multiples(values):
+    values = np.unique(values)
+    gaps = np.diff(values)
+    gaps = gaps[gaps > 4 * np.spacing(np.abs(values).max())]  # others are rounding
+    multiples = gaps / gaps.min(initial=np.inf)
+    return bool(np.all(np.abs(multiples - np.rint(multiples)) < 0.01))
 
 
 def blur(X, widths, random_state):
@@ -147,9 +180,39 @@ def _linearly_related(X, spread):
     ordinary = standard[np.abs(standard).max(axis=1) < 20]
     if d == 1 or len(ordinary) < max(2 * d, n / 2):
         return np.zeros(d, dtype=bool)
-    deviation = ordinary - ordinary.mean(axis=0)
-    scale = np.sqrt((deviation**2).mean(axis=0))
-    deviation /= np.where(scale > 0, scale, 1.0)
-    eigenvalues, vectors = np.linalg.eigh(deviation.T @ deviation / len(deviation))
+    # Between clusters far apart columns are alike that need not be so within them.
+    while (related := _in_null_space(ordinary)).any():
+        groups = _parted(ordinary)
+        if len(groups) == 1:
+            return related
+        ordinary = np.concatenate([group - group.mean(axis=0) for group in groups])
+    return related
+
+
+def _in_null_space(rows):
+    """Columns that take part in a linear combination that is nearly constant."""
+    eigenvalues, vectors = np.linalg.eigh(_correlation(rows))
     null = vectors[:, eigenvalues < (FLOOR / 3) ** 2]
     return np.abs(null).max(axis=1, initial=0.0) > 0.05
+
+
+def _parted(rows):
+    """The rows of each cluster along the direction of most spread, where there are several."""
+    _, vectors = np.linalg.eigh(_correlation(rows))
+    along = rows @ (vectors[:, -1] / _positive(rows.std(axis=0)))
+    order = np.argsort(along)
+    gaps = np.diff(along[order])
+    groups = np.split(order, np.flatnonzero(gaps > GAP * gaps.sum()) + 1)
+    large = [group for group in groups if len(group) >= max(CLUSTER * len(rows), FEWEST)]
+    is_most = sum(map(len, large)) > len(rows) / 2
+    return [rows[group] for group in large] if len(large) > 1 and is_most else [rows]
+
+
+def _correlation(rows):
+    deviation = rows - rows.mean(axis=0)
+    deviation /= _positive(np.sqrt((deviation**2).mean(axis=0)))
+    return deviation.T @ deviation / len(deviation)
+
+
+def _positive(scale):
+    return np.where(scale > 0, scale, 1.0)

@@ -10,11 +10,11 @@ MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
 
 
-def held_out_mask(hashes, fraction, seed):
+def held_out_mask(hashes, fraction, seed, splits_copies=False):
     """Choose the held-out rows by a hash of their values.
 
-    Copies of one row fall on the same side (unless they are more than ten and more than a fifth of
-    the wanted rows), and the choice does not depend on the order of the rows.
+    The choice does not depend on the order of the rows. Copies of one row fall on the same side,
+    unless they are more than ten and more than a fifth of the wanted rows.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ def held_out_mask(hashes, fraction, seed):
         Wanted share of held-out rows. It is raised to reach 50 rows, but never beyond 0.25,
         and lowered to stay at most 4,000.
     seed : int
+    splits_copies : bool, default=False
+        Whether copies are rows like any others.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def held_out_mask(hashes, fraction, seed):
     hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
     if len(np.unique(hashes)) == 1:
         return np.zeros(n, dtype=bool)
-    hashes = divide_common_rows(hashes, max(wanted / 5, 10))
+    hashes = divide_common_rows(hashes, 1 if splits_copies else max(wanted / 5, 10))
     values, counts = np.unique(hashes, return_counts=True)
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
     n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
