@@ -107,7 +107,6 @@ class Conditional:
         self.codes, self.standard = InputCodes(n_labels), Standard()
         self.residual = Whiten() if whitens else Standard()
         has_labels = (n_labels > 0) & whitens
-        self.categories = inputs[has_labels]
         self.by_label = [LabelWhitening(n) for n in n_labels[has_labels].tolist()]
         self.parts = [scaler, self.codes, self.standard, self.residual, *self.by_label]
 
@@ -119,7 +118,7 @@ class Conditional:
         self.slopes_ = _ridge_slopes(codes, standard.clip(-LARGEST, LARGEST))
         residual = standard - codes @ self.slopes_
         white, _ = self.residual.fit(residual).transform(residual)
-        for whitening, labels in zip(self.by_label, X[:, self.categories].T, strict=True):
+        for whitening, labels in self._by_label(codes):
             white, _ = whitening.fit(white, labels).transform(white, labels)
         return self
 
@@ -137,18 +136,22 @@ class Conditional:
         standard, of_standard = self.standard.transform(Z)
         white, of_residual = self.residual.transform(standard - codes @ self.slopes_)
         log_det = log_det + of_standard + of_residual
-        for whitening, labels in zip(self.by_label, X[:, self.categories].T, strict=True):
+        for whitening, labels in self._by_label(codes):
             white, step = whitening.transform(white, labels)
             log_det += step
         return np.hstack([white, codes]), log_det
 
     def inverse_transform(self, Z):
         white, codes = np.split(Z, [Z.shape[1] - self.codes.n_codes], axis=1)
-        labels = self.codes.labels(codes).T[: len(self.by_label)]
-        for whitening, column in reversed([*zip(self.by_label, labels, strict=True)]):
-            white = whitening.inverse_transform(white, column)
+        for whitening, labels in reversed(self._by_label(codes)):
+            white = whitening.inverse_transform(white, labels)
         standard = self.residual.inverse_transform(white) + codes @ self.slopes_
         return self.scaler.inverse_transform(self.standard.inverse_transform(standard))
+
+    def _by_label(self, codes):
+        """Each category's whitening beside the labels of the rows."""
+        labels = self.codes.labels(codes).T[: len(self.by_label)]
+        return [*zip(self.by_label, labels, strict=True)]
 
     def _split(self, X):
         return np.delete(X, self.inputs, axis=1), X[:, self.inputs]

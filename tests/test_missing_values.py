@@ -144,7 +144,7 @@ def test_rows_without_values_are_no_judges():
     model, other = (JKOFlowDensity("standard", **SMALL).fit(X, X_val=V) for V in (judges, padded))
     told, other = (m.history_[-1].validation_nll for m in (model, other))
     assert other == pytest.approx(told, abs=0.1)
-    with pytest.raises(ValueError, match="0 of the 2 rows of X_val hold any"):
+    with pytest.raises(ValueError, match="2 rows without any value"):
         JKOFlowDensity("standard", **SMALL).fit(X, X_val=np.full((2, X.shape[1]), np.nan))
 
 
@@ -185,15 +185,6 @@ def test_what_is_observed_stays_in_other_tables_too():
     seen = ~np.isnan(judges)
     np.testing.assert_array_equal(other[seen], judges[seen])
     assert other[1, 1] in filled[:, 1]
-
-
-@pytest.mark.parametrize("argument", ["X", "X_val"])
-def test_two_rows_must_hold_values(argument):
-    nothing = np.full((2, 2), np.nan)
-    tables = {"X": np.random.default_rng(0).normal(size=(20, 2))}
-    tables[argument] = np.r_[[[1.0, 2.0]], nothing]
-    with pytest.raises(ValueError, match=f"1 of the 3 rows of {argument} hold any"):
-        JKOFlowDensity(**SMALL).fit(**tables)
 
 
 def test_files_and_pickles_score_the_same(normal, tmp_path):

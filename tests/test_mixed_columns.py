@@ -196,3 +196,19 @@ def test_texts_without_roles_are_told_with_the_remedy():
 def test_what_does_not_go_together_is_told(of_homes):
     with pytest.raises(ValueError, match="cannot be exported"):
         as_torch_module(of_homes)
+
+
+def test_labels_of_single_rows_say_nothing():
+    """Given a name, a row is as likely under its own as under another's."""
+    x = np.random.default_rng(0).normal(size=120)
+    rows = pd.DataFrame({"x": x, "name": [f"no. {k}" for k in range(120)]})
+    settings = {"columns": {"name": "category"}, "random_state": 0, "max_iter": 100}
+    given = JKOFlowDensity("standard", condition=["name"], **settings).fit(rows)
+    others = rows.assign(name=rows["name"].to_numpy()[::-1])
+    np.testing.assert_allclose(given.score_samples(others), given.score_samples(rows))
+    assert given.score_samples(rows).mean() == pytest.approx(stats.norm.logpdf(x).mean(), abs=0.15)
+    back = given.inverse_transform(given.transform(rows), condition=rows[["name"]])
+    np.testing.assert_allclose(back["x"], x)
+    modelled = JKOFlowDensity("standard", **settings).fit(rows)
+    gap = given.score_samples(rows).mean() - modelled.score_samples(others).mean()
+    assert gap == pytest.approx(np.log(120), abs=1)

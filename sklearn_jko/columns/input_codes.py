@@ -15,8 +15,9 @@ class InputCodes:
     """Columns of numbers and of categories as columns of about unit size.
 
     A number becomes its Yeo-Johnson power (`Power`), within +-10 deviations. A category of K
-    labels becomes K columns: 1 for the row's own label and 0 for others, all 0 for a label that
-    `fit` did not see, or an unknown one (code -1). The numbers come first.
+    labels becomes K columns: 1 for the row's own label and 0 for others, all 0 for an unknown one
+    (code -1) or one that `fit` did not see in two rows: of a label that only one row has, such as a
+    name, all that could be learned is that row by heart. The numbers come first.
 
     Parameters
     ----------
@@ -26,17 +27,17 @@ class InputCodes:
     Attributes
     ----------
     seen_ : ndarray of shape (n,)
-        For all labels of the categories one after the other: 1 for those seen in `fit`, 0 for
-        others, about which a network would have learned nothing.
+        For all labels of the categories one after the other: 1 for those that `fit` saw twice, 0
+        for others.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_jko.columns.input_codes import InputCodes
-    >>> rows = np.array([[0, 1.5], [2, 2.5]])
+    >>> rows = np.array([[0, 1.5], [2, 2.5], [0, 1.5], [2, 2.5], [1, 2.0]])
     >>> codes = InputCodes(n_labels=np.array([3, 0])).fit(rows).transform(rows)
-    >>> codes.round(3).tolist()
-    [[-1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    >>> codes[-3:].round(1).tolist()
+    [[-1.1, 1.0, 0.0, 0.0], [1.1, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     learned = ("seen_",)
@@ -53,7 +54,7 @@ class InputCodes:
 
     def fit(self, X):
         self.powers.fit(X[:, self.n_labels == 0])
-        self.seen_ = self._one_hot(X).any(axis=0).astype(np.float64)
+        self.seen_ = (self._one_hot(X).sum(axis=0) > 1).astype(np.float64)
         return self
 
     def check(self):

@@ -70,30 +70,29 @@ class FitInput(NamedTuple):
         Raises
         ------
         ValueError
-            If a column has no value, or less than two rows have any.
+            If a column has no value.
         """
         if not self.has_missing:
             return self
         _check_missing(density, _are_missing(self.X))
-        rows, sampled, judges = self._with_values("X", self.X), self.sampled, []
+        rows, sampled, judges = self._with_values(self.X), self.sampled, []
         if len(rows) < len(self.X):
             sampled = sampled.only(rows)
         if self.X_val is not None:
-            judges = [self.X_val[self._with_values("X_val", self.X_val)]]
+            judges = [self.X_val[self._with_values(self.X_val)]]
+            if len(judges[0]) == 0:
+                raise ValueError(
+                    f"X_val has {len(self.X_val)} rows without any value, by which nothing can be "
+                    "judged; give rows that hold some, or leave it out."
+                )
         X, *judges = completed(self.X[rows], sampled.weight, seed, *judges, roles=self.roles)
         return self._replace(sampled=sampled, X=X, X_val=judges[0] if judges else None)
 
-    def _with_values(self, name, X):
+    def _with_values(self, X):
         """Numbers of the rows that tell something: have a value beside what is given."""
         given = [] if self.roles is None else self.roles.given
         is_missing = np.broadcast_to(_are_missing(X), X.shape)
-        rows = np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
-        if len(rows) < 2:
-            raise ValueError(
-                f"{len(rows)} of the {len(X)} rows of {name} hold any value (NaN is none); two "
-                "or more are needed."
-            )
-        return rows
+        return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
 
 
 def read_input(density, X, sample_weight, X_val):
