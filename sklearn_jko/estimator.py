@@ -392,7 +392,8 @@ class JKOFlowDensity(
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 15 or 16 points, the same for all rows
+            mean over their cells, estimated from 15 or 16 points, or 64 where five or more columns
+            hold integers, the same for all rows: so are their errors
             (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as of complete rows without integers.
@@ -562,7 +563,8 @@ class JKOFlowDensity(
             that is not of its column's kind.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
+        is_whole = isinstance(n_samples, Integral) and not isinstance(n_samples, bool)
+        if not is_whole or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer; got {n_samples!r}.")
         seed = check_random_state(random_state).randint(2**31 - 1)
         given = () if self.roles_ is None else self.roles_.given

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.checks import check_array, check_keys, check_number
+from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
 from sklearn_jko.detection.coordinates import Coordinates
@@ -81,7 +81,8 @@ class JKOFlowOutlierDetector(
         less 1.5 times the distance of their quartiles.
     density : JKOFlowDensity or None, default=None
         The density to fit. None is ``JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))``: on
-        data with outliers, scalings that follow every column hide them.
+        data with outliers, scalings that follow every column hide them. A search over its
+        parameters, as ``density__max_blocks``, needs one.
     random_state : int, RandomState instance or None, default=None
         Seed of a density that has none of its own.
 
@@ -401,8 +402,16 @@ class JKOFlowOutlierDetector(
     def _validated(self, X, allow_missing=True):
         check_is_fitted(self)
         if self.density_.roles_ is not None:
-            return self.density_._validated(X, allow_missing)
-        return validated_numbers(self, X, allow_missing, dtype=FLOATS, reset=False)
+            table = self.density_._validated(X, allow_missing=True)
+        else:
+            table = validated_numbers(self, X, dtype=FLOATS, reset=False)
+        is_missing = np.isnan(table).any(axis=0)
+        if is_missing.any() and not allow_missing:
+            raise ValueError(
+                f"{columns_in_words(self, is_missing)} miss values: fill them in first, as by "
+                "`density_.impute(X)`."
+            )
+        return table
 
     def _unfitted_density(self):
         if self.density is None:

@@ -123,8 +123,9 @@ def test_samples_look_like_the_data(moons, fitted):
     np.testing.assert_allclose(np.corrcoef(sample.T), np.corrcoef(moons[0].T), atol=0.1)
     np.testing.assert_array_equal(sample[:5], fitted.sample(4000, random_state=0)[:5])
     assert fitted.sample().shape == (1, 2)
-    with pytest.raises(ValueError, match="n_samples must be a positive integer; got 0"):
-        fitted.sample(0)
+    for wrong in (0, True, 1.0):
+        with pytest.raises(ValueError, match=f"n_samples must be a positive integer; got {wrong}"):
+            fitted.sample(wrong)
 
 
 def test_row_scores_the_same_alone_and_among_others(moons, fitted):
@@ -456,7 +457,7 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
 
 
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
-    """Neither its device, here one that holds no numbers, nor its mode of inference."""
+    """Its device, here one that holds no numbers, its mode of inference, its type of numbers."""
     X = moons[1]
     fitted.save(tmp_path / "moons.safetensors")
     with torch.device("meta"):
@@ -467,4 +468,11 @@ def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
     np.testing.assert_array_equal(rows, fitted.sample(3, random_state=0))
     with torch.inference_mode():
         again = clone(fitted).fit(moons[0])
-    np.testing.assert_array_equal(again.score_samples(X), scores)
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        double = clone(fitted).fit(moons[0])
+    finally:
+        torch.set_default_dtype(default)
+    for density in (again, double):
+        np.testing.assert_array_equal(density.score_samples(X), scores)

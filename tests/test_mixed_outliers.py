@@ -76,7 +76,7 @@ def test_rows_may_miss_values(detector):
     together = detector.score_samples(gaps)
     alone = [detector.score_samples(gaps.iloc[k : k + 1])[0] for k in range(12)]
     np.testing.assert_allclose(alone, together, rtol=1e-9)
-    with pytest.raises(ValueError, match="`impute` X first"):
+    with pytest.raises(ValueError, match="miss values: fill them in first"):
         detector.explain(gaps)
 
 

@@ -276,7 +276,7 @@ def test_wrong_input_to_density():
         DensityDisplay.from_estimator(kernels, X[:, :3])
     with pytest.raises(TypeError, match="BaseEstimator has no score_samples; pass a density"):
         DensityDisplay.from_estimator(BaseEstimator(), X[:, :2])
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="misses values in 'column 0', 'column 1'"):
         DensityDisplay.from_estimator(mixture(X[:, :2]), np.full((3, 2), np.nan))
     with pytest.raises(NotFittedError):
         DensityDisplay.from_estimator(JKOFlowDensity(), X[:, :3])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from reference import affine_map, make_velocity, normal_rows
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import DIVERGENCES
@@ -22,6 +23,7 @@ from sklearn_jko.stopping import has_settled
 from sklearn_jko.training import block_training, flow_training
 from sklearn_jko.training.block_training import Rows, TrainingOptions, row_nll, train_block
 from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow
+from sklearn_jko.training.observation import Observer
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -475,3 +477,26 @@ def test_geometric_step(k, first, growth, expected):
 )
 def test_has_settled(kept, movement, settled):
     assert has_settled(SimpleNamespace(kept=kept, movement=movement), tol=0.01) == settled
+
+
+@pytest.mark.parametrize(("width", "n_threads"), [(8, 1), (64, 1), (128, 3)])
+def test_small_networks_are_trained_by_few_threads(width, n_threads, monkeypatch):
+    def of_openmp():
+        pools = (pool for pool in threadpool_info() if "torch" in pool["filepath"])
+        return {pool["num_threads"] for pool in pools if pool["user_api"] == "openmp"}
+
+    seen = []
+
+    class Watching(Observer):
+        def evaluated(self, nll):
+            seen.append(of_openmp())
+
+    torch.get_num_threads()  # which sets the number, when it is first called
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    options = replace(SMALL, hidden_layer_sizes=(width, width), batch_size=256, max_iter=10)
+    x = two_clusters(300, 0)
+    with threadpool_limits(3, user_api="openmp"):
+        generator = torch.Generator().manual_seed(0)
+        train_flow(x, judges(two_clusters(50, 1)), options, generator, observer=Watching())
+        assert of_openmp() == {3}
+    assert set.union(*seen) == {n_threads}

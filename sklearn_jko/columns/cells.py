@@ -27,7 +27,9 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
       told by the rule of half as many, which uses every other one, and is mostly overstated;
     - for more by scrambled Sobol points, in eight groups that are scrambled apart from each other;
       their scatter gives the standard error. The mean is unbiased, so that its logarithm is
-      too low in expectation, by about half of the squared standard error.
+      too low in expectation, by half of its squared error. Few points of many columns miss what
+      weighs most: standard errors are then too low, and so are most logarithms. As all rows
+      have the same points, their errors do not cancel out in a mean over rows.
 
     Parameters
     ----------

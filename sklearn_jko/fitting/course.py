@@ -30,6 +30,7 @@ from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pilot import as_rows, choose_scaling
+from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["SCORING_SOLVERS", "attributes_of_flow", "fit_density"]
@@ -192,7 +193,8 @@ class _Fit:
         rows = np.concatenate([rows, self.parts.train[: MAX_MEASURED_ROWS - len(rows)]])
 
         def state_of_first():
-            _measure_errors(self.density, rows)
+            with no_idle_threads(self.options):
+                _measure_errors(self.density, rows)
             return self.density._fitted_state()
 
         state = self.processes.of_first(state_of_first)

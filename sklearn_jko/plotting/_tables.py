@@ -56,8 +56,17 @@ def columns_of_texts(density):
 
 def numbers_in(X, chosen):
     """These columns of a table, shape (n, len(chosen)), float64 and finite."""
-    table = X if hasattr(X, "columns") else np.asarray(X)
-    return check_array(_safe_indexing(table, chosen, axis=1), dtype=np.float64)
+    table = _safe_indexing(X if hasattr(X, "columns") else np.asarray(X), chosen, axis=1)
+    table = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
+    is_missing = np.isnan(table).any(axis=0)
+    if is_missing.any():
+        names = column_names(X)
+        listed = ", ".join(repr(names[chosen[k]]) for k in np.flatnonzero(is_missing))
+        raise ValueError(
+            f"X misses values in {listed}, which cannot be shown; pass rows without gaps, such as "
+            "those of `impute(X)`."
+        )
+    return table
 
 
 def models_numbers_only(density):

@@ -26,6 +26,7 @@ from sklearn_jko.training.block_training import (
     train_block,
 )
 from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = ["Ending", "Progress", "Trained", "push_forward_", "push_held_out", "train_flow"]
@@ -113,7 +114,8 @@ def train_flow(
         training.replay(resume)
     else:
         processes.of_first(lambda: observer.started(training))
-    ending = _add_blocks(training, observer, deadline)
+    with no_idle_threads(options):
+        ending = _add_blocks(training, observer, deadline)
     flow = training.flow.eval().requires_grad_(False)
     return Trained(flow, training.history, ending)
 

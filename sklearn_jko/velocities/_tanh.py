@@ -22,4 +22,6 @@ def tanh_slope(activation):
 def uniform(shape, bound, generator):
     """Parameter of values from -bound to bound."""
     device = None if generator is None else generator.device
-    return nn.Parameter((2 * torch.rand(shape, generator=generator, device=device) - 1) * bound)
+    # Not of torch's default type, with which the random numbers would change.
+    values = torch.rand(shape, generator=generator, device=device, dtype=torch.float32)
+    return nn.Parameter((2 * values - 1) * bound)
