@@ -191,7 +191,7 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
 def test_a_stiff_block_learns_slower(solver_steps, share):
     options = replace(SMALL, solver_steps=solver_steps)
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(50, 1)), math.inf
+    held_out = judges(two_clusters(50, 1))
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
     plateau = max(training._learning_rate(k) for k in range(training.end))
     assert plateau == pytest.approx(share * options.learning_rate)
@@ -201,14 +201,14 @@ def test_a_stiff_block_learns_slower(solver_steps, share):
 def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
     options = replace(SMALL, batch_size=batch_size, max_iter=400)
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(4000, 1)), math.inf
+    held_out = judges(two_clusters(4000, 1))
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 8000)
     assert 2 * options.patience <= training.end // training.period <= options.n_evaluations
 
 
 def test_judgements_keep_their_distance_where_plans_change():
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(50, 1)), math.inf
+    held_out = judges(two_clusters(50, 1))
     options = replace(SMALL, max_iter=4000)
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
     judged, periods = [0], []

@@ -194,8 +194,9 @@ def train_block(
     observer = observer or Observer()
     base = StandardNormal(options.n_given)
     n_rows = processes.total(len(x))
-    judges = held_out, ceiling
-    training = _BlockTraining(block, h, base, judges, options, n_rows, refinement, processes)
+    training = _BlockTraining(
+        block, h, base, held_out, options, n_rows, refinement, processes, ceiling
+    )
     for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
@@ -225,9 +226,20 @@ class _BlockTraining:
     the plateau, a shorter cool-down starts from the best weights.
     """
 
-    def __init__(self, block, h, base, judges, options, n_rows, refinement=0, processes=ALONE):
+    def __init__(
+        self,
+        block,
+        h,
+        base,
+        held_out,
+        options,
+        n_rows,
+        refinement=0,
+        processes=ALONE,
+        ceiling=math.inf,
+    ):
         self.block, self.h, self.base = block, h, base
-        self.held_out, self.ceiling = judges
+        self.held_out, self.ceiling = held_out, ceiling
         self.options, self.refinement, self.processes = options, refinement, processes
         self.n_held_out = processes.total(len(self.held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)

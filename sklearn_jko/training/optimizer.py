@@ -89,7 +89,7 @@ class _Gradients:
         self.axes = {side: torch.eye(parameter.shape[side]).to(parameter) for side in sides}
         self.products = {side: torch.zeros_like(axes) for side, axes in self.axes.items()}
         self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        self.count = torch.zeros((), device=parameter.device)
+        self.count = torch.zeros((), dtype=torch.float32, device=parameter.device)
 
     def see(self, skip):
         """Take the products of the present gradient, unless ``skip`` holds, into their mean."""

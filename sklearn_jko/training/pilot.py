@@ -55,7 +55,8 @@ def as_rows(scaler, X, device):
     rows : Rows
     """
     d = scaler.transform(X[:1])[0].shape[1]
-    rows = Rows(torch.empty((len(X), d), device=device), torch.empty(len(X), device=device))
+    x = torch.empty((len(X), d), dtype=torch.float32, device=device)
+    rows = Rows(x, torch.empty_like(x[:, 0]))
     for chunk in gen_batches(len(X), CHUNK):
         Z, log_det = scaler.transform(X[chunk])
         rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
