@@ -81,7 +81,17 @@ def measure_blocks(density, X):
 
 
 def movements_of(path):
-    """E|x1 - x0|^2 / E|x1|^2 of each block on a path (n_blocks + 1, n, d)."""
+    """E|x1 - x0|^2 / E|x1|^2 of each block.
+
+    Parameters
+    ----------
+    path : ndarray of shape (n_blocks + 1, n, d)
+        Of rows, as of `path_through_blocks`.
+
+    Returns
+    -------
+    movements : list of float, one a block
+    """
     return (_mean_squares(np.diff(path, axis=0)) / _mean_squares(path[1:])).tolist()
 
 

@@ -267,9 +267,11 @@ def test_neighbours_scatter_as_rows_do():
 
 
 def test_imputation_goes_by_the_device(normal):
-    density = pickle.loads(pickle.dumps(normal)).set_params(device="meta")
+    density, gaps = pickle.loads(pickle.dumps(normal)), np.full((1, 3), np.nan)
+    density.impute(gaps)  # which learns what to draw
+    density.set_params(device="meta")
     with pytest.raises(ValueError, match="not supported"):
-        density.impute(np.full((1, 3), np.nan))
+        density.impute(gaps)
 
 
 def test_a_detector_scores_a_row_alone_as_among_others(detector):

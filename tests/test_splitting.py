@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sklearn_jko.rows import resolution
 from sklearn_jko.rows.resolution import are_few_values
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import MAX_HELD_OUT, MIN_HELD_OUT, held_out_mask
@@ -116,6 +117,10 @@ def test_very_common_rows_stand_on_both_sides():
     np.testing.assert_array_equal(np.sort(X[shuffled][held_out, 0]), np.sort(X[mask, 0]))
 
 
+def are_few(X):
+    return are_few_values(X, np.lexsort(X.T), hash_rows(X))  # equal rows side by side, as in `fit`
+
+
 def ages(n):
     """One column of whole numbers, and a tenth of a code for none."""
     rng = np.random.default_rng(0)
@@ -124,7 +129,7 @@ def ages(n):
 
 def test_values_of_a_column_that_has_few_are_on_both_sides():
     X = ages(1000)
-    assert are_few_values(X, np.arange(1000))
+    assert are_few(X)
     mask = held_out_mask(hash_rows(X), 0.1, 0, splits_copies=True)
     assert abs(mask.sum() - 100) <= 1
     assert np.isin(X[mask], X[~mask]).all()
@@ -137,11 +142,16 @@ def test_values_of_a_column_that_has_few_are_on_both_sides():
 @pytest.mark.parametrize("unit", [1.0, 0.1, 1e-9])
 def test_few_values_are_told_from_copies_of_rows(unit):
     rng = np.random.default_rng(0)
-    counts, rows = rng.poisson(1.0, size=(1000, 3)), np.arange(1000)
-    assert are_few_values(unit * counts, rows)
-    assert not are_few_values(unit * SAMPLES["copies"], rows)
+    counts = rng.poisson(1.0, size=(1000, 3))
+    assert are_few(unit * counts)
+    assert not are_few(unit * SAMPLES["copies"])
     drawn_again = unit * ages(1000)[rng.integers(20, size=1000)]
-    assert are_few_values(drawn_again, rows)  # of whole numbers nothing tells
+    assert are_few(drawn_again)  # of whole numbers nothing tells
     rounded = unit * rng.normal(50, 10, size=(1000, 2)).round()
-    assert not are_few_values(rounded, rng.integers(1000, size=1000))
-    assert not are_few_values(unit * SAMPLES["normal"], rows)
+    assert not are_few(rounded[rng.integers(1000, size=1000)])
+    assert not are_few(unit * SAMPLES["normal"])
+
+
+def test_copies_are_counted_among_all_rows(monkeypatch):
+    monkeypatch.setattr(resolution, "MAX_ROWS", 100)
+    assert are_few(np.arange(1000.0)[:, None] // 10)

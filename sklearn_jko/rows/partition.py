@@ -72,8 +72,9 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
         return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
 
     if X_val is None:
-        splits = are_few_values(X, rows.observed)
-        is_held_out, n_judges = _held_out_places(rows, hash_rows(X), fraction, seed, splits)
+        hashes = hash_rows(X)
+        splits = are_few_values(X, rows.observed, hashes)
+        is_held_out, n_judges = _held_out_places(rows, hashes, fraction, seed, splits)
         train, held_out = some(~is_held_out), some(is_held_out).some(n_judges)
     else:
         judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)

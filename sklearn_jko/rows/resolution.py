@@ -65,15 +65,23 @@ def noise_widths(X, rows=None):
     return np.where(related, np.maximum(widths, FLOOR * np.sqrt(12) * spread), widths)
 
 
-def are_few_values(X, rows):
-    """Whether rows, by their numbers, are equal because there are few values that they could have.
+def are_few_values(X, rows, hashes):
+    """Whether rows are equal because there are few values that they could have.
 
     Then equal rows are as good as any others for judging what was learned. Where they may be copies
     of few rows, as of a table that was drawn with replacement or has weights, they are not.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), finite
+    rows : ndarray of int
+        Which rows, and how often.
+    hashes : ndarray of shape (n,), uint64
+        Of the rows of X, as of `hash_rows`.
     """
-    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
-    if len(some) < MANY_COPIES * len(np.unique(some, axis=0)):
+    if len(rows) < MANY_COPIES * len(np.unique(hashes[rows])):
         return False
+    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
     return all(_are_multiples(column) for column in some.T)
 
 

@@ -241,7 +241,7 @@ class _BlockTraining:
         self.block, self.h, self.base = block, h, base
         self.held_out, self.ceiling = held_out, ceiling
         self.options, self.refinement, self.processes = options, refinement, processes
-        self.n_held_out = processes.total(len(self.held_out.x))
+        self.n_held_out = processes.total(len(held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
@@ -254,7 +254,7 @@ class _BlockTraining:
         self.epoch = n_rows / self.batch_size
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
         self._plan(options.max_iter)
-        self.nll_before = self._judged(self.held_out)
+        self.nll_before = self._judged(held_out)
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.best_weights = copy.deepcopy(block.state_dict())
         self.movement_before = self._movement()
