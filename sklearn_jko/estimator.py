@@ -90,8 +90,9 @@ class JKOFlowDensity(
     ----------
     scaling : str, default="auto"
         Invertible scaling before the flow: "none", "standard", "whiten", "power", "marginal",
-        "radial", or several joined by "+" and applied from left to right, such as
-        "marginal+whiten+radial". "auto" trains a short pilot on several and takes the best.
+        "radial", "mixture" (of normal clusters), or several joined by "+" and applied from left to
+        right, such as "marginal+whiten+radial". "auto" trains a short pilot on several and takes
+        the best.
     columns : dict, "auto" or None, default=None
         What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),
         "rooms": "integer", "city": "category"}``; others are numbers. Bounds (low, high): the

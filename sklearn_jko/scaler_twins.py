@@ -6,6 +6,8 @@ records. What the scaler has learned are its buffers. To add one, write such a c
 in `TWINS`: the laws in `tests/test_export.py` run over all scalers.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
 from sklearn_jko.scaling.marginal import Marginal
+from sklearn_jko.scaling.mixture import FARTHEST, Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
@@ -24,6 +27,7 @@ __all__ = ["TWINS", "twin_of"]
 
 SMALLEST_NORMAL = np.finfo(np.float64).tiny
 LARGEST_EXPONENT = 709.0
+NEWTON_STEPS = 3
 
 
 def twin_of(scaler):
@@ -177,6 +181,67 @@ class RadialTwin(nn.Module):
         return _bounded(stretched), (log_slope + X.shape[1] * (v - u))[:, 0]
 
 
+class MixtureTwin(Learned):
+    def __init__(self, scaler):
+        super().__init__(scaler)
+        self.register_buffer("inverse_roots", torch.tensor(np.linalg.inv(scaler.roots_)))
+
+    def forward(self, X):
+        X = ((X - self.mean_) / self.scale_).clamp(-FARTHEST, FARTHEST)
+        roots = zip(self.means_, self.inverse_roots, strict=True)
+        deviations = torch.stack([(X - mean) @ inverse.mT for mean, inverse in roots])
+        log_scales = self.roots_.diagonal(dim1=-2, dim2=-1).log()
+        log_weights = self.log_weights_[:, None].expand(-1, X.shape[0])
+        Z, log_det = [], -self.scale_.log().sum().expand(X.shape[0])
+        for e, log_scale in zip(deviations.unbind(2), log_scales.T[:, :, None], strict=True):
+            z, log_slope = _normal_quantile(log_weights, e, log_scale)
+            Z.append(z)
+            log_det = log_det + log_slope
+            log_weights = (log_weights - 0.5 * e**2 - log_scale).log_softmax(0)
+        return torch.stack(Z, dim=1), log_det
+
+
+def _normal_quantile(log_weights, e, log_scale):
+    below, above = ((log_weights + _log_tail(s * e)).logsumexp(0) for s in (1.0, -1.0))
+    sign = torch.where(below < above, 1.0, -1.0).to(e)
+    tail = torch.minimum(below, above).clamp(max=-math.log(2))
+    z = _quantile_of_log(tail)
+    shares = log_weights + _log_tail(sign * e) - tail
+    log_slope = (shares + _log_hazard(sign * e) - log_scale).logsumexp(0) - _log_hazard(z)
+    return sign * z, log_slope
+
+
+def _quantile_of_log(tail):
+    """The normal quantile, at most 0, of a probability whose logarithm is given."""
+    with torch.no_grad():
+        far = -2 * tail - math.log(2 * math.pi)
+        z = -(far - far.clamp(min=2.0).log()).clamp(min=0.0).sqrt()
+        z = torch.where(tail > -600, torch.special.ndtri(tail.exp()), z)
+        for _ in range(NEWTON_STEPS):
+            z = z - (_log_tail(z) - tail) / _log_hazard(z).exp()
+        slope = _log_hazard(z).exp()
+    return z - (_log_tail(z) - tail) / slope  # for the gradient
+
+
+def _log_tail(e):
+    """log Phi(e), whose gradient torch's own loses where it is large."""
+    below = e.clamp(max=0.0)
+    far = _log_erfcx(below) - 0.5 * below**2 - math.log(2)
+    return torch.where(e < 0, far, torch.special.log_ndtr(e.clamp(0.0, 40.0)))
+
+
+def _log_hazard(e):
+    """Logarithm of phi(e) / Phi(e)."""
+    below, above = e.clamp(max=0.0), e.clamp(min=0.0)
+    far = math.log(2 / math.pi) / 2 - _log_erfcx(below)
+    near = -0.5 * above**2 - math.log(2 * math.pi) / 2 - _log_tail(above)
+    return torch.where(e < 0, far, near)
+
+
+def _log_erfcx(e):
+    return torch.special.erfcx(-e / 2**0.5).log()
+
+
 class Splines(nn.Module):
     """Monotone splines, one a column; see `sklearn_jko.scaling._spline`.
 
@@ -230,4 +295,5 @@ TWINS = {
     Power: PowerTwin,
     Marginal: MarginalTwin,
     Radial: RadialTwin,
+    Mixture: MixtureTwin,
 }

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, two_moons
-from scipy.stats import multivariate_normal
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.datasets import load_sample_image
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -26,8 +27,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.fitting import course
 from sklearn_jko.scaling.chain import Chain
+from sklearn_jko.scaling.mixture import Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.training import pilot
+from sklearn_jko.training.automatic import training_options
 
 
 def with_n_steps(model, n_steps):
@@ -454,6 +457,38 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
     assert "power" not in density.scaling_
     assert tried
     assert not any(isinstance(part, Power) for parts in tried for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "n_given", "expected"),
+    [(400, 2, 0, True), (400, 1, 0, False), (400, 2, 1, False), (3000, 2, 0, False)],
+)
+def test_clusters_are_looked_for_in_small_tables_without_given_columns(
+    monkeypatch, n, d, n_given, expected
+):
+    tried = []
+
+    def pilot_nll(scaler, X, X_held_out, *args):
+        tried.append(scaler.parts[-1] if isinstance(scaler, Chain) else scaler)
+        return torch.zeros(len(X_held_out))
+
+    monkeypatch.setattr(pilot, "_pilot_nll", pilot_nll)
+    X = np.random.default_rng(0).normal(size=(n, d))
+    options = training_options(JKOFlowDensity(), n, d, n_given)
+    pilot.choose_scaling(X, X[:50], options, 0, torch.device("cpu"))
+    assert tried
+    assert any(isinstance(scaler, Mixture) for scaler in tried) == expected
+
+
+def test_clusters_far_apart_are_learned():
+    """Six normal clusters in eight columns: 3 nats were missing."""
+    rng = np.random.default_rng(0)
+    means, label = 4 * rng.normal(size=(6, 8)), rng.integers(6, size=1500)
+    X = means[label] + rng.normal(size=(1500, 8))
+    density = JKOFlowDensity(max_blocks=1, max_iter=60, random_state=0).fit(X[:600])
+    of_clusters = [norm.logpdf(X[600:] - mean).sum(axis=1) for mean in means]
+    truth = logsumexp(of_clusters, axis=0).mean() - np.log(6)
+    assert truth - density.score_samples(X[600:]).mean() < 0.8
 
 
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):

@@ -373,6 +373,7 @@ TRUSTED = [
     "sklearn_jko.scaling.chain.Chain",
     "sklearn_jko.scaling.identity.Identity",
     "sklearn_jko.scaling.marginal.Marginal",
+    "sklearn_jko.scaling.mixture.Mixture",
     "sklearn_jko.scaling.power.Power",
     "sklearn_jko.scaling.radial.Radial",
     "sklearn_jko.scaling.standard.Standard",

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 from sklearn_jko.scaling import SCALERS, make_scaler
 from sklearn_jko.scaling._spline import evaluate, invert, spline_through
@@ -357,6 +358,67 @@ def test_radial_takes_the_origin_to_itself():
     Z, log_det = scaler.transform(np.array([[0.0] * 5, [1e-9] * 5]))
     np.testing.assert_array_equal(Z[0], 0)
     np.testing.assert_allclose(log_det, 5 * np.log(Z[1, 0] / 1e-9), rtol=1e-12)
+
+
+def clusters(n, seed, d=3):
+    """Rows of three normal clusters far apart from each other, and their log-density."""
+    rng = np.random.default_rng(0)
+    laws = [
+        stats.multivariate_normal(mean, root @ root.T)
+        for mean, root in zip(
+            10 * rng.normal(size=(3, d)), rng.normal(size=(3, d, d)) + np.eye(d), strict=True
+        )
+    ]
+    rng = np.random.default_rng(seed)
+    label = rng.integers(3, size=n)
+    X = np.stack([law.rvs(n, random_state=rng) for law in laws])[label, np.arange(n)]
+    return X, logsumexp([law.logpdf(X) for law in laws], axis=0) - np.log(3)
+
+
+def test_mixture_makes_clusters_normal_and_knows_their_density():
+    X, held_out = clusters(3000, seed=1)[0], clusters(2000, seed=2)
+    scaler = make_scaler("mixture").fit(X)
+    Z, log_det = scaler.transform(held_out[0])
+    assert len(scaler.log_weights_) == 4  # one is for rows of no cluster
+    assert all(stats.kstest(column, "norm").pvalue > 1e-3 for column in Z.T)
+    np.testing.assert_allclose(np.corrcoef(Z.T), np.eye(3), atol=0.08)
+    found = stats.norm.logpdf(Z).sum(axis=1) + log_det
+    assert 0 < (held_out[1] - found).mean() < 0.04
+
+
+def test_mixture_is_the_density_of_its_clusters():
+    X, _ = clusters(400, seed=1)
+    scaler = make_scaler("mixture").fit(X)
+    Z, log_det = scaler.transform(X)
+    standard = (X - scaler.mean_) / scaler.scale_
+    parts = [
+        weight + stats.multivariate_normal(mean, root @ root.T).logpdf(standard)
+        for weight, mean, root in zip(
+            scaler.log_weights_, scaler.means_, scaler.roots_, strict=True
+        )
+    ]
+    expected = logsumexp(parts, axis=0) - np.log(scaler.scale_).sum()
+    np.testing.assert_allclose(stats.norm.logpdf(Z).sum(axis=1) + log_det, expected, atol=1e-9)
+
+
+def test_mixture_of_a_normal_sample_is_one_cluster():
+    X = np.random.default_rng(0).normal(size=(1000, 4)) @ np.diag([1.0, 1e-3, 5.0, 1e6])
+    scaler = make_scaler("mixture").fit(X)
+    assert len(scaler.log_weights_) == 2
+    truth = stats.norm.logpdf(X / [1.0, 1e-3, 5.0, 1e6]).sum(axis=1).mean() - np.log(5e3)
+    assert zero_block_log_likelihood(scaler, X) > truth - 0.01
+
+
+def test_mixture_works_by_parts_of_bounded_memory(monkeypatch):
+    X, _ = clusters(500, seed=1)
+    scaler = make_scaler("mixture").fit(X)
+    Z, log_det = scaler.transform(X)
+    monkeypatch.setattr("sklearn_jko.scaling.mixture.PART", 7 * scaler.means_.size)
+    by_parts = scaler.transform(X)
+    np.testing.assert_allclose(by_parts[0], Z, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(by_parts[1], log_det, rtol=1e-11)
+    np.testing.assert_allclose(scaler.inverse_transform(Z), X, rtol=1e-9, atol=1e-9)
+    assert scaler.transform(X[:0])[0].shape == (0, 3)
 
 
 def test_chain_applies_its_scalers_from_left_to_right():

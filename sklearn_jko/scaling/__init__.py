@@ -18,6 +18,7 @@ too, without a name: only its user knows the bounds (`sklearn_jko.table_scaler`)
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
 from sklearn_jko.scaling.marginal import Marginal
+from sklearn_jko.scaling.mixture import Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
@@ -32,6 +33,7 @@ SCALERS = {
     "power": Power,
     "marginal": Marginal,
     "radial": Radial,
+    "mixture": Mixture,
 }
 
 

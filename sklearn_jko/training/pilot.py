@@ -37,6 +37,10 @@ N_FINALISTS = 2
 # One column has none. Only a network that knows which columns are neighbours learns as well from
 # plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
+# Where rows form clusters. Taken straight to the pilots, as its fit takes a second or more. Of more
+# rows, the wide network to come learns more from a plainer scaling, and a pilot cannot know that.
+CLUSTERS = "power+mixture"
+MOST_ROWS_OF_CLUSTERS = 3000
 N_FOLDS = 5
 FEW_ROWS = 2000
 
@@ -98,6 +102,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
         return finalists[0]
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
     slow = slow if X.shape[1] > 1 else slow[:1]
+    if _may_form_clusters(X, options):
+        slow = (*slow, CLUSTERS)
     finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
@@ -105,6 +111,12 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
         for name in finalists
     }
     return _best_first(pilots)[0]
+
+
+def _may_form_clusters(X, options):
+    # What given columns tell is taken off behind the scaling, which would tear clusters apart.
+    is_plain = options.structure is None and not options.n_given
+    return is_plain and X.shape[1] > 1 and len(X) < MOST_ROWS_OF_CLUSTERS
 
 
 def _best_first(nll):

@@ -1,0 +1,254 @@
+"""Rows of clusters, made standard normal column by column."""
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import erfcx, log_ndtr, logsumexp, ndtri_exp
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import gen_batches
+
+from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.column_statistics import mean_and_scale
+
+__all__ = ["FARTHEST", "Mixture"]
+
+# In deviations: a row farther out counts as this far, so that squares stay finite.
+FARTHEST = 1e50
+N_CLUSTERS = (2, 3, 5, 8, 12, 18)
+MIN_ROWS_PER_COLUMN = 2  # of a cluster, on average
+MAX_ROWS, MAX_VALUES = 4_000, 100_000  # of which the clusters are learned
+MIN_ROWS = 20
+HELD_OUT = 4  # the last fourth
+VALUES_FOR_RESTARTS = 20_000
+RESTARTS = 5
+# Made-up rows of the pooled covariance, per column, beside each cluster's own.
+POOLING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+ALL = 1e6  # a single cluster's covariance is the pooled one
+# Of all covariances towards their diagonal.
+SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5)
+FLOOR = 1e-6  # of a variance, in standardised columns
+PART = 2**21  # numbers held at a time
+MAX_NEWTON_STEPS = 200
+HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
+
+
+class Mixture:
+    """Map a mixture of normal clusters to one standard normal distribution.
+
+    This is the Knothe-Rosenblatt map: column j becomes the normal quantile of its distribution
+    function under the mixture, given the columns before it. By itself, without a block, its density
+    is that of the mixture. Covariances of clusters are pulled towards their mean, and the number of
+    clusters (at most 18, of up to 4,000 rows) and the pull are those that suit held-out rows best.
+    One row in n + 1 is taken for one of no cluster, but of the normal distribution of all.
+
+    Attributes
+    ----------
+    mean_, scale_ : ndarrays of shape (d,)
+    log_weights_ : ndarray of shape (k,)
+        Of the clusters, and of all rows.
+    means_ : ndarray of shape (k, d)
+        In standardised columns.
+    roots_ : ndarray of shape (k, d, d)
+        Lower Cholesky factors of the covariances.
+
+    References
+    ----------
+    Rosenblatt (1952), Remarks on a multivariate transformation, Annals of Mathematical Statistics
+    23.
+    """
+
+    learned = ("mean_", "scale_", "log_weights_", "means_", "roots_")
+
+    def fit(self, X):
+        self.mean_, self.scale_ = mean_and_scale(X)
+        Z = self._standard(X)
+        clusters, alone = _learn(_some(Z))
+        share = 1 / (len(X) + 1)
+        self.log_weights_ = np.log(np.append((1 - share) * clusters[0], share))
+        self.means_ = np.vstack([clusters[1], alone[1]])
+        # A constant column is taken for one of unit variance.
+        is_constant = np.diag((~Z.any(axis=0)).astype(float))
+        covariances = np.concatenate([clusters[2], alone[2]]) + is_constant
+        self.roots_ = np.linalg.cholesky(covariances)
+        return self
+
+    def check(self, n_features):
+        d, k = n_features, np.size(self.log_weights_)
+        check_array("mean_", self.mean_, (d,))
+        check_array("scale_", self.scale_, (d,), low=SMALLEST)
+        check_array("log_weights_", self.log_weights_, (max(k, 1),), high=0.0)
+        check_array("means_", self.means_, (k, d))
+        check_array("roots_", self.roots_, (k, d, d))
+        check_array("diagonals of roots_", _diagonals(self.roots_), (k, d), low=SMALLEST)
+        if np.triu(self.roots_, 1).any():
+            raise ValueError("roots_ must be lower triangular")
+
+    def transform(self, X):
+        Z, log_det = np.empty(X.shape), np.empty(len(X))
+        for part in self._parts(X):
+            Z[part], log_det[part] = self._normal(self._standard(X[part]))
+        return Z, log_det
+
+    def inverse_transform(self, Z):
+        X = np.empty(Z.shape)
+        for part in self._parts(Z):
+            X[part] = self._original(Z[part].clip(-FARTHEST, FARTHEST))
+        return X
+
+    def _parts(self, X):
+        return gen_batches(len(X), max(PART // self.means_.size, 1)) if len(X) else []
+
+    def _standard(self, X):
+        with np.errstate(over="ignore"):
+            return ((X - self.mean_) / self.scale_).clip(-FARTHEST, FARTHEST)
+
+    def _normal(self, X):
+        inverses = np.linalg.inv(self.roots_)
+        deviations = np.stack(
+            [(X - mean) @ inverse.T for mean, inverse in zip(self.means_, inverses, strict=True)]
+        )
+        log_scales = np.log(_diagonals(self.roots_))
+        log_weights = np.tile(self.log_weights_[:, None], len(X))
+        Z, log_det = np.empty_like(X), np.full(len(X), -np.log(self.scale_).sum())
+        for j in range(X.shape[1]):
+            e, log_scale = deviations[:, :, j], log_scales[:, j, None]
+            Z[:, j], log_slope = _quantile(log_weights, e, log_scale)
+            log_det += log_slope
+            log_weights = _updated(log_weights, e, log_scale)
+        return Z, log_det
+
+    def _original(self, Z):
+        scales = _diagonals(self.roots_)
+        log_weights = np.tile(self.log_weights_[:, None], len(Z))
+        deviations, X = np.empty((len(scales), *Z.shape)), np.empty_like(Z)
+        for j in range(Z.shape[1]):
+            before = np.einsum("kni,ki->kn", deviations[:, :, :j], self.roots_[:, j, :j])
+            means, scale = self.means_[:, j, None] + before, scales[:, j, None]
+            X[:, j] = _root(log_weights, means, scale, Z[:, j])
+            deviations[:, :, j] = (X[:, j] - means) / scale
+            log_weights = _updated(log_weights, deviations[:, :, j], np.log(scale))
+        with np.errstate(over="ignore"):
+            return np.nan_to_num(X * self.scale_ + self.mean_)
+
+
+def _quantile(log_weights, e, log_scale):
+    """Normal quantile of a mixture in one dimension, and the logarithm of its slope.
+
+    The tail in which less lies is what is known to all digits. There the density is the tail times
+    the mean of the parts' hazards, which have no large terms that cancel.
+    """
+    below, above = (logsumexp(log_weights + log_ndtr(s * e), axis=0) for s in (1, -1))
+    sign = np.where(below < above, 1.0, -1.0)
+    tail = np.minimum(below, above)
+    tail = np.minimum(tail, -np.log(2))
+    z = ndtri_exp(tail)
+    z -= (log_ndtr(z) - tail) / np.exp(_log_hazard(z))  # digits that it lacks far out
+    shares = log_weights + log_ndtr(sign * e) - tail
+    log_slope = logsumexp(shares + _log_hazard(sign * e) - log_scale, axis=0) - _log_hazard(z)
+    return sign * z, log_slope
+
+
+def _log_hazard(e):
+    """Logarithm of phi(e) / Phi(e)."""
+    far = 0.5 * np.log(2 / np.pi) - np.log(erfcx(np.maximum(-e, 0.0) / np.sqrt(2)))
+    return np.where(e < 0, far, -0.5 * e**2 - HALF_LOG_TWO_PI - log_ndtr(e))
+
+
+def _updated(log_weights, e, log_scale):
+    """What the parts weigh once a column more is known."""
+    log_weights = log_weights - 0.5 * e**2 - log_scale
+    return log_weights - logsumexp(log_weights, axis=0)
+
+
+def _diagonals(roots):
+    return np.diagonal(roots, axis1=-2, axis2=-1)
+
+
+def _root(log_weights, means, scale, z):
+    """The value whose quantile is z, by Newton's method within a bracket.
+
+    A quantile of a mixture lies between those of its parts.
+    """
+    of_parts = means + scale * z
+    low, high = of_parts.min(axis=0), of_parts.max(axis=0)
+    x = (np.exp(log_weights) * of_parts).sum(axis=0).clip(low, high)
+    for step in range(MAX_NEWTON_STEPS):
+        found, log_slope = _quantile(log_weights, (x - means) / scale, np.log(scale))
+        low, high = np.where(found < z, x, low), np.where(found < z, high, x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            next_x = x - (found - z) * np.exp(-log_slope)
+        # Every third step halves the bracket, whatever Newton's steps do.
+        is_inside = (next_x >= low) & (next_x <= high) & (step % 3 < 2)
+        next_x = np.where(is_inside, next_x, low + (high - low) / 2)
+        is_settled = np.abs(next_x - x) <= 4e-16 * np.abs(x)
+        x = np.where(found == z, x, next_x)
+        if np.all(is_settled | (found == z)):
+            break
+    return x
+
+
+def _some(Z):
+    most = max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)
+    return Z[:: -(-len(Z) // most)]
+
+
+def _learn(Z):
+    """Weights, means and covariances of the clusters, and the mean and covariance of all rows."""
+    n_train = len(Z) - len(Z) // HELD_OUT
+    train, held_out = Z[:n_train], Z[n_train:]
+    if len(Z) < MIN_ROWS:
+        alone = _regular(_by_em(Z, 1), ALL, SHRINKAGES[-1])
+        return alone, alone
+    best, _, shrinkage = _best(_by_em(train, 1), held_out, [ALL], SHRINKAGES)
+    n_clusters, pooling = 1, ALL
+    most = len(np.unique(train, axis=0)) // (MIN_ROWS_PER_COLUMN * Z.shape[1])
+    for k in N_CLUSTERS:
+        if k > most:
+            break
+        found, pull, _ = _best(_by_em(train, k), held_out, POOLING, [shrinkage])
+        if found < best:
+            break
+        best, n_clusters, pooling = found, k, pull
+    alone = _regular(_by_em(Z, 1), ALL, shrinkage)
+    return _regular(_by_em(Z, n_clusters), pooling, shrinkage), alone
+
+
+def _best(clusters, held_out, poolings, shrinkages):
+    """The largest mean log-density of held-out rows, and what pooling and shrinkage give it."""
+    return max(
+        (_log_density(held_out, *_regular(clusters, pooling, shrinkage)), pooling, shrinkage)
+        for pooling in poolings
+        for shrinkage in shrinkages
+    )
+
+
+def _by_em(Z, k):
+    """Weights, means and covariances, and how many rows they are of."""
+    if k == 1:
+        mean = Z.mean(axis=0)
+        return np.ones(1), mean[None], ((Z - mean).T @ (Z - mean) / len(Z))[None], len(Z)
+    restarts = RESTARTS if Z.size <= VALUES_FOR_RESTARTS else 1
+    mixture = GaussianMixture(k, tol=1e-2, max_iter=1000, n_init=restarts, random_state=0).fit(Z)
+    return mixture.weights_, mixture.means_, mixture.covariances_, len(Z)
+
+
+def _regular(clusters, pooling, shrinkage):
+    """The clusters with covariances pulled towards their mean, and this towards its diagonal."""
+    weights, means, covariances, n = clusters
+    d = means.shape[1]
+    pooled = np.einsum("k,kij->ij", weights, covariances)
+    diagonal = np.diag(np.diag(pooled)) + (FLOOR + 1 / n**2) * np.eye(d)
+    pooled = (1 - shrinkage) * pooled + shrinkage * diagonal
+    rows, made_up = (weights * n)[:, None, None], pooling * d
+    return weights, means, (rows * covariances + made_up * pooled) / (rows + made_up)
+
+
+def _log_density(Z, weights, means, covariances):
+    """Mean log-density of rows, in nats."""
+    roots = np.linalg.cholesky(covariances)
+    of_clusters = [
+        np.log(weight)
+        - 0.5 * (solve_triangular(root, (Z - mean).T, lower=True) ** 2).sum(axis=0)
+        - np.log(np.diag(root)).sum()
+        for weight, mean, root in zip(weights, means, roots, strict=True)
+    ]
+    return logsumexp(of_clusters, axis=0).mean()
