@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import erfcx, log_ndtr, logsumexp, ndtri_exp
+from scipy.special import erfcx, logsumexp, ndtri_exp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import gen_batches
 
@@ -28,7 +28,9 @@ SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5)
 FLOOR = 1e-6  # of a variance, in standardised columns
 PART = 2**21  # numbers held at a time
 MAX_NEWTON_STEPS = 200
+CLOSE = 1e-8  # of a quantile
 HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
+LOG_HAZARD_AT_ERFCX_1 = 0.5 * np.log(2 / np.pi)
 
 
 class Mixture:
@@ -134,29 +136,44 @@ def _quantile(log_weights, e, log_scale):
     """Normal quantile of a mixture in one dimension, and the logarithm of its slope.
 
     The tail in which less lies is what is known to all digits. There the density is the tail times
-    the mean of the parts' hazards, which have no large terms that cancel.
+    the mean of the parts' hazards phi / Phi, which have no large terms that cancel.
     """
-    below, above = (logsumexp(log_weights + log_ndtr(s * e), axis=0) for s in (1, -1))
-    sign = np.where(below < above, 1.0, -1.0)
-    tail = np.minimum(below, above)
-    tail = np.minimum(tail, -np.log(2))
+    log_erfcx, small, large = _log_tails(e)
+    is_left = e < 0
+    below = _log_sum(log_weights + np.where(is_left, small, large))
+    above = _log_sum(log_weights + np.where(is_left, large, small))
+    tail = np.minimum(np.minimum(below, above), -np.log(2))
+    is_small = is_left == (below < above)
+    shares = log_weights + np.where(is_small, small, large) - tail
+    log_hazard = np.where(
+        is_small, LOG_HAZARD_AT_ERFCX_1 - log_erfcx, -0.5 * e**2 - HALF_LOG_TWO_PI - large
+    )
     z = ndtri_exp(tail)
-    z -= (log_ndtr(z) - tail) / np.exp(_log_hazard(z))  # digits that it lacks far out
-    shares = log_weights + log_ndtr(sign * e) - tail
-    log_slope = logsumexp(shares + _log_hazard(sign * e) - log_scale, axis=0) - _log_hazard(z)
-    return sign * z, log_slope
+    for _ in range(2):  # The first gives digits that are lacking far out.
+        log_erfcx, found, _ = _log_tails(z)
+        log_hazard_of_z = LOG_HAZARD_AT_ERFCX_1 - log_erfcx
+        z = np.minimum(z - (found - tail) / np.exp(log_hazard_of_z), 0.0)
+    log_slope = _log_sum(shares + log_hazard - log_scale) - log_hazard_of_z
+    return np.where(below < above, z, -z), log_slope
 
 
-def _log_hazard(e):
-    """Logarithm of phi(e) / Phi(e)."""
-    far = 0.5 * np.log(2 / np.pi) - np.log(erfcx(np.maximum(-e, 0.0) / np.sqrt(2)))
-    return np.where(e < 0, far, -0.5 * e**2 - HALF_LOG_TWO_PI - log_ndtr(e))
+def _log_tails(e):
+    """log erfcx(|e| / sqrt 2), and the logarithms of Phi(-|e|) and Phi(|e|)."""
+    log_erfcx = np.log(erfcx(np.abs(e) / np.sqrt(2)))
+    small = log_erfcx - 0.5 * e**2 - np.log(2)
+    return log_erfcx, small, np.log1p(-np.exp(small))
 
 
 def _updated(log_weights, e, log_scale):
     """What the parts weigh once a column more is known."""
     log_weights = log_weights - 0.5 * e**2 - log_scale
-    return log_weights - logsumexp(log_weights, axis=0)
+    return log_weights - _log_sum(log_weights)
+
+
+def _log_sum(logarithms):
+    """That of the sum over parts; scipy's takes twice the time."""
+    largest = logarithms.max(axis=0)
+    return largest + np.log(np.exp(logarithms - largest).sum(axis=0))
 
 
 def _diagonals(roots):
@@ -164,24 +181,30 @@ def _diagonals(roots):
 
 
 def _root(log_weights, means, scale, z):
-    """The value whose quantile is z, by Newton's method within a bracket.
+    """The values whose quantiles are z, by Newton's method within brackets.
 
-    A quantile of a mixture lies between those of its parts.
+    A quantile of a mixture lies between those of its parts. A step from so `CLOSE` a value, whose
+    error is squared, is the last.
     """
     of_parts = means + scale * z
     low, high = of_parts.min(axis=0), of_parts.max(axis=0)
     x = (np.exp(log_weights) * of_parts).sum(axis=0).clip(low, high)
+    active = np.arange(len(z))
     for step in range(MAX_NEWTON_STEPS):
-        found, log_slope = _quantile(log_weights, (x - means) / scale, np.log(scale))
-        low, high = np.where(found < z, x, low), np.where(found < z, high, x)
+        e = (x[active] - means[:, active]) / scale
+        found, log_slope = _quantile(log_weights[:, active], e, np.log(scale))
+        above = found - z[active]
+        low[active] = np.where(above < 0, x[active], low[active])
+        high[active] = np.where(above < 0, high[active], x[active])
         with np.errstate(over="ignore", invalid="ignore"):
-            next_x = x - (found - z) * np.exp(-log_slope)
-        # Every third step halves the bracket, whatever Newton's steps do.
-        is_inside = (next_x >= low) & (next_x <= high) & (step % 3 < 2)
-        next_x = np.where(is_inside, next_x, low + (high - low) / 2)
-        is_settled = np.abs(next_x - x) <= 4e-16 * np.abs(x)
-        x = np.where(found == z, x, next_x)
-        if np.all(is_settled | (found == z)):
+            next_x = x[active] - above * np.exp(-log_slope)
+        is_inside = (next_x >= low[active]) & (next_x <= high[active])
+        # Now and then the bracket is halved, whatever Newton's steps do.
+        is_close = np.abs(above) <= CLOSE * (1 + np.abs(z[active]))
+        keeps = is_inside & (is_close | (step % 4 < 3))
+        x[active] = np.where(keeps, next_x, (low[active] + high[active]) / 2)
+        active = active[~(is_close & is_inside) & (low[active] < high[active])]
+        if not len(active):
             break
     return x
 
