@@ -21,7 +21,7 @@ from sklearn_jko.rows import reservoir, shards
 from sklearn_jko.rows.processes import Processes
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import held_out_mask
-from sklearn_jko.training import automatic, flow_training, monitoring
+from sklearn_jko.training import automatic, flow_training, monitoring, pilot
 
 SIZE = 2
 # Seconds; the second for a process that sleeps.
@@ -40,6 +40,11 @@ FULL = {
 }
 # So few rows of weight 2 that they are no ties, which get noise.
 WEIGHT = np.where(np.random.default_rng(0).random(len(ROWS)) < 0.04, 2.0, 1.0)
+
+
+# A mixture of clusters leaves next to nothing of these rows to a block: whether one is kept is then
+# a matter of rounding.
+without_clusters = mock.patch.object(pilot, "MOST_ROWS_OF_CLUSTERS", 0)
 
 
 # Trains by AdamW: turned axes make more of sums that are rounded in another order.
@@ -97,7 +102,7 @@ def fit_cases(rank, folder):
         own = shard(rank, first)
         options = {key: value[own] for key, value in options.items()}
         model = JKOFlowDensity(**{**FULL, **params})
-        with contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
+        with without_clusters, contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
             model.fit(ROWS[own], process_group=group(), **options)
         model.save(folder / f"{name}-{rank}")
 
@@ -115,7 +120,7 @@ def test_processes_fit_what_one_fits_to_all_rows(cases, name):
     for one, other in zip(first.flow_.parameters(), second.flow_.parameters(), strict=True):
         assert torch.equal(one, other)
     _, params, options = CASES[name]
-    with contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
+    with without_clusters, contextlib.nullcontext() if name == "turned axes" else in_plain_axes:
         alone = JKOFlowDensity(**{**FULL, **params}).fit(ROWS, **options)
     assert first.scaling_ == alone.scaling_
     assert first.n_blocks_ == alone.n_blocks_
