@@ -21,6 +21,7 @@ LAYERS = {
     "sklearn_jko.detection": 0,
     "sklearn_jko.devices": 0,
     "sklearn_jko.divergence": 0,
+    "sklearn_jko.normal_mixture": 0,
     "sklearn_jko.objective": 0,
     "sklearn_jko.schedules": 0,
     "sklearn_jko.solvers": 0,

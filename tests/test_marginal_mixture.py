@@ -6,7 +6,8 @@ from scipy import stats
 
 from sklearn_jko.missing.incomplete_normal import fit_normal, patterns, shrunk
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
-from sklearn_jko.missing.normal_mixture import ConditionalMixture, NormalMixture, fit_mixture
+from sklearn_jko.missing.normal_mixture import ConditionalMixture, fit_mixture
+from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.marginal import Marginal
 
 COVARIANCE = np.array([[1.0, 0.6, -0.3], [0.6, 1.2, 0.2], [-0.3, 0.2, 0.8]])

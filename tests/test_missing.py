@@ -12,7 +12,7 @@ from sklearn_jko.missing.importance_sampling import (
     observed_log_density,
 )
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
-from sklearn_jko.missing.normal_mixture import NormalMixture
+from sklearn_jko.normal_mixture import NormalMixture
 
 D = 6
 ROOT = np.random.default_rng(7).normal(size=(D, D)) / D + 0.5 * np.eye(D)

@@ -6,10 +6,10 @@ from sklearn.utils import gen_batches
 from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
 from sklearn_jko.missing.normal_mixture import (
     ConditionalMixture,
-    NormalMixture,
     fit_mixture,
     some_rows,
 )
+from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.marginal import Marginal
@@ -39,7 +39,7 @@ class MarginalMixture:
     columns_ : list of Chain
         The columns' maps: `sklearn_jko.scaling.marginal.Marginal` behind
         `sklearn_jko.scaling.bounds.Bounds`.
-    mixture_ : sklearn_jko.missing.normal_mixture.NormalMixture
+    mixture_ : sklearn_jko.normal_mixture.NormalMixture
         Of their normal coordinates.
 
     References

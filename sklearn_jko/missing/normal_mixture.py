@@ -1,43 +1,18 @@
-"""Mixtures of multivariate normal distributions, and what they say of some columns given others."""
-
-from typing import NamedTuple
+"""Mixtures fitted to held-out rows, and what they say of some columns given others."""
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 from sklearn_jko.missing.incomplete_normal import fit_normal, shrunk
+from sklearn_jko.normal_mixture import NormalMixture, log_normal
 
-__all__ = ["ConditionalMixture", "NormalMixture", "fit_mixture", "some_rows"]
+__all__ = ["ConditionalMixture", "fit_mixture", "some_rows"]
 
 MAX_ROWS = 10_000
 N_COMPONENTS = (1, 2, 5, 10, 20)
 MIN_ROWS = 20  # for each component
 HELD_OUT = 5  # every fifth row
-
-
-class NormalMixture(NamedTuple):
-    """A mixture of k normal distributions of d columns.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (k,)
-    means : ndarray of shape (k, d)
-    covariances : ndarray of shape (k, d, d)
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-    def log_density(self, Z):
-        """Log-density (n,), in nats, of rows (n, d)."""
-        inverses = np.linalg.inv(np.linalg.cholesky(self.covariances))
-        parts = [
-            np.log(weight) + _log_normal((Z - mean) @ inverse.T, inverse)
-            for weight, mean, inverse in zip(self.weights, self.means, inverses, strict=True)
-        ]
-        return logsumexp(parts, axis=0)
 
 
 class ConditionalMixture:
@@ -76,7 +51,7 @@ class ConditionalMixture:
         A row's result depends on its values alone, to the last bit.
         """
         scaled = self._inverses @ (z[..., None, :] - self._seen_means)[..., None]
-        log_weights = np.log(self.weights) + _log_normal(scaled[..., 0], self._inverses)
+        log_weights = np.log(self.weights) + log_normal(scaled[..., 0], self._inverses)
         means = self._means + (self._regressions @ scaled)[..., 0]
         return log_weights - logsumexp(log_weights, axis=-1, keepdims=True), means
 
@@ -132,10 +107,3 @@ def _fitted(Z, n_components, seed):
         for weight, covariance in zip(fitted.weights_, fitted.covariances_, strict=True)
     ]
     return NormalMixture(fitted.weights_, fitted.means_, np.stack(covariances))
-
-
-def _log_normal(scaled, inverse_root):
-    """Log-density of normal rows (..., d) that were multiplied by the inverse root (..., d, d)."""
-    diagonal = np.diagonal(inverse_root, axis1=-2, axis2=-1)
-    constant = np.log(diagonal).sum(axis=-1) - 0.5 * np.log(2 * np.pi) * scaled.shape[-1]
-    return constant - 0.5 * (scaled**2).sum(axis=-1)

@@ -1,13 +1,15 @@
 """Rows of clusters, made standard normal column by column."""
 
+import itertools
+
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.special import erfcx, logsumexp, ndtri_exp
+from scipy.special import erfcx, ndtri_exp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import mean_and_scale
+from sklearn_jko.normal_mixture import NormalMixture
 
 __all__ = ["FARTHEST", "Mixture"]
 
@@ -65,11 +67,11 @@ class Mixture:
         Z = self._standard(X)
         clusters, alone = _learn(_some(Z))
         share = 1 / (len(X) + 1)
-        self.log_weights_ = np.log(np.append((1 - share) * clusters[0], share))
-        self.means_ = np.vstack([clusters[1], alone[1]])
+        self.log_weights_ = np.log(np.append((1 - share) * clusters.weights, share))
+        self.means_ = np.vstack([clusters.means, alone.means])
         # A constant column is taken for one of unit variance.
         is_constant = np.diag((~Z.any(axis=0)).astype(float))
-        covariances = np.concatenate([clusters[2], alone[2]]) + is_constant
+        covariances = np.concatenate([clusters.covariances, alone.covariances]) + is_constant
         self.roots_ = np.linalg.cholesky(covariances)
         return self
 
@@ -215,63 +217,49 @@ def _some(Z):
 
 
 def _learn(Z):
-    """Weights, means and covariances of the clusters, and the mean and covariance of all rows."""
+    """The mixture that suits held-out rows best, and all rows as one cluster."""
     n_train = len(Z) - len(Z) // HELD_OUT
     train, held_out = Z[:n_train], Z[n_train:]
     if len(Z) < MIN_ROWS:
-        alone = _regular(_by_em(Z, 1), ALL, SHRINKAGES[-1])
+        alone = _regular(_by_em(Z, 1), len(Z), ALL, SHRINKAGES[-1])
         return alone, alone
-    best, _, shrinkage = _best(_by_em(train, 1), held_out, [ALL], SHRINKAGES)
-    n_clusters, pooling = 1, ALL
+
+    def best_of(k, poolings, shrinkages):
+        """Mean log-density of held-out rows, and what pooling and shrinkage give it."""
+        found = _by_em(train, k)
+        return max(
+            (_regular(found, n_train, *pull).log_density(held_out).mean(), *pull)
+            for pull in itertools.product(poolings, shrinkages)
+        )
+
+    best, pooling, shrinkage = best_of(1, [ALL], SHRINKAGES)
+    n_clusters = 1
     most = len(np.unique(train, axis=0)) // (MIN_ROWS_PER_COLUMN * Z.shape[1])
-    for k in N_CLUSTERS:
-        if k > most:
+    for k in (k for k in N_CLUSTERS if k <= most):
+        gained, of_k, _ = best_of(k, POOLING, [shrinkage])
+        if gained < best:
             break
-        found, pull, _ = _best(_by_em(train, k), held_out, POOLING, [shrinkage])
-        if found < best:
-            break
-        best, n_clusters, pooling = found, k, pull
-    alone = _regular(_by_em(Z, 1), ALL, shrinkage)
-    return _regular(_by_em(Z, n_clusters), pooling, shrinkage), alone
-
-
-def _best(clusters, held_out, poolings, shrinkages):
-    """The largest mean log-density of held-out rows, and what pooling and shrinkage give it."""
-    return max(
-        (_log_density(held_out, *_regular(clusters, pooling, shrinkage)), pooling, shrinkage)
-        for pooling in poolings
-        for shrinkage in shrinkages
-    )
+        best, n_clusters, pooling = gained, k, of_k
+    alone = _regular(_by_em(Z, 1), len(Z), ALL, shrinkage)
+    return _regular(_by_em(Z, n_clusters), len(Z), pooling, shrinkage), alone
 
 
 def _by_em(Z, k):
-    """Weights, means and covariances, and how many rows they are of."""
     if k == 1:
         mean = Z.mean(axis=0)
-        return np.ones(1), mean[None], ((Z - mean).T @ (Z - mean) / len(Z))[None], len(Z)
+        covariance = (Z - mean).T @ (Z - mean) / len(Z)
+        return NormalMixture(np.ones(1), mean[None], covariance[None])
     restarts = RESTARTS if Z.size <= VALUES_FOR_RESTARTS else 1
     mixture = GaussianMixture(k, tol=1e-2, max_iter=1000, n_init=restarts, random_state=0).fit(Z)
-    return mixture.weights_, mixture.means_, mixture.covariances_, len(Z)
+    return NormalMixture(mixture.weights_, mixture.means_, mixture.covariances_)
 
 
-def _regular(clusters, pooling, shrinkage):
-    """The clusters with covariances pulled towards their mean, and this towards its diagonal."""
-    weights, means, covariances, n = clusters
-    d = means.shape[1]
-    pooled = np.einsum("k,kij->ij", weights, covariances)
+def _regular(mixture, n, pooling, shrinkage):
+    """The clusters of n rows, covariances pulled to their mean, and this to its diagonal."""
+    d = mixture.means.shape[1]
+    pooled = np.einsum("k,kij->ij", mixture.weights, mixture.covariances)
     diagonal = np.diag(np.diag(pooled)) + (FLOOR + 1 / n**2) * np.eye(d)
     pooled = (1 - shrinkage) * pooled + shrinkage * diagonal
-    rows, made_up = (weights * n)[:, None, None], pooling * d
-    return weights, means, (rows * covariances + made_up * pooled) / (rows + made_up)
-
-
-def _log_density(Z, weights, means, covariances):
-    """Mean log-density of rows, in nats."""
-    roots = np.linalg.cholesky(covariances)
-    of_clusters = [
-        np.log(weight)
-        - 0.5 * (solve_triangular(root, (Z - mean).T, lower=True) ** 2).sum(axis=0)
-        - np.log(np.diag(root)).sum()
-        for weight, mean, root in zip(weights, means, roots, strict=True)
-    ]
-    return logsumexp(of_clusters, axis=0).mean()
+    rows, made_up = (mixture.weights * n)[:, None, None], pooling * d
+    covariances = (rows * mixture.covariances + made_up * pooled) / (rows + made_up)
+    return mixture._replace(covariances=covariances)
