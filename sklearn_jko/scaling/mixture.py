@@ -1,33 +1,17 @@
 """Rows of clusters, made standard normal column by column."""
 
-import itertools
-
 import numpy as np
 from scipy.special import erfcx, ndtri_exp
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.clusters import fit_clusters
 from sklearn_jko.column_statistics import mean_and_scale
-from sklearn_jko.normal_mixture import NormalMixture
 
 __all__ = ["FARTHEST", "Mixture"]
 
 # In deviations: a row farther out counts as this far, so that squares stay finite.
 FARTHEST = 1e50
-N_CLUSTERS = (2, 3, 5, 8, 12, 18)
-MIN_ROWS_PER_COLUMN = 2  # of a cluster, on average
-MAX_ROWS, MAX_VALUES = 4_000, 100_000  # of which the clusters are learned
-MIN_ROWS = 20
-HELD_OUT = 4  # the last fourth
-VALUES_FOR_RESTARTS = 20_000
-RESTARTS = 5
-# Made-up rows of the pooled covariance, per column, beside each cluster's own.
-POOLING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-ALL = 1e6  # a single cluster's covariance is the pooled one
-# Of all covariances towards their diagonal.
-SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5)
-FLOOR = 1e-6  # of a variance, in standardised columns
 PART = 2**21  # numbers held at a time
 MAX_NEWTON_STEPS = 200
 CLOSE = 1e-8  # of a quantile
@@ -40,9 +24,8 @@ class Mixture:
 
     This is the Knothe-Rosenblatt map: column j becomes the normal quantile of its distribution
     function under the mixture, given the columns before it. By itself, without a block, its density
-    is that of the mixture. Covariances of clusters are pulled towards their mean, and the number of
-    clusters (at most 18, of up to 4,000 rows) and the pull are those that suit held-out rows best.
-    One row in n + 1 is taken for one of no cluster, but of the normal distribution of all.
+    is that of the mixture, which `sklearn_jko.clusters.fit_clusters` finds; one row in n + 1 is
+    taken for one of no cluster, but of the normal distribution of all.
 
     Attributes
     ----------
@@ -65,7 +48,7 @@ class Mixture:
     def fit(self, X):
         self.mean_, self.scale_ = mean_and_scale(X)
         Z = self._standard(X)
-        clusters, alone = _learn(_some(Z))
+        clusters, alone = fit_clusters(Z)
         share = 1 / (len(X) + 1)
         self.log_weights_ = np.log(np.append((1 - share) * clusters.weights, share))
         self.means_ = np.vstack([clusters.means, alone.means])
@@ -209,57 +192,3 @@ def _root(log_weights, means, scale, z):
         if not len(active):
             break
     return x
-
-
-def _some(Z):
-    most = max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)
-    return Z[:: -(-len(Z) // most)]
-
-
-def _learn(Z):
-    """The mixture that suits held-out rows best, and all rows as one cluster."""
-    n_train = len(Z) - len(Z) // HELD_OUT
-    train, held_out = Z[:n_train], Z[n_train:]
-    if len(Z) < MIN_ROWS:
-        alone = _regular(_by_em(Z, 1), len(Z), ALL, SHRINKAGES[-1])
-        return alone, alone
-
-    def best_of(k, poolings, shrinkages):
-        """Mean log-density of held-out rows, and what pooling and shrinkage give it."""
-        found = _by_em(train, k)
-        return max(
-            (_regular(found, n_train, *pull).log_density(held_out).mean(), *pull)
-            for pull in itertools.product(poolings, shrinkages)
-        )
-
-    best, pooling, shrinkage = best_of(1, [ALL], SHRINKAGES)
-    n_clusters = 1
-    most = len(np.unique(train, axis=0)) // (MIN_ROWS_PER_COLUMN * Z.shape[1])
-    for k in (k for k in N_CLUSTERS if k <= most):
-        gained, of_k, _ = best_of(k, POOLING, [shrinkage])
-        if gained < best:
-            break
-        best, n_clusters, pooling = gained, k, of_k
-    alone = _regular(_by_em(Z, 1), len(Z), ALL, shrinkage)
-    return _regular(_by_em(Z, n_clusters), len(Z), pooling, shrinkage), alone
-
-
-def _by_em(Z, k):
-    if k == 1:
-        mean = Z.mean(axis=0)
-        covariance = (Z - mean).T @ (Z - mean) / len(Z)
-        return NormalMixture(np.ones(1), mean[None], covariance[None])
-    restarts = RESTARTS if Z.size <= VALUES_FOR_RESTARTS else 1
-    mixture = GaussianMixture(k, tol=1e-2, max_iter=1000, n_init=restarts, random_state=0).fit(Z)
-    return NormalMixture(mixture.weights_, mixture.means_, mixture.covariances_)
-
-
-def _regular(mixture, n, pooling, shrinkage):
-    """The clusters of n rows, covariances pulled to their mean, and this to its diagonal."""
-    d = mixture.means.shape[1]
-    pooled = np.einsum("k,kij->ij", mixture.weights, mixture.covariances)
-    diagonal = np.diag(np.diag(pooled)) + (FLOOR + 1 / n**2) * np.eye(d)
-    pooled = (1 - shrinkage) * pooled + shrinkage * diagonal
-    rows, made_up = (mixture.weights * n)[:, None, None], pooling * d
-    covariances = (rows * mixture.covariances + made_up * pooled) / (rows + made_up)
-    return mixture._replace(covariances=covariances)

@@ -1,0 +1,49 @@
+"""What a normal mixture says of some columns given the others."""
+
+import numpy as np
+from scipy.special import logsumexp
+
+from sklearn_jko.normal_mixture import log_normal
+
+__all__ = ["ConditionalMixture"]
+
+
+class ConditionalMixture:
+    """The mixture of some columns given the others, which is one of normal distributions again.
+
+    Parameters
+    ----------
+    mixture : sklearn_jko.normal_mixture.NormalMixture
+    missing : ndarray of shape (d,), bool
+
+    Attributes
+    ----------
+    weights : ndarray of shape (k,)
+        Of the mixture itself.
+    roots, inverse_roots : ndarrays of shape (k, m, m)
+        Lower triangular roots of the covariances of the missing columns, whatever the values of the
+        others are, and their inverses.
+    """
+
+    def __init__(self, mixture, missing):
+        seen = ~missing
+        self.weights = mixture.weights
+        self._seen_means, self._means = mixture.means[:, seen], mixture.means[:, missing]
+        covariances = mixture.covariances
+        across = covariances[:, seen][:, :, missing]
+        self._inverses = np.linalg.inv(np.linalg.cholesky(covariances[:, seen][:, :, seen]))
+        scaled = self._inverses @ across
+        self._regressions = np.swapaxes(scaled, 1, 2)
+        remaining = covariances[:, missing][:, :, missing] - self._regressions @ scaled
+        self.roots = np.linalg.cholesky(remaining)
+        self.inverse_roots = np.linalg.inv(self.roots)
+
+    def given(self, z):
+        """Log-weights (..., k) and means (..., k, m) of components, given values (..., d - m).
+
+        A row's result depends on its values alone, to the last bit.
+        """
+        scaled = self._inverses @ (z[..., None, :] - self._seen_means)[..., None]
+        log_weights = np.log(self.weights) + log_normal(scaled[..., 0], self._inverses)
+        means = self._means + (self._regressions @ scaled)[..., 0]
+        return log_weights - logsumexp(log_weights, axis=-1, keepdims=True), means
