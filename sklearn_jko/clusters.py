@@ -13,7 +13,8 @@ N_CLUSTERS = (2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 # Rings and spirals gain nothing from a few clusters, and much from many.
 MAX_FAILURES = 3
 MIN_ROWS_PER_COLUMN = 2  # of a cluster, on average
-MAX_ROWS, MAX_VALUES = 4_000, 100_000  # of which the clusters are learned
+MAX_ROWS, MAX_VALUES = 20_000, 100_000  # that clusters are fitted to
+MAX_ROWS_OF_SEARCH = 4_000  # that choose their number
 MIN_ROWS = 20
 HELD_OUT = 4  # the last fourth: copies of a row, which stand together, stay together
 VALUES_FOR_RESTARTS = 20_000
@@ -35,25 +36,24 @@ def fit_clusters(Z, seed=0):
     Parameters
     ----------
     Z : ndarray of shape (n, d), n >= 1
-        Columns of about zero mean and unit variance, rows in any random order. At most 4,000 rows
-        and 100,000 values are taken, evenly spaced.
+        Columns of about zero mean and unit variance, rows in any random order. At most 20,000 rows
+        and 100,000 values are taken, evenly spaced, and 4,000 rows to choose the number.
     seed : int
 
     Returns
     -------
     clusters, alone : NormalMixture
     """
-    Z = _some(Z)
+    Z = _some(Z, max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2))
     if len(Z) < MIN_ROWS:
         alone = _regular(_by_em(Z, 1, seed), len(Z), ALL, SHRINKAGES[-1])
         return alone, alone
-    n_clusters, pooling, shrinkage = _best(Z, seed)
+    n_clusters, pooling, shrinkage = _best(_some(Z, MAX_ROWS_OF_SEARCH), seed)
     alone = _regular(_by_em(Z, 1, seed), len(Z), ALL, shrinkage)
     return _regular(_by_em(Z, n_clusters, seed), len(Z), pooling, shrinkage), alone
 
 
-def _some(Z):
-    most = max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)
+def _some(Z, most):
     return Z[:: -(-len(Z) // most)]
 
 

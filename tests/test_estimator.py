@@ -461,9 +461,15 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
 
 @pytest.mark.parametrize(
     ("n", "d", "n_given", "expected"),
-    [(400, 2, 0, True), (400, 1, 0, False), (400, 2, 1, False), (3000, 2, 0, False)],
+    [
+        (400, 4, 0, True),
+        (400, 1, 0, False),
+        (400, 4, 1, False),
+        (3000, 3, 0, False),
+        (3000, 2, 0, True),
+    ],
 )
-def test_clusters_are_looked_for_in_small_tables_without_given_columns(
+def test_clusters_are_looked_for_in_few_rows_or_two_columns_where_none_are_given(
     monkeypatch, n, d, n_given, expected
 ):
     tried = []

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sklearn_jko.clusters import fit_clusters
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
 from sklearn_jko.missing.incomplete_normal import fit_normal, patterns, shrunk
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
@@ -131,15 +130,6 @@ def test_conditional_times_marginal_is_the_joint_density(missing):
         if not missing.all():
             joint += marginal_of(mixture, np.flatnonzero(~missing)).log_density(z[None, ~missing])
         np.testing.assert_allclose(joint, mixture.log_density(z[None]), rtol=1e-10)
-
-
-def test_mixture_is_fitted_with_as_many_components_as_it_needs():
-    mixture = two_clusters()
-    held_out = rows_of(mixture, 2000, seed=1)
-    found, _ = fit_clusters(rows_of(mixture, 2000))
-    assert len(found.weights) > 1
-    assert (mixture.log_density(held_out) - found.log_density(held_out)).mean() < 0.03
-    assert len(fit_clusters(normal_rows(2000))[0].weights) == 1
 
 
 def test_coordinates_of_complete_rows_are_those_of_the_scaler():

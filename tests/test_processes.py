@@ -44,7 +44,7 @@ WEIGHT = np.where(np.random.default_rng(0).random(len(ROWS)) < 0.04, 2.0, 1.0)
 
 # A mixture of clusters leaves next to nothing of these rows to a block: whether one is kept is then
 # a matter of rounding.
-without_clusters = mock.patch.object(pilot, "MOST_ROWS_OF_CLUSTERS", 0)
+without_clusters = mock.patch.object(pilot, "_may_form_clusters", return_value=False)
 
 
 # Trains by AdamW: turned axes make more of sums that are rounded in another order.

@@ -38,7 +38,8 @@ N_FINALISTS = 2
 # plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
 # Where rows form clusters. Taken straight to the pilots, as its fit takes a second or more. Of more
-# rows, the wide network to come learns more from a plainer scaling, and a pilot cannot know that.
+# rows the wide network to come learns more from a plainer scaling, and a pilot cannot know that. Of
+# two columns clusters know as much as it will, and score a row much sooner.
 CLUSTERS = "power+mixture"
 MOST_ROWS_OF_CLUSTERS = 3000
 N_FOLDS = 5
@@ -116,7 +117,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
 def _may_form_clusters(X, options):
     # What given columns tell is taken off behind the scaling, which would tear clusters apart.
     is_plain = options.structure is None and not options.n_given
-    return is_plain and X.shape[1] > 1 and len(X) < MOST_ROWS_OF_CLUSTERS
+    n, d = X.shape
+    return is_plain and (d == 2 or (d > 2 and n < MOST_ROWS_OF_CLUSTERS))
 
 
 def _best_first(nll):
