@@ -49,7 +49,7 @@ def test_a_normal_sample_is_one_cluster():
 
 
 def test_many_clusters_are_tried_where_few_gain_nothing():
-    found, alone = fit_clusters(rings(1000, seed=1)[0] / 2)
+    found, alone = fit_clusters(rings(1500, seed=4)[0] / 2)
     Z, truth = rings(4000, seed=2)
     of_found, of_alone = (mixture.log_density(Z / 2) - 2 * np.log(2) for mixture in (found, alone))
     assert len(found.weights) > 30
