@@ -60,9 +60,9 @@ def test_many_clusters_are_tried_where_few_gain_nothing():
 def test_clusters_are_fitted_to_more_rows_than_choose_their_number(monkeypatch):
     Z, _ = normal_clusters(4000, 8, 6, 0.1, seed=1)
     held_out, truth = normal_clusters(4000, 8, 6, 0.1, seed=2)
+    monkeypatch.setattr(clusters, "MAX_ROWS_OF_SEARCH", 200)
     missed = []
     for most in (200, 4000):
-        monkeypatch.setattr(clusters, "MAX_ROWS_OF_SEARCH", 200)
         monkeypatch.setattr(clusters, "MAX_ROWS", most)
         found, _ = fit_clusters(Z)
         assert len(found.weights) == 8
