@@ -165,7 +165,9 @@ class JKOFlowDensity(
         File that is replaced, in one step, before the first block and after each. `fit` with
         the same data and parameters goes on after the last block in it, and ends with the model
         of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
-        end. A file of other data, parameters or versions, or a damaged one, is an error.
+        end, and a fit with another `max_time`, more `max_blocks` (before any refinement) or more
+        `n_refinements` goes on from there too: this is the warm start. A file of other data,
+        parameters or versions, or a damaged one, is an error.
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"

@@ -11,7 +11,7 @@ import pytest
 import safetensors
 import torch
 from conftest import SMALL, two_moons
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.files import checkpoint
@@ -114,6 +114,53 @@ def test_choice_of_the_scaling_is_remembered(rows, path, interrupted_at, monkeyp
     monkeypatch.setattr(course, "choose_scaling", lambda *args: pytest.fail("chosen again"))
     model = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}, checkpoint=path).fit(rows)
     assert_same_model(model, expected, rows)
+
+
+def test_more_refinements_go_on_from_a_finished_fit(rows, path):
+    whole = JKOFlowDensity(**SETTINGS, n_refinements=1).fit(rows)
+    assert whole.history_[-1].refinement == 1
+    first = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**SETTINGS, n_refinements=1, checkpoint=path).fit(rows)
+    assert_same_model(model, whole, rows)
+    assert model.history_[: len(first.history_)] == first.history_  # seconds, too: it was read
+
+
+def test_more_blocks_are_added_to_those_of_a_finished_fit(rows, path):
+    few, more = {**SETTINGS, "max_blocks": 2}, {**SETTINGS, "max_blocks": 4}
+    first = JKOFlowDensity(**few, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**more, checkpoint=path).fit(rows)
+    assert len(model.history_) > len(first.history_) == 2
+    assert model.history_[:2] == first.history_
+    for one, another in zip(model.flow_.blocks, first.flow_.blocks, strict=False):
+        assert all(map(torch.equal, one.parameters(), another.parameters()))
+
+
+def test_fewer_or_more_blocks_of_a_refined_fit_are_refused(rows, path):
+    settings = {**SETTINGS, "n_refinements": 1, "checkpoint": path}
+    JKOFlowDensity(**settings).fit(rows)
+    for n in (3, 5):
+        with pytest.raises(ValueError, match=f"max_blocks=4, .*but this fit has max_blocks={n}"):
+            JKOFlowDensity(**{**settings, "max_blocks": n}).fit(rows)
+    with pytest.raises(ValueError, match="n_refinements=1, but this fit has n_refinements=0"):
+        JKOFlowDensity(**{**settings, "n_refinements": 0}).fit(rows)
+
+
+def test_more_time_goes_on_where_time_ran_out(rows, path, monkeypatch):
+    train_block, monotonic = flow_training.train_block, time.monotonic
+
+    def slow(*args):
+        record = train_block(*args)
+        patch.setattr(time, "monotonic", lambda: monotonic() + 1000)
+        return record
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_training, "train_block", slow)
+        with pytest.warns(ConvergenceWarning, match="max_time=500 ended training with 1 of 1"):
+            first = JKOFlowDensity(**SETTINGS, max_time=500, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**SETTINGS, max_time=5000, checkpoint=path).fit(rows)
+    assert len(model.history_) > len(first.history_) == 1
+    assert model.history_[:1] == first.history_
+    assert model.score(rows) > first.score(rows)
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])

@@ -44,7 +44,7 @@ class Checkpoint:
     path : str or path-like
     job : dict
         What the fit depends on, by name, as JSON can hold it. A file of another job, or of
-        another version of this package, is refused.
+        another version of this package, is refused; a job that takes longer is no other.
 
     Raises
     ------
@@ -66,12 +66,18 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to other data, parameters or versions.
+            If the file is damaged, or belongs to other data, parameters or versions. Only the time
+            may change, and the number of rounds grow, and of blocks before the first refinement.
         """
         if not self.path.exists():
             return None
         job, saved = self._read()
-        differing = [name for name in self.job if job.get(name) != self.job[name]]
+        is_refined = any(record.refinement for record in saved.progress.history)
+        differing = [
+            name
+            for name, now in self.job.items()
+            if not _goes_on(name, job.get(name), now, is_refined)
+        ]
         if differing:
             made = ", ".join(f"{name}={job.get(name)!r}" for name in differing)
             now = ", ".join(f"{name}={self.job[name]!r}" for name in differing)
@@ -128,6 +134,17 @@ def data_digest(*columns):
         hashes = hash_rows(np.column_stack([column[part] for column in columns]))
         digest += int(hashes.sum())
     return digest % 2**64
+
+
+def _goes_on(name, made, now, is_refined):
+    """Whether a fit that was made with one value goes on with another."""
+    if name == "max_time":
+        return True
+    if name == "n_refinements" or (name == "max_blocks" and not is_refined):
+        return isinstance(made, int) and made <= now
+    if name == "step_size":  # of as many blocks as are tried
+        return isinstance(made, list) and made == now[: len(made)]
+    return made == now
 
 
 def _parsed(fields, tensors):
