@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
-from sklearn_jko.detection.coordinates import Coordinates
+from sklearn_jko.detection.coordinates import Coordinates, standard_normal_log_density
 from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
@@ -72,6 +72,11 @@ class JKOFlowOutlierDetector(
     apart, as rows are whose values differ by a deviation. Of a row with missing values the score is
     the mean over eight draws of these, given the others, from a mixture that is fitted to the
     flow's own rows: what is missing makes a row neither rare nor common.
+
+    With a density that has a `condition`, outliers are rows whose other columns are rare given
+    these, however rare these are: a high price of a small house. Distances between rows know
+    nothing of what is given, so the score is the mean of log p(rest | condition) and of the normal
+    log-density of the latent coordinates, which are as spread out given one thing as another.
 
     Parameters
     ----------
@@ -159,18 +164,13 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.fit`; and if the density has conditions.
+            As of `JKOFlowDensity.fit`.
         """
         sampled = read_rows(X, sample_weight)
         X, sample_weight = sampled.X, sampled.weight
         fitted = copy.copy(self)  # until all is done, the detector stays as it was
         vars(fitted).pop("feature_names_in_", None)  # of an earlier fit
         density = self._unfitted_density()
-        if density.condition is not None:
-            raise ValueError(
-                f"An outlier detector needs a density of all columns; condition="
-                f"{density.condition!r} of its density must be None."
-            )
         if density.columns is None:
             _check_numbers(fitted, X)
         with watched_part(self, density, X):
@@ -333,10 +333,10 @@ class JKOFlowOutlierDetector(
         check_is_fitted(self)
         return self.density_.inverse_transform(X, condition)
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density; see `JKOFlowDensity.sample`."""
         check_is_fitted(self)
-        return self.density_.sample(n_samples, random_state)
+        return self.density_.sample(n_samples, random_state, condition)
 
     def score(self, X, y=None):
         """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
@@ -346,6 +346,10 @@ class JKOFlowOutlierDetector(
     @property
     def _n_features_out(self):
         return self.density_._n_features_out
+
+    @property
+    def _has_condition(self):
+        return self.density_.given_rows_ is not None
 
     @property
     def _labels(self):
@@ -375,8 +379,6 @@ class JKOFlowOutlierDetector(
         if state["density"] is not None:
             self.density = JKOFlowDensity._from_parameters_state(state["density"])
         self.density_ = JKOFlowDensity._from_state(state["density_"])
-        if self.density_.given_rows_ is not None:
-            raise ValueError("density_ must not be given anything")
         self._take_names()
         n = min(len(state["neighbours_"]), MAX_NEIGHBOURS)
         check_array("neighbours_", state["neighbours_"], (n, self.n_features_in_))
@@ -500,6 +502,8 @@ class JKOFlowOutlierDetector(
         if len(X) == 0:
             return np.empty(0)
         latent, log_density = self.density_._latent_and_log_density(X)
+        if self._has_condition:
+            return (log_density + standard_normal_log_density(latent)) / 2
         standard = self._standard(X)
         normal = self._columns.log_density_of_independent_columns(standard)
         neighbours = self._in_columns.score_samples(self._columns.of(standard))

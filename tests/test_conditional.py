@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko import JKOFlowDensity
 from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.divergence import exact, hutchinson
 from sklearn_jko.export import as_torch_module
@@ -342,10 +342,6 @@ def test_labels_that_are_declared_but_not_seen_count_as_unknown():
 def test_what_does_not_go_together_is_told(of_fish):
     with pytest.raises(ValueError, match="cannot be exported"):
         as_torch_module(of_fish)
-    X = waves(60, seed=0)
-    detector = JKOFlowOutlierDetector(density=JKOFlowDensity(condition=[2], **SMALL))
-    with pytest.raises(ValueError, match=r"needs a density of all columns; condition=\[2\]"):
-        detector.fit(X)
 
 
 def test_measures_are_those_of_the_modelled_columns(of_fish):

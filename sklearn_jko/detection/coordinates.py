@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["Coordinates"]
+__all__ = ["Coordinates", "standard_normal_log_density"]
 
 # Squares of larger ones would overflow.
 FARTHEST = 1e100
@@ -56,16 +56,25 @@ class Coordinates:
 
     def log_density_of_independent_columns(self, rows):
         """That (n,) of standard normal numbers, up to a constant, and labels by their shares."""
-        log_density = -0.5 * np.square(self._numbers(rows)).sum(axis=1)
+        log_density = standard_normal_log_density(np.delete(rows, self.labels, axis=1))
         for codes, log_shares in self._columns_of_labels(rows):
             log_density += log_shares[codes.astype(int)]
         return log_density
 
     def _numbers(self, rows):
-        return np.nan_to_num(np.delete(rows, self.labels, axis=1)).clip(-FARTHEST, FARTHEST)
+        return _bounded(np.delete(rows, self.labels, axis=1))
 
     def _columns_of_labels(self, rows):
         return zip(rows[:, self.labels].T, self._log_shares, strict=True)
+
+
+def standard_normal_log_density(numbers):
+    """That (n,) of rows (n, d) of any numbers, up to a constant, and finite."""
+    return -0.5 * np.square(_bounded(numbers)).sum(axis=1)
+
+
+def _bounded(numbers):
+    return np.nan_to_num(numbers).clip(-FARTHEST, FARTHEST)
 
 
 def _log_shares(codes, n_labels):
