@@ -20,8 +20,8 @@ from sklearn_jko.solvers import SOLVERS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
 SUITES = (
-    *("step", "likelihood", "outliers", "patches", "scoring", "memory", "cost", "peak"),
-    *("search", "choices", "cures", "conditional", "structure", "dask", "communication"),
+    *("step", "likelihood", "outliers", "contextual", "patches", "scoring", "memory", "cost"),
+    *("peak", "search", "choices", "cures", "conditional", "structure", "dask", "communication"),
 )
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """

@@ -13,6 +13,7 @@ SUITES = {
     "step": "suites.step",
     "likelihood": "suites.likelihood",
     "outliers": "suites.outliers",
+    "contextual": "suites.contextual",
     "patches": "suites.patches",
     "scoring": "suites.scoring",
     "memory": "suites.memory",
