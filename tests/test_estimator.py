@@ -462,39 +462,42 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
 @pytest.mark.parametrize(
     ("n", "d", "n_given", "expected"),
     [
-        (400, 4, 0, True),
-        (400, 1, 0, False),
-        (400, 4, 1, False),
-        (3000, 3, 0, False),
-        (3000, 2, 0, True),
+        (400, 4, 0, [6]),
+        (400, 1, 0, []),
+        (400, 4, 1, []),
+        (3000, 3, 0, [0]),
+        (3000, 2, 0, [6]),
     ],
 )
-def test_clusters_are_looked_for_in_few_rows_or_two_columns_where_none_are_given(
+def test_clusters_are_tried_where_none_are_given_and_of_many_rows_without_blocks(
     monkeypatch, n, d, n_given, expected
 ):
     tried = []
 
-    def pilot_nll(scaler, X, X_held_out, *args):
-        tried.append(scaler.parts[-1] if isinstance(scaler, Chain) else scaler)
+    def pilot_nll(scaler, X, X_held_out, options, *args):
+        last = scaler.parts[-1] if isinstance(scaler, Chain) else scaler
+        tried.append((isinstance(last, Mixture), options.max_blocks))
         return torch.zeros(len(X_held_out))
 
     monkeypatch.setattr(pilot, "_pilot_nll", pilot_nll)
     X = np.random.default_rng(0).normal(size=(n, d))
     options = training_options(JKOFlowDensity(), n, d, n_given)
     pilot.choose_scaling(X, X[:50], options, 0, torch.device("cpu"))
-    assert tried
-    assert any(isinstance(scaler, Mixture) for scaler in tried) == expected
+    assert [max_blocks for is_mixture, max_blocks in tried if is_mixture] == expected
+    assert all(max_blocks == 6 for is_mixture, max_blocks in tried if not is_mixture)
+    assert len(tried) > len(expected)
 
 
-def test_clusters_far_apart_are_learned():
+@pytest.mark.parametrize(("n", "close"), [(600, 0.8), (4000, 0.1)])
+def test_clusters_far_apart_are_learned(n, close):
     """Six normal clusters in eight columns: 3 nats were missing."""
     rng = np.random.default_rng(0)
-    means, label = 4 * rng.normal(size=(6, 8)), rng.integers(6, size=1500)
-    X = means[label] + rng.normal(size=(1500, 8))
-    density = JKOFlowDensity(max_blocks=1, max_iter=60, random_state=0).fit(X[:600])
-    of_clusters = [norm.logpdf(X[600:] - mean).sum(axis=1) for mean in means]
+    means, label = 4 * rng.normal(size=(6, 8)), rng.integers(6, size=n + 900)
+    X = means[label] + rng.normal(size=(n + 900, 8))
+    density = JKOFlowDensity(max_blocks=1, max_iter=60, random_state=0).fit(X[:n])
+    of_clusters = [norm.logpdf(X[n:] - mean).sum(axis=1) for mean in means]
     truth = logsumexp(of_clusters, axis=0).mean() - np.log(6)
-    assert truth - density.score_samples(X[600:]).mean() < 0.8
+    assert truth - density.score_samples(X[n:]).mean() < close
 
 
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):

@@ -38,8 +38,9 @@ N_FINALISTS = 2
 # plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
 # Where rows form clusters. Taken straight to the pilots, as its fit takes a second or more. Of more
-# rows the wide network to come learns more from a plainer scaling, and a pilot cannot know that. Of
-# two columns clusters know as much as it will, and score a row much sooner.
+# rows the wide network to come learns more from a plainer scaling, and a pilot cannot know that: so
+# there clusters must know more by themselves than the others' pilots have learned. Of two columns
+# they know as much as the network will, and score a row much sooner.
 CLUSTERS = "power+mixture"
 MOST_ROWS_OF_CLUSTERS = 3000
 N_FOLDS = 5
@@ -73,7 +74,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     """Name the candidate whose short flow gives the held-out rows the most likelihood.
 
     The likelihood of a scaling by itself only says roughly what training will make of it, so it
-    picks finalists; each of these trains two small blocks.
+    picks finalists; each of these trains two small blocks, but for clusters of many rows.
 
     Parameters
     ----------
@@ -108,17 +109,22 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
-        name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
-        for name in finalists
+        name: _pilot_nll(make(name), X, X_held_out, trained, seed, device, seconds)
+        for name, trained in ((name, _options_of(name, X, options)) for name in finalists)
     }
     return _best_first(pilots)[0]
 
 
 def _may_form_clusters(X, options):
     # What given columns tell is taken off behind the scaling, which would tear clusters apart.
-    is_plain = options.structure is None and not options.n_given
+    return X.shape[1] > 1 and options.structure is None and not options.n_given
+
+
+def _options_of(name, X, options):
+    """Those of a finalist's pilot: of clusters of many rows it trains no block."""
     n, d = X.shape
-    return is_plain and (d == 2 or (d > 2 and n < MOST_ROWS_OF_CLUSTERS))
+    is_alone = name == CLUSTERS and d > 2 and n >= MOST_ROWS_OF_CLUSTERS
+    return replace(options, max_blocks=0) if is_alone else options
 
 
 def _best_first(nll):
