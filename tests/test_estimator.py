@@ -460,32 +460,39 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "n_given", "expected"),
+    ("n", "d", "n_given", "max_time", "as_pilot", "by_themselves"),
     [
-        (400, 4, 0, [6]),
-        (400, 1, 0, []),
-        (400, 4, 1, []),
-        (3000, 3, 0, [0]),
-        (3000, 2, 0, [6]),
+        (400, 4, 0, 1.0, True, False),
+        (400, 1, 0, math.inf, False, False),
+        (400, 4, 1, math.inf, False, False),
+        (3000, 3, 0, math.inf, False, True),
+        (3000, 3, 0, 20.0, False, False),
+        (3000, 3, 1, math.inf, False, False),
+        (3000, 2, 0, math.inf, True, False),
     ],
 )
-def test_clusters_are_tried_where_none_are_given_and_of_many_rows_without_blocks(
-    monkeypatch, n, d, n_given, expected
+def test_clusters_are_tried_and_of_many_rows_without_a_pilot(
+    monkeypatch, n, d, n_given, max_time, as_pilot, by_themselves
 ):
-    tried = []
+    fitted, pilots = [], []
 
-    def pilot_nll(scaler, X, X_held_out, options, *args):
-        last = scaler.parts[-1] if isinstance(scaler, Chain) else scaler
-        tried.append((isinstance(last, Mixture), options.max_blocks))
+    def fit(scaler, X):
+        fitted.append(scaler)
+        return mixture_fit(scaler, X)
+
+    def pilot_nll(scaler, X, X_held_out, *args):
+        pilots.append(isinstance(scaler, Chain) and isinstance(scaler.parts[-1], Mixture))
         return torch.zeros(len(X_held_out))
 
+    mixture_fit = Mixture.fit
+    monkeypatch.setattr(Mixture, "fit", fit)
     monkeypatch.setattr(pilot, "_pilot_nll", pilot_nll)
     X = np.random.default_rng(0).normal(size=(n, d))
     options = training_options(JKOFlowDensity(), n, d, n_given)
-    pilot.choose_scaling(X, X[:50], options, 0, torch.device("cpu"))
-    assert [max_blocks for is_mixture, max_blocks in tried if is_mixture] == expected
-    assert all(max_blocks == 6 for is_mixture, max_blocks in tried if not is_mixture)
-    assert len(tried) > len(expected)
+    pilot.choose_scaling(X, X[:50], options, 0, torch.device("cpu"), max_time)
+    assert pilots
+    assert any(pilots) == as_pilot
+    assert bool(fitted) == by_themselves
 
 
 @pytest.mark.parametrize(("n", "close"), [(600, 0.8), (4000, 0.1)])

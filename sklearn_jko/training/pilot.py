@@ -42,7 +42,8 @@ SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("stan
 # there clusters must know more by themselves than the others' pilots have learned. Of two columns
 # they know as much as the network will, and score a row much sooner.
 CLUSTERS = "power+mixture"
-MOST_ROWS_OF_CLUSTERS = 3000
+MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
+SECONDS_OF_PILOT = 2.0  # others that were cut short would know too little to be compared
 N_FOLDS = 5
 FEW_ROWS = 2000
 
@@ -104,14 +105,18 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
         return finalists[0]
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
     slow = slow if X.shape[1] > 1 else slow[:1]
-    if _may_form_clusters(X, options):
+    may_form_clusters, has_many_rows = _may_form_clusters(X, options), _has_many_rows(X)
+    if may_form_clusters and not has_many_rows:
         slow = (*slow, CLUSTERS)
     finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
     seconds = PILOT_SHARE * max_time / len(finalists)
     pilots = {
-        name: _pilot_nll(make(name), X, X_held_out, trained, seed, device, seconds)
-        for name, trained in ((name, _options_of(name, X, options)) for name in finalists)
+        name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
+        for name in finalists
     }
+    if may_form_clusters and has_many_rows and seconds >= SECONDS_OF_PILOT:
+        scaler = make(CLUSTERS).fit(evenly_spread(X, MAX_ROWS_OF_CLUSTERS))
+        pilots[CLUSTERS] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
     return _best_first(pilots)[0]
 
 
@@ -120,11 +125,9 @@ def _may_form_clusters(X, options):
     return X.shape[1] > 1 and options.structure is None and not options.n_given
 
 
-def _options_of(name, X, options):
-    """Those of a finalist's pilot: of clusters of many rows it trains no block."""
+def _has_many_rows(X):
     n, d = X.shape
-    is_alone = name == CLUSTERS and d > 2 and n >= MOST_ROWS_OF_CLUSTERS
-    return replace(options, max_blocks=0) if is_alone else options
+    return d > 2 and n >= MANY_ROWS
 
 
 def _best_first(nll):
