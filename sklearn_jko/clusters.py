@@ -25,6 +25,8 @@ ALL = 1e6  # a single cluster's covariance is the pooled one
 # Of all covariances towards their diagonal.
 SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5)
 FLOOR = 1e-6  # of a variance, in standardised columns
+# Of the rows. The last ones, which are others in other units, would lead EM to other clusters.
+DIGITS = 9
 
 
 def fit_clusters(Z, seed=0):
@@ -44,7 +46,7 @@ def fit_clusters(Z, seed=0):
     -------
     clusters, alone : NormalMixture
     """
-    Z = _some(Z, max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2))
+    Z = _some(Z, max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)).round(DIGITS)
     if len(Z) < MIN_ROWS:
         alone = _regular(_by_em(Z, 1, seed), len(Z), ALL, SHRINKAGES[-1])
         return alone, alone
