@@ -18,12 +18,11 @@ import functools
 import warnings
 
 import numpy as np
-from datasets import DATASETS, data_folder
+from datasets import DATASETS
 from detectors import DETECTORS
 from flows import OURS_DETECTOR
-from joblib import Parallel, delayed
 from measuring import limit_threads
-from reporting import Option, printed
+from reporting import Option
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -33,7 +32,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from suites.outliers import ALL, HALF, judged, ratios, setting_table, timed
+from suites.outliers import ALL, HALF, judged, ratios, run_jobs, setting_table, timed
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
@@ -51,16 +50,7 @@ OPTIONS = (
 
 
 def run(arguments):
-    """All methods on every set in each setting with each seed, in as many processes as wanted."""
-    folder = data_folder()
-    jobs = [
-        delayed(run_job)(folder, dataset, setting, seed, arguments)
-        for dataset in arguments.datasets
-        for setting in arguments.settings
-        for seed in range(arguments.seed, arguments.seed + arguments.seeds)
-    ]
-    parts = Parallel(arguments.workers, return_as="generator")(jobs)
-    return [printed(record) for part in parts for record in part]
+    return run_jobs(run_job, arguments)
 
 
 def run_job(folder, dataset, setting, seed, arguments):

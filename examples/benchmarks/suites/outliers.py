@@ -53,6 +53,10 @@ OPTIONS = (
 
 
 def run(arguments):
+    return run_jobs(run_job, arguments)
+
+
+def run_jobs(run_job, arguments):
     """All methods on every set in each setting with each seed, in as many processes as wanted."""
     folder = data_folder()
     jobs = [
