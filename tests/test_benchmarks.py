@@ -488,3 +488,18 @@ def test_flow_training_keeps_the_best_weights(monkeypatch):
     before = baselines.mean_log_density(flow, baselines.torch.as_tensor(validation).float())
     log_density, _ = baselines.train_flow(flow, train, validation, 0.3)
     assert log_density(validation).mean() >= before - 1e-4
+
+
+@pytest.mark.parametrize("method", ["conditional_mixture", "conditional_kernels"])
+def test_conditional_baselines_are_densities_of_the_last_columns(method):
+    """Given any first value they add up to one, and nearly know the normal law of the rows."""
+    contextual = load("suites/contextual")
+    train, test, _ = gaussian_parts(n=4000)
+    seed = [0] if method == "conditional_mixture" else []
+    score = functools.partial(getattr(contextual, method), train)
+    values = np.linspace(-8, 8, 801)
+    for given in (0.0, 1.5):
+        log_density = -score(np.c_[np.full(801, given), values], *seed)
+        assert np.trapezoid(np.exp(log_density), values) == pytest.approx(1, abs=1e-6)
+    truth = norm.logpdf(test[:, 1], 0.6 * test[:, 0], 0.8)
+    assert np.mean(truth + score(test, *seed)) < 0.03
