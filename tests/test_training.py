@@ -24,6 +24,7 @@ from sklearn_jko.training import block_training, flow_training
 from sklearn_jko.training.block_training import Rows, TrainingOptions, row_nll, train_block
 from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow
 from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.plan import LONG
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -203,7 +204,7 @@ def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
     held_out = judges(two_clusters(4000, 1))
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 8000)
-    assert 2 * options.patience <= training.end // training.period <= options.n_evaluations
+    assert 2 * options.patience <= training.end // training.plan.period(0) <= options.n_evaluations
 
 
 def test_judgements_keep_their_distance_where_plans_change():
@@ -217,11 +218,24 @@ def test_judgements_keep_their_distance_where_plans_change():
         if k % 5 == 0:
             training.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
         if training.is_due:
-            periods.append(training.period)
+            periods.append(training.plan.period(k))
             judged.append(k)
             training.evaluate()
     assert (np.diff(judged) >= periods).all()
     assert len(set(periods)) > 1
+
+
+def test_what_overfits_early_does_so_however_much_time_there_is():
+    """Long plans were judged, and warmed up, too seldom and slowly to notice."""
+    x, held_out = (normal_rows(40, 4, seed).float() for seed in (0, 1))
+    records = []
+    for max_iter in (LONG, 10 * LONG):
+        options = replace(SMALL, max_iter=max_iter, max_blocks=1)
+        _, (record,) = train(1.5 * x, 1.5 * held_out, options)
+        assert record.overfits
+        assert record.n_iter < LONG
+        records.append(record)
+    assert records[0].validation_nll == records[1].validation_nll
 
 
 def test_likelihoods_of_all_blocks_are_on_one_scale():

@@ -24,6 +24,7 @@ from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.optimizer import SOAP
+from sklearn_jko.training.plan import LONG, Plan
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "train_block",
 ]
 
-WARMUP_SHARE = 0.1
-COOLDOWN_SHARE = 0.4
 MAX_GRADIENT_NORM = 1.0
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
@@ -49,10 +48,10 @@ MIN_GAIN = 1e-3
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged up
-    to ``n_evaluations`` times, and not believed where the solver moves the held-out mean by more
-    than ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the rows
-    are what they are given, and stay as they are; the others have this ``structure``; and
+    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged by
+    ``n_evaluations`` (see `Plan`), and not believed where the solver moves the held-out mean by
+    more than ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the
+    rows are what they are given, and stay as they are; the others have this ``structure``; and
     ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
     """
 
@@ -76,6 +75,11 @@ class TrainingOptions:
     n_given: int = 0
     structure: Structure | None = None
     penalty: Callable | None = None
+
+    @property
+    def most_judgements(self):
+        """Of a block; None where that depends on how long it trains."""
+        return self.n_evaluations if self.max_iter <= LONG else None
 
     @property
     def n_visits(self):
@@ -248,7 +252,7 @@ class _BlockTraining:
         self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
-        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
+        self.n_iter, self.n_solved, self.n_judged, self.n_best, self.n_bad = 0, 0, 0, 0, 0
         self.overfits = False
         self.batch_size = min(options.batch_size, n_rows)
         self.epoch = n_rows / self.batch_size
@@ -267,7 +271,7 @@ class _BlockTraining:
     @property
     def is_due(self):
         """Whether so many steps have passed since the last judgement as are to be between two."""
-        return self.n_iter - self.n_judged >= self.period
+        return self.n_iter - self.n_judged >= self.plan.period(self.n_iter)
 
     @property
     def cools_down(self):
@@ -297,7 +301,7 @@ class _BlockTraining:
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
-        self.n_judged = self.n_iter
+        since, self.n_judged = self.n_iter - self.n_judged, self.n_iter
         self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
@@ -305,13 +309,13 @@ class _BlockTraining:
         elif self._is_thawing:
             pass
         elif nll.mean() < self.best_nll.mean() - 1e-4:
-            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
+            self.best_nll, self.best_gap, self.n_best, self.n_bad = nll, gap, self.n_iter, 0
             self.best_weights = copy.deepcopy(self.block.state_dict())
         else:
-            self.n_bad += 1
+            self.n_bad += since
         # Nothing is memorised before it was seen twice: early losses are the learning rate's.
-        has_seen_enough = self.n_iter > max(2 * self.warmup, 2 * self.epoch)
-        if self.n_bad >= self.options.patience and has_seen_enough:
+        has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
+        if self.n_bad >= self.plan.wait(self.n_best) and has_seen_enough:
             self._end_plateau()
         return float(nll.mean())
 
@@ -366,14 +370,14 @@ class _BlockTraining:
         """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
         # A rate that roughens the velocity makes every further step dearer.
         stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
-        warmup = (k + 1) / (self.warmup + 1)
+        warmup = (k + 1) / (self.plan.warmup + 1)
         cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
         return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
 
     @property
     def _is_thawing(self):
         """Whether weights trained before are still on their way to the plateau's noise."""
-        return self.refinement > 0 and self.n_iter <= 2 * self.warmup and not self.finished
+        return self.refinement > 0 and self.n_iter <= 2 * self.plan.warmup and not self.finished
 
     @torch.no_grad()
     def _movement(self):
@@ -421,18 +425,15 @@ class _BlockTraining:
             self._new_optimizer()
             self.overfits = True
             self.cooldown_start = self.n_iter
-            self.end = self.n_iter + max(int(COOLDOWN_SHARE * self.n_iter), self.period)
+            self.end = self.n_iter + self.plan.cooldown(self.n_best)
 
     def _plan(self, end):
         """Plan to end after so many optimiser steps, or fewer where they have become dear."""
         left = SOLVER_STEPS_IN_PLAN * self.options.max_iter - self.n_solved
-        end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
-        self.end = end
-        self.warmup = int(WARMUP_SHARE * end)
-        self.cooldown_start = end - int(COOLDOWN_SHARE * end)
-        # A judgement must not cost more than training, but there must be enough for the patience.
-        dear = min(self.n_held_out // self.batch_size, end // (2 * self.options.patience))
-        self.period = max(end // self.options.n_evaluations, dear, 1)
+        self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
+        cost = self.n_held_out // self.batch_size
+        self.plan = Plan(self.end, self.options.n_evaluations, self.options.patience, cost)
+        self.cooldown_start = self.plan.cooldown_start
 
     def _new_optimizer(self):
         self.optimizer = SOAP(

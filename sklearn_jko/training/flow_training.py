@@ -180,7 +180,7 @@ class _FlowTraining:
     def add_block(self, observer):
         """Train the next block, and keep it where it serves."""
         block, h = self._next_block(self.generator)
-        self.processes.of_first(lambda: observer.block_started(self.options.n_evaluations))
+        self.processes.of_first(lambda: observer.block_started(self.options.most_judgements))
         self._seed_batches()
         x, held_out = self.round.push()
         record = train_block(

@@ -13,8 +13,8 @@ class Observer:
     def started(self, training):
         """Hear that no block of this training has been trained yet."""
 
-    def block_started(self, n_evaluations):
-        """Hear that a block will be trained, and judged about so many times."""
+    def block_started(self, most_judgements):
+        """Hear that a block will be trained, and judged about so often; None where that is open."""
 
     def evaluated(self, nll):
         """Hear the mean negative log-density of the held-out rows, in nats."""

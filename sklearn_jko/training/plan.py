@@ -1,0 +1,61 @@
+"""When the training of a block warms up, is judged, gives up waiting and cools down."""
+
+from dataclasses import dataclass
+
+__all__ = ["LONG", "Plan"]
+
+WARMUP_SHARE = 0.1
+COOLDOWN_SHARE = 0.4
+# Longer training warms up, and is judged at first, as if it ended here: what overfits soon does so
+# however much time there is.
+LONG = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All in optimiser steps.
+
+    Parameters
+    ----------
+    end : int
+        Last step, if nothing overfits.
+    n_evaluations : int
+        Judgements on held-out rows until the end, or the first 1,000 steps; then there is one each
+        time that the steps have grown by one part in so many.
+    patience : int
+        Judgements for which the best weights of the plateau must stand, in up to 1,000 steps; later
+        on they must stand for as many steps as led to them, or for this part of the plan.
+    cost : int
+        What a judgement costs. It must not cost more than training.
+    """
+
+    end: int
+    n_evaluations: int
+    patience: int
+    cost: int
+
+    @property
+    def warmup(self):
+        return int(WARMUP_SHARE * min(self.end, LONG))
+
+    @property
+    def cooldown_start(self):
+        return self.end - int(COOLDOWN_SHARE * self.end)
+
+    def period(self, n_iter):
+        """Between two judgements, after so many steps."""
+        return self._part_of(max(n_iter, min(self.end, LONG)))
+
+    def wait(self, n_best):
+        """For which the weights after so many steps must stand as the best to end the plateau."""
+        as_many = max(LONG, n_best * self.n_evaluations // self.patience)
+        return self.patience * self._part_of(min(self.end, as_many))
+
+    def cooldown(self, n_best):
+        """From these weights on, as if it had been noticed after few judgements that they stand."""
+        period = self.period(n_best)
+        return max(int(COOLDOWN_SHARE * (n_best + self.patience * period)), period)
+
+    def _part_of(self, n_steps):
+        enough = self.end // (2 * self.patience)  # judgements for the patience
+        return max(n_steps // self.n_evaluations, min(self.cost, enough), 1)
