@@ -9,6 +9,7 @@ COOLDOWN_SHARE = 0.4
 # Longer training warms up, and is judged at first, as if it ended here: what overfits soon does so
 # however much time there is.
 LONG = 1000
+MAX_COST = 0.2  # of all judgements, as a share of training
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Plan:
         Judgements for which the best weights of the plateau must stand, in up to 1,000 steps; later
         on they must stand for as many steps as led to them, or for this part of the plan.
     cost : int
-        What a judgement costs. It must not cost more than training.
+        What a judgement costs.
     """
 
     end: int
@@ -58,4 +59,4 @@ class Plan:
 
     def _part_of(self, n_steps):
         enough = self.end // (2 * self.patience)  # judgements for the patience
-        return max(n_steps // self.n_evaluations, min(self.cost, enough), 1)
+        return max(n_steps // self.n_evaluations, min(int(self.cost / MAX_COST), enough), 1)
