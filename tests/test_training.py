@@ -1,5 +1,6 @@
 """Laws of block-wise training, on tiny data."""
 
+import copy
 import functools
 import itertools
 import math
@@ -236,6 +237,71 @@ def test_what_overfits_early_does_so_however_much_time_there_is():
         assert record.n_iter < LONG
         records.append(record)
     assert records[0].validation_nll == records[1].validation_nll
+
+
+def bent_rows(n, seed):
+    x = normal_rows(n, 2, seed).float()
+    x[:, 1] += 0.5 * x[:, 0] ** 2
+    return x
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_longer_training_is_never_judged_worse(seed):
+    """Its first rehearsal is the whole of the shorter one."""
+    x, held_out = bent_rows(400, seed), bent_rows(200, seed + 10)
+    options = replace(SMALL, max_iter=LONG, max_blocks=1, solver_steps=2, patience=10)
+    _, (short,) = train(x.clone(), held_out, options)
+    _, (long,) = train(x.clone(), held_out, replace(options, max_iter=3 * LONG))
+    assert not short.overfits
+    assert long.n_iter > short.n_iter == LONG
+    assert short.solver_steps == 2
+    assert long.validation_nll <= short.validation_nll
+
+
+def test_a_rehearsal_returns_to_the_plateau():
+    x, held_out = bent_rows(200, 0), judges(bent_rows(200, 1))
+    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
+    options = replace(SMALL, max_iter=3 * LONG, batch_size=200, learning_rate=1e-3)
+    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
+
+    def go_on(until):
+        while not until():
+            training.step(x, torch.Generator())
+            if training.is_due or training.ends_rehearsal:
+                training.evaluate()
+            training.rehearse()
+            assert not training.finished
+
+    go_on(lambda: training.plateau is not None)
+    left = copy.deepcopy((block.state_dict(), training.optimizer.gradients[0].mean))
+    assert training.n_iter == 0.6 * LONG
+    go_on(lambda: training.n_iter == LONG - 1)
+    assert training._learning_rate(training.n_iter) < 0.01 * options.learning_rate
+    go_on(lambda: training.plateau is None)
+    back = block.state_dict(), training.optimizer.gradients[0].mean
+    torch.testing.assert_close(back, left, rtol=0, atol=0)
+    assert training.n_iter == LONG
+    assert training.optimizer.n_steps == 0.6 * LONG
+    assert training._learning_rate(training.n_iter) == options.learning_rate
+    optimised = {id(gradients.parameter) for gradients in training.optimizer.gradients}
+    assert optimised == {id(parameter) for parameter in block.parameters()}
+
+
+def test_a_rehearsal_may_begin_late():
+    """Where the time seemed short at first; the rate must not turn negative then."""
+    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
+    held_out = judges(bent_rows(200, 1))
+    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, SMALL, 200)
+    training.n_iter = 1200
+    training.options = replace(SMALL, max_iter=10_000)
+    training._plan(3999)
+    training.rehearse()
+    assert training.plateau is None
+    training._plan(4000)
+    training.rehearse()
+    rates = [training._learning_rate(k) for k in range(1200, training.cooldown_end)]
+    assert training.cooldown_end == 2000
+    assert rates[0] == SMALL.learning_rate > rates[-1] > 0
 
 
 def test_likelihoods_of_all_blocks_are_on_one_scale():

@@ -24,7 +24,7 @@ from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.optimizer import SOAP
-from sklearn_jko.training.plan import LONG, Plan
+from sklearn_jko.training.plan import COOLDOWN_SHARE, LONG, Plan, cooldown_start
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
@@ -39,9 +39,12 @@ __all__ = [
 MAX_GRADIENT_NORM = 1.0
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
+# From the length of a rehearsal to that of the next.
+REHEARSAL_GROWTH = 3
 # A block may take as many solver steps as if all its optimiser steps took so many.
 SOLVER_STEPS_IN_PLAN = 2
 MIN_GAIN = 1e-3
+MIN_PROGRESS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -205,9 +208,10 @@ def train_block(
         training.step(x[rows], generator)
         if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
             training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
-        if training.is_due or training.finished:
+        if training.is_due or training.ends_rehearsal or training.finished:
             nll = training.evaluate()
             processes.of_first(functools.partial(observer.evaluated, nll))
+        training.rehearse()
         if training.finished:
             return training.record(time.monotonic() - start)
 
@@ -228,6 +232,10 @@ class _BlockTraining:
 
     The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
     the plateau, a shorter cool-down starts from the best weights.
+
+    On a long plateau overfitting hides behind the learning rate's noise. So the end is rehearsed:
+    training cools down as if it were to end after 1,000 steps, and then returns to the plateau; and
+    so after 3,000, and so on, as long as the held-out rows gain by it.
     """
 
     def __init__(
@@ -252,7 +260,8 @@ class _BlockTraining:
         self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.solver_steps = options.solver_steps
-        self.n_iter, self.n_solved, self.n_judged, self.n_best, self.n_bad = 0, 0, 0, 0, 0
+        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
+        self.n_rehearsed, self.rehearsal_end, self.plateau = 0, LONG, None
         self.overfits = False
         self.batch_size = min(options.batch_size, n_rows)
         self.epoch = n_rows / self.batch_size
@@ -260,6 +269,7 @@ class _BlockTraining:
         self._plan(options.max_iter)
         self.nll_before = self._judged(held_out)
         self.best_nll, self.best_gap = self.nll_before, 0.0
+        self.rehearsed_nll = self.nll_before
         self.best_weights = copy.deepcopy(block.state_dict())
         self.movement_before = self._movement()
         self._new_optimizer()
@@ -276,6 +286,10 @@ class _BlockTraining:
     @property
     def cools_down(self):
         return self.n_iter >= self.cooldown_start
+
+    @property
+    def ends_rehearsal(self):
+        return self.plateau is not None and self.n_iter >= self.cooldown_end
 
     def step(self, x, generator):
         """Take one optimiser step on a batch, unless the objective or its gradient overflows.
@@ -308,16 +322,27 @@ class _BlockTraining:
             self._refine(gap)
         elif self._is_thawing:
             pass
-        elif nll.mean() < self.best_nll.mean() - 1e-4:
-            self.best_nll, self.best_gap, self.n_best, self.n_bad = nll, gap, self.n_iter, 0
+        elif nll.mean() < self.best_nll.mean() - MIN_PROGRESS:
+            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
             self.best_weights = copy.deepcopy(self.block.state_dict())
         else:
             self.n_bad += since
         # Nothing is memorised before it was seen twice: early losses are the learning rate's.
         has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
-        if self.n_bad >= self.plan.wait(self.n_best) and has_seen_enough:
+        if self.n_bad >= self.plan.wait and has_seen_enough:
             self._end_plateau()
         return float(nll.mean())
+
+    def rehearse(self):
+        """Begin or end a rehearsal, where it is time to."""
+        n_trained = self.n_iter - self.n_rehearsed
+        is_due = self.plateau is None and n_trained >= cooldown_start(self.rehearsal_end)
+        if self.ends_rehearsal:
+            self._end_rehearsal()
+        elif is_due and not self.overfits:
+            end = int(n_trained / (1 - COOLDOWN_SHARE))
+            if 2 * end <= self.plan.end:
+                self._begin_rehearsal(end - n_trained)
 
     def keep_to(self, seconds, elapsed):
         """Plan again, so that training ends when its time does."""
@@ -371,7 +396,7 @@ class _BlockTraining:
         # A rate that roughens the velocity makes every further step dearer.
         stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
         warmup = (k + 1) / (self.plan.warmup + 1)
-        cooldown = (self.end - k) / max(self.end - self.cooldown_start, 1)
+        cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
         return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
 
     @property
@@ -420,20 +445,44 @@ class _BlockTraining:
         self.n_bad = 0
         if self.overfits:
             self.end = self.n_iter
-        elif not self.cools_down:
+        elif not self.cools_down and self.n_rehearsed == 0:
             self.block.load_state_dict(self.best_weights)
             self._new_optimizer()
             self.overfits = True
             self.cooldown_start = self.n_iter
-            self.end = self.n_iter + self.plan.cooldown(self.n_best)
+            length = max(int(COOLDOWN_SHARE * self.n_iter), self.plan.period(self.n_iter))
+            self.end = self.cooldown_end = self.n_iter + length
+
+    def _begin_rehearsal(self, n_steps):
+        shared = {id(parameter): parameter for parameter in self.block.parameters()}
+        weights = copy.deepcopy(self.block.state_dict())
+        self.plateau = weights, copy.deepcopy(self.optimizer, shared), self.solver_steps
+        self.cooldown_start, self.cooldown_end = self.n_iter, self.n_iter + n_steps
+
+    def _end_rehearsal(self):
+        weights, optimizer, solver_steps = self.plateau
+        gains = self.best_nll.mean() < self.rehearsed_nll.mean() - MIN_PROGRESS
+        if gains or self.solver_steps > solver_steps:  # by a finer solver it might have gained
+            self.rehearsed_nll, self.optimizer = self.best_nll, optimizer
+            self.block.load_state_dict(weights)
+            self.n_rehearsed += self.n_iter - self.cooldown_start
+            self.rehearsal_end *= REHEARSAL_GROWTH
+            self.plateau = None
+            self._plan(self.end)
+        else:
+            self.overfits = True
+            self.end = self.n_iter
 
     def _plan(self, end):
         """Plan to end after so many optimiser steps, or fewer where they have become dear."""
         left = SOLVER_STEPS_IN_PLAN * self.options.max_iter - self.n_solved
         self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
+        n_steps = self.end - self.n_rehearsed
         cost = self.n_held_out // self.batch_size
-        self.plan = Plan(self.end, self.options.n_evaluations, self.options.patience, cost)
-        self.cooldown_start = self.plan.cooldown_start
+        self.plan = Plan(n_steps, self.options.n_evaluations, self.options.patience, cost)
+        if self.plateau is None:
+            self.cooldown_start = self.n_rehearsed + self.plan.cooldown_start
+            self.cooldown_end = self.end
 
     def _new_optimizer(self):
         self.optimizer = SOAP(

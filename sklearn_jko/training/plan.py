@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["LONG", "Plan"]
+__all__ = ["COOLDOWN_SHARE", "LONG", "Plan", "cooldown_start"]
 
 WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
@@ -10,6 +10,11 @@ COOLDOWN_SHARE = 0.4
 # however much time there is.
 LONG = 1000
 MAX_COST = 0.2  # of all judgements, as a share of training
+
+
+def cooldown_start(end):
+    """Where training that ends after so many steps leaves the plateau."""
+    return end - int(COOLDOWN_SHARE * end)
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,7 @@ class Plan:
         Judgements on held-out rows until the end, or the first 1,000 steps; then there is one each
         time that the steps have grown by one part in so many.
     patience : int
-        Judgements for which the best weights of the plateau must stand, in up to 1,000 steps; later
-        on they must stand for as many steps as led to them, or for this part of the plan.
+        Judgements for which the best weights of the plateau must stand to end it.
     cost : int
         What a judgement costs.
     """
@@ -41,21 +45,16 @@ class Plan:
 
     @property
     def cooldown_start(self):
-        return self.end - int(COOLDOWN_SHARE * self.end)
+        return cooldown_start(self.end)
 
     def period(self, n_iter):
         """Between two judgements, after so many steps."""
         return self._part_of(max(n_iter, min(self.end, LONG)))
 
-    def wait(self, n_best):
-        """For which the weights after so many steps must stand as the best to end the plateau."""
-        as_many = max(LONG, n_best * self.n_evaluations // self.patience)
-        return self.patience * self._part_of(min(self.end, as_many))
-
-    def cooldown(self, n_best):
-        """From these weights on, as if it had been noticed after few judgements that they stand."""
-        period = self.period(n_best)
-        return max(int(COOLDOWN_SHARE * (n_best + self.patience * period)), period)
+    @property
+    def wait(self):
+        """For which the best weights must stand."""
+        return self.patience * self.period(0)
 
     def _part_of(self, n_steps):
         enough = self.end // (2 * self.patience)  # judgements for the patience
