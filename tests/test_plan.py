@@ -1,4 +1,4 @@
-"""When a block warms up, is judged, and gives up waiting."""
+"""When a block warms up, is judged and cools down."""
 
 from dataclasses import replace
 
@@ -14,13 +14,11 @@ def test_up_to_a_thousand_steps_all_are_parts_of_the_plan():
     plan = replace(PLAN, end=400)
     assert (plan.warmup, plan.cooldown_start) == (40, 240)
     assert [plan.period(n) for n in (0, 100, 399)] == [20, 20, 20]
-    assert plan.wait == 100
 
 
 def test_longer_training_begins_as_that_of_a_thousand_steps():
     short = replace(PLAN, end=LONG)
     assert PLAN.warmup == short.warmup == 100
-    assert PLAN.wait == short.wait == 250
     assert PLAN.period(600) == short.period(600) == 50
     assert PLAN.cooldown_start == 60_000
 
@@ -36,7 +34,6 @@ def test_a_dear_judgement_is_rare_but_never_too_rare_for_the_patience(end, cost)
     assert plan.period(0) >= min(5 * cost, end // 10)
     assert 10 * plan.period(0) <= max(end, 10)
     assert plan.period(end) >= plan.period(0) >= 1
-    assert plan.wait == 5 * plan.period(0)
 
 
 def test_the_number_of_judgements_is_open_in_long_training():

@@ -315,7 +315,7 @@ class _BlockTraining:
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
-        since, self.n_judged = self.n_iter - self.n_judged, self.n_iter
+        self.n_judged = self.n_iter
         self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
         if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
@@ -326,10 +326,10 @@ class _BlockTraining:
             self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
             self.best_weights = copy.deepcopy(self.block.state_dict())
         else:
-            self.n_bad += since
+            self.n_bad += 1
         # Nothing is memorised before it was seen twice: early losses are the learning rate's.
         has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
-        if self.n_bad >= self.plan.wait and has_seen_enough:
+        if self.n_bad >= self.options.patience and has_seen_enough:
             self._end_plateau()
         return float(nll.mean())
 

@@ -1,4 +1,4 @@
-"""When the training of a block warms up, is judged, gives up waiting and cools down."""
+"""When the training of a block warms up, is judged and cools down."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,8 @@ class Plan:
         Judgements on held-out rows until the end, or the first 1,000 steps; then there is one each
         time that the steps have grown by one part in so many.
     patience : int
-        Judgements for which the best weights of the plateau must stand to end it.
+        Judgements for which the best weights of the plateau must stand to end it. At least twice as
+        many fit into the plan.
     cost : int
         What a judgement costs.
     """
@@ -49,13 +50,6 @@ class Plan:
 
     def period(self, n_iter):
         """Between two judgements, after so many steps."""
-        return self._part_of(max(n_iter, min(self.end, LONG)))
-
-    @property
-    def wait(self):
-        """For which the best weights must stand."""
-        return self.patience * self.period(0)
-
-    def _part_of(self, n_steps):
+        horizon = max(n_iter, min(self.end, LONG))
         enough = self.end // (2 * self.patience)  # judgements for the patience
-        return max(n_steps // self.n_evaluations, min(int(self.cost / MAX_COST), enough), 1)
+        return max(horizon // self.n_evaluations, min(int(self.cost / MAX_COST), enough), 1)
