@@ -14,6 +14,7 @@ from sklearn_jko.flow import JKOFlow, in_parts
 __all__ = [
     "STEPS",
     "BlockMeasures",
+    "Calibration",
     "calibrate_steps",
     "measure_blocks",
     "movements_of",
@@ -132,6 +133,24 @@ def _path(density, X):
     return path, log_density
 
 
+class Calibration(NamedTuple):
+    """Solver steps that suffice for some rows, and what is left of errors.
+
+    Attributes
+    ----------
+    n_steps : ndarray of int of shape (n_blocks,)
+        At most 64.
+    solver_error : float
+        Largest change of a row's log-density when the steps are doubled, in nats.
+    round_trip : Tensor of shape (n, d)
+        The rows after they went to noise and back.
+    """
+
+    n_steps: np.ndarray
+    solver_error: float
+    round_trip: torch.Tensor
+
+
 @torch.no_grad()
 def calibrate_steps(flow, x, tol):
     """Fewest solver steps of each block that leave the results as they are when doubled.
@@ -151,18 +170,17 @@ def calibrate_steps(flow, x, tol):
 
     Returns
     -------
-    n_steps : ndarray of int of shape (n_blocks,)
-        At most 64.
-    solver_error : float
-        Largest change of a row's log-density when the steps are doubled, in nats.
+    calibration : Calibration
     """
     tol = tol / MARGIN
     n_steps = _steps_of_each(flow, x, tol)
     while True:
-        error = _solver_error(flow, x, n_steps)
-        is_honest = error <= tol and _inversion_error(flow, x, n_steps) <= INVERSION_TOL
-        if is_honest or n_steps.min() == STEPS[-1]:
-            return n_steps, error
+        is_finest = np.all(n_steps == STEPS[-1])
+        error, _ = _by_doubled_steps(flow, x, n_steps)
+        if error <= tol or is_finest:
+            back = in_parts(flow, functools.partial(_round_trip, flow, n_steps), x)
+            if is_finest or _distance(back, x) <= INVERSION_TOL:
+                return Calibration(n_steps, error, back)
         n_steps = np.array([_finer(n) for n in n_steps])
 
 
@@ -170,31 +188,45 @@ def _steps_of_each(flow, x, tol):
     """Steps for each block as if it were the last."""
     n_steps = np.empty(len(flow.blocks), dtype=int)
     for k, block in enumerate(flow.blocks):
-        alone = JKOFlow([block], flow.base, flow.solver)
-        n_steps[k] = next((n for n in STEPS if _is_true(alone, x, n, tol)), STEPS[-1])
-        x = in_parts(alone, functools.partial(alone.transform, n_steps=2 * n_steps[k]), x)
+        n_steps[k], x = _fewest_steps(JKOFlow([block], flow.base, flow.solver), x, tol)
     return n_steps
+
+
+def _fewest_steps(flow, x, tol):
+    """Steps of which the doubled change little, and the rows by the doubled ones."""
+    for n_steps in STEPS[:-1]:
+        # Most of what is too coarse is so for a few rows already.
+        for rows in (x[:FEW_ROWS], x):
+            error, moved = _by_doubled_steps(flow, rows, n_steps)
+            if not error <= tol:
+                break
+        else:
+            return n_steps, moved
+    return STEPS[-1], _by_doubled_steps(flow, x, STEPS[-1])[1]
 
 
 def _finer(n_steps):
     return next((n for n in STEPS if n > n_steps), STEPS[-1])
 
 
-def _is_true(flow, x, n_steps, tol):
-    # Most of what is too coarse is so for a few rows already.
-    return all(_solver_error(flow, rows, n_steps) <= tol for rows in (x[:FEW_ROWS], x))
+def _by_doubled_steps(flow, x, n_steps):
+    """Largest change of a log-density when the steps are doubled, and the rows by these."""
 
+    def both(rows):
+        moved, log_det = flow(rows, 2 * n_steps)
+        fine = flow.base.log_prob(moved) + log_det
+        return flow.log_prob(rows, n_steps), fine, moved
 
-def _solver_error(flow, x, n_steps):
-    coarse, fine = in_parts(
-        flow, lambda rows: (flow.log_prob(rows, n_steps), flow.log_prob(rows, 2 * n_steps)), x
-    )
+    coarse, fine, moved = in_parts(flow, both, x)
     error = (fine - coarse).abs() / (1 + 1e-3 * fine.abs())
-    return _largest(error.where(fine != coarse, 0.0))  # both may be infinite
+    return _largest(error.where(fine != coarse, 0.0)), moved  # both may be infinite
 
 
-def _inversion_error(flow, x, n_steps):
-    back = in_parts(flow, lambda rows: flow.inverse(flow.transform(rows, n_steps), n_steps), x)
+def _round_trip(flow, n_steps, x):
+    return flow.inverse(flow.transform(x, n_steps), n_steps)
+
+
+def _distance(back, x):
     return _largest((back - x).norm(dim=1) / x.norm(dim=1).clamp(min=1))
 
 

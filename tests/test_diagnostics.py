@@ -23,7 +23,7 @@ def make_flow(*sizes, solver="dop853"):
 @pytest.mark.parametrize("solver", ["dop853", "rk4"])
 def test_each_block_gets_the_steps_it_needs(solver):
     flow, x = make_flow(0.1, 1.5, 0.3, solver=solver), normal_rows(150, 2)
-    n_steps, error = calibrate_steps(flow, x, 1e-3)
+    n_steps, error, round_trip = calibrate_steps(flow, x, 1e-3)
     easy, stiff, moderate = n_steps
     assert easy < stiff
     assert moderate < stiff
@@ -31,11 +31,12 @@ def test_each_block_gets_the_steps_it_needs(solver):
     true = flow.log_prob(x, 64)
     assert (flow.log_prob(x, n_steps) - true).abs().max() < 1e-3
     back = flow.inverse(flow.transform(x, n_steps), n_steps)
+    assert torch.equal(back, round_trip)
     torch.testing.assert_close(back, x, rtol=0, atol=1e-6)
 
 
 def test_what_cannot_be_solved_gets_the_finest_steps():
-    n_steps, error = calibrate_steps(
+    n_steps, error, _ = calibrate_steps(
         make_flow(0.1, 50.0, solver="midpoint"), normal_rows(9, 2), 1e-3
     )
     assert n_steps.tolist() == [64, 64]
@@ -43,9 +44,11 @@ def test_what_cannot_be_solved_gets_the_finest_steps():
 
 
 def test_flow_without_blocks_has_no_error():
-    n_steps, error = calibrate_steps(make_flow(), normal_rows(20, 2), 1e-3)
+    x = normal_rows(20, 2)
+    n_steps, error, round_trip = calibrate_steps(make_flow(), x, 1e-3)
     assert len(n_steps) == 0
     assert error == 0
+    assert torch.equal(round_trip, x)
 
 
 def test_measures_of_blocks_are_those_of_the_flow(fitted, moons):
@@ -77,6 +80,6 @@ def test_what_ends_in_nothing_is_an_error():
         def log_prob(self, x, n_steps=None):
             return x.new_full((len(x),), np.nan)
 
-    n_steps, error = calibrate_steps(Broken(make_flow(0.1).blocks), normal_rows(9, 2), 1e-3)
+    n_steps, error, _ = calibrate_steps(Broken(make_flow(0.1).blocks), normal_rows(9, 2), 1e-3)
     assert n_steps.tolist() == [64]
     assert error > 1e300

@@ -16,7 +16,6 @@ from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.diagnostics import calibrate_steps
-from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
@@ -216,7 +215,7 @@ class _Fit:
 def _measure_errors(density, rows):
     flow, scaler, roles = density.flow_, density.scaler_, density.roles_
     Z = on_device_of(flow, scaler.transform(rows)[0])
-    flow.n_steps, density.solver_error_ = calibrate_steps(flow, Z, density.solver_tol)
+    flow.n_steps, density.solver_error_, back = calibrate_steps(flow, Z, density.solver_tol)
     if density.solver_error_ > density.solver_tol:
         warn_user(
             f"Doubling the solver's steps, {flow.n_steps.tolist()} in each block, still moves the "
@@ -226,8 +225,9 @@ def _measure_errors(density, rows):
         )
     rows = rows if roles is None else rows[:, roles.modelled]
     centre, spread = median_and_spread(rows)
-    back = Evaluator(scaler, flow).original(flow.transform(Z).numpy())
-    error = np.abs(back - rows) / np.maximum(spread, np.abs(rows - centre))
+    error = np.abs(scaler.inverse_transform(back.cpu().numpy()) - rows) / np.maximum(
+        spread, np.abs(rows - centre)
+    )
     density.inversion_error_ = float(error.max(initial=0.0))
 
 
