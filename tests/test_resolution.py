@@ -1,5 +1,7 @@
 """Widths of the noise that gives tied or collinear columns a density."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,23 @@ def test_linear_relations(make, related):
     np.testing.assert_array_equal(widths > 0, related)
     expected = FLOOR * np.sqrt(12) * X.std(axis=0)
     np.testing.assert_allclose(widths[related], expected[related], rtol=0.15)
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e30])
+def test_a_relation_of_clusters_within_clusters_is_found(outlier):
+    """However often they are parted, until nothing but rounding is left."""
+    digits = np.array([*itertools.product(range(5), repeat=4)])
+    column = digits @ 100.0 ** -np.arange(4)
+    X = np.c_[column, 3.6 * column + 32]
+    X[0] += outlier
+    np.testing.assert_array_equal(noise_widths(X) > 0, True)
+
+
+def test_clusters_far_apart_and_an_outlier_are_no_relation():
+    X = normal(shape=(N, 2))
+    X[::2] += 1e4
+    X[0] += 1e30
+    np.testing.assert_array_equal(noise_widths(X), 0)
 
 
 def test_a_relation_with_an_outlier_is_still_found():

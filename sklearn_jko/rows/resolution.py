@@ -32,6 +32,8 @@ MAX_ROWS = 100_000
 # Rows of whole multiples of a unit that are there so often, on average, are no copies of a few rows
 # but counts, ages or grades, of which single values hold a share of the data.
 MANY_COPIES = 4
+# A deviation of so many rounding errors may be nothing else.
+ROUNDINGS = 64
 # Gaps that part clusters, as a share of the range, and the least share and number of rows of one.
 GAP, CLUSTER, FEWEST = 0.01, 0.05, 5
 
@@ -185,15 +187,19 @@ def _linearly_related(X, spread):
     n, d = X.shape
     with np.errstate(over="ignore"):
         standard = bounded((X - np.median(X, axis=0)) / spread)
-    ordinary = standard[np.abs(standard).max(axis=1) < 20]
+    is_ordinary = np.abs(standard).max(axis=1) < 20
+    ordinary = standard[is_ordinary]
     if d == 1 or len(ordinary) < max(2 * d, n / 2):
         return np.zeros(d, dtype=bool)
+    rounding = ROUNDINGS * np.spacing(np.abs(X[is_ordinary]).max(axis=0)) / spread
     # Between clusters far apart columns are alike that need not be so within them.
     while (related := _in_null_space(ordinary)).any():
         groups = _parted(ordinary)
         if len(groups) == 1:
             return related
         ordinary = np.concatenate([group - group.mean(axis=0) for group in groups])
+        if np.all(ordinary.std(axis=0) <= rounding, where=related):  # nothing to tell it from
+            return related
     return related
 
 
