@@ -15,17 +15,17 @@ DAMPING = 0.5
 HALF_WAY = 1.0
 
 
-def next_round(blocks, step_sizes, movements):
+def next_round(blocks, step_sizes, distances):
     """Blocks and step sizes to train next, from those of a trained flow.
 
-    While the movements are uneven the step sizes are spread anew; then every interval is halved.
+    While the distances are uneven the step sizes are spread anew; then every interval is halved.
 
     Parameters
     ----------
     blocks : sequence of JKOBlock
     step_sizes : sequence of float
-    movements : sequence of float
-        Mean squared movement of each block.
+    distances : sequence of float
+        Root of the mean squared distance over which each block carries the rows: S_k.
 
     Returns
     -------
@@ -33,7 +33,6 @@ def next_round(blocks, step_sizes, movements):
         Copies of the blocks, or of their halves, with their weights, and the step size for each;
         the last is free.
     """
-    distances = np.sqrt(movements)
     if are_even(distances):
         blocks, step_sizes = halved(blocks, step_sizes)
     else:

@@ -38,7 +38,7 @@ VELOCITY_CASES = [
     *(("linear", ()), ("mlp", (6,)), ("mlp", (5, 4)), ("mlp", (5, 4, 3)), ("local", (5, 4))),
 ]
 RECORD = BlockRecord(
-    *(math.inf, 0.5, math.nan, -math.inf, 0.1, 0.2, 1 / 3, 0.25, 1e-300, 2, 30, 1.5),
+    *(math.inf, 0.5, math.nan, -math.inf, 0.3, 0.1, 0.2, 1 / 3, 0.25, 1e-300, 2, 30, 1.5),
     *(True, False, 1),
 )
 
@@ -160,12 +160,19 @@ def test_parameters_come_back_and_serve_a_clone(path, model):
 
 @pytest.mark.parametrize(
     "params",
-    [{"condition": np.array([1])}, {"hidden_layer_sizes": np.array([4, 4])}],
-    ids=["condition", "hidden_layer_sizes"],
+    [
+        {"condition": np.array([1])},
+        {"condition": pd.Index(["b"])},
+        {"hidden_layer_sizes": np.array([4, 4])},
+        {"structure": pd.DataFrame([[0, 1], [1, 0]])},
+        {"n_refinements": np.int64(0), "max_blocks": np.int64(1)},
+    ],
+    ids=["numbers", "labels", "hidden_layer_sizes", "structure", "NumPy integers"],
 )
 def test_a_loaded_model_with_arrays_for_parameters_can_be_fitted_again(path, params):
-    X, settings = two_moons(50, 0), {"max_blocks": 1, "max_iter": 5, "random_state": 0}
-    model = JKOFlowDensity("standard", **settings, **params).fit(X)
+    X = pd.DataFrame(two_moons(50, 0), columns=["a", "b"])
+    settings = {"max_blocks": 1, "max_iter": 5, "random_state": 0, **params}
+    model = JKOFlowDensity("standard", checkpoint=path.with_name("fit"), **settings).fit(X)
     scores = model.score_samples(X)
     np.testing.assert_array_equal(round_trip(model, path).fit(X).score_samples(X), scores)
 
@@ -182,6 +189,15 @@ def test_parameters_that_are_objects_are_named(path, model, params, message):
     with pytest.raises(TypeError, match=message):
         build().set_params(**params).save(path)
     assert not path.exists()
+
+
+def test_parameters_of_a_detector_that_are_objects_are_said_to_be_twice(path):
+    density = JKOFlowDensity("standard", max_blocks=0, step_size=lambda k: 1.0)
+    detector = JKOFlowOutlierDetector(density=density).fit(two_moons(50, 0))
+    with pytest.raises(TypeError, match="both `density` and `density_` have it"):
+        detector.save(path)
+    detector.set_params(density__step_size=0.5).density_.set_params(step_size=0.5)
+    assert round_trip(detector, path).density_.step_size == 0.5
 
 
 def test_a_file_does_not_choose_where_a_fit_writes(path):

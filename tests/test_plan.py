@@ -36,6 +36,11 @@ def test_a_dear_judgement_is_rare_but_never_too_rare_for_the_patience(end, cost)
     assert plan.period(end) >= plan.period(0) >= 1
 
 
+@pytest.mark.parametrize("end", [7, 50, 390, LONG])
+def test_there_are_no_more_judgements_than_are_told(end):
+    assert end / replace(PLAN, end=end, cost=0).period(end) <= 20
+
+
 def test_the_number_of_judgements_is_open_in_long_training():
     assert TrainingOptions(step_size=None, max_iter=LONG).most_judgements == 20
     assert TrainingOptions(step_size=None, max_iter=LONG + 1).most_judgements is None

@@ -73,9 +73,9 @@ def test_repeated_respreading_evens_out():
 
 def test_even_movements_are_halved_and_uneven_ones_respread():
     blocks = [JKOBlock(make_velocity(("mlp", (3,)), seed=seed)) for seed in (0, 1)]
-    halves = next_round(blocks, [0.5, math.inf], [1.0, 1.0 / 4.1 + 0.01])
+    halves = next_round(blocks, [0.5, math.inf], [1.0, 0.5])
     assert [h for _, h in halves] == [0.25, 0.25, 1.0, math.inf]
-    again = next_round(blocks, [0.5, 1.0], [1.0, 0.01])
+    again = next_round(blocks, [0.5, 1.0], [1.0, 0.1])
     assert [h for _, h in again] == pytest.approx([0.5 * (1 + (0.55 - 1) / 2), math.inf])
     for (copied, _), block in zip(again, blocks, strict=True):
         assert copied.velocity is not block.velocity

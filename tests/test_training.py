@@ -479,6 +479,8 @@ def test_training_restores_the_weights_that_it_reports():
         y, _ = block(held_out, SOLVERS["rk4"], 32)
     movement = (y - held_out).square().sum() / y.square().sum()
     assert float(movement) == pytest.approx(record.movement, rel=0.05)
+    distance = (y - held_out).square().sum(1).mean().sqrt()
+    assert float(distance) == pytest.approx(record.distance, rel=0.03)
 
 
 def test_each_block_trains_by_itself(monkeypatch):

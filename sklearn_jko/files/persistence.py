@@ -30,7 +30,7 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 # Room for 50,000 names of columns or 1,000 blocks. What a hostile header costs is then bounded: a
 # second, and 100 MB.
 MAX_HEADER = 2 * 2**20
@@ -188,8 +188,12 @@ class FileMixin:
 def _storable(name, value):
     """The value of a parameter, unless a file cannot hold it."""
     value = value.toarray() if sparse.issparse(value) else value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = value.astype(np.float64 if value.dtype.kind == "f" else np.int64)
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):  # a frame or an index too
+        value = np.asarray(value)
+        if value.dtype.kind in "biuf":
+            value = value.astype(np.float64 if value.dtype.kind == "f" else np.int64)
+        else:
+            value = value.tolist()
     try:
         _encoded(value, name, {})
     except TypeError:

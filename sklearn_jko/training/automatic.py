@@ -83,8 +83,8 @@ def training_options(density, n, d, n_given=0, structure=None):
         step_size=step_sizes(density.step_size),
         velocity="local" if is_local else "mlp" if hidden else "linear",
         hidden_layer_sizes=hidden,
-        max_blocks=density.max_blocks,
-        n_refinements=density.n_refinements,
+        max_blocks=int(density.max_blocks),
+        n_refinements=int(density.n_refinements),
         tol=0.0 if callable(density.step_size) else SETTLED,
         max_iter=_unless_auto(
             density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED

@@ -39,6 +39,8 @@ __all__ = [
 MAX_GRADIENT_NORM = 1.0
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
+# As torchdiffeq says on rows that make other solvers overflow.
+UNDERFLOW = "underflow in dt"
 # From the length of a rehearsal to that of the next.
 REHEARSAL_GROWTH = 3
 # A block may take as many solver steps as if all its optimiser steps took so many.
@@ -111,8 +113,11 @@ class BlockRecord:
         Step size of equation (8); infinite for the free block.
     potential, log_det, transport : float
         Terms of equation (8) on the last training batch.
+    distance : float
+        Root of the mean squared distance E|x1 - x0|^2 over which the block carries the held-out
+        rows, in scaled units: the paper's S_k, section 4.2.
     movement : float
-        E|x1 - x0|^2 / E|x1|^2 over the held-out rows.
+        E|x1 - x0|^2 / E|x1|^2 of the same rows.
     movement_before : float
         The same by the weights from which the training of the block started.
     validation_nll : float
@@ -140,6 +145,7 @@ class BlockRecord:
     potential: float
     log_det: float
     transport: float
+    distance: float
     movement: float
     movement_before: float
     validation_nll: float
@@ -235,7 +241,8 @@ class _BlockTraining:
 
     On a long plateau overfitting hides behind the learning rate's noise. So the end is rehearsed:
     training cools down as if it were to end after 1,000 steps, and then returns to the plateau; and
-    so after 3,000, and so on, as long as the held-out rows gain by it.
+    so after 3,000, and so on, as long as the held-out rows gain by it. From the first rehearsal on
+    these alone decide.
     """
 
     def __init__(
@@ -271,7 +278,7 @@ class _BlockTraining:
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.rehearsed_nll = self.nll_before
         self.best_weights = copy.deepcopy(block.state_dict())
-        self.movement_before = self._movement()
+        _, self.movement_before = self._distance_and_movement()
         self._new_optimizer()
 
     @property
@@ -302,8 +309,9 @@ class _BlockTraining:
         try:
             terms, penalty = self._loss(x, generator)
             (terms.total + penalty).backward()
-        except AssertionError:
-            # torchdiffeq's "underflow in dt", on rows that make other solvers overflow.
+        except AssertionError as error:
+            if UNDERFLOW not in str(error):
+                raise
             terms = JKOTerms(*x.new_full((3,), math.nan))
             for parameter in self.block.parameters():
                 parameter.grad = torch.zeros_like(parameter)
@@ -329,7 +337,7 @@ class _BlockTraining:
             self.n_bad += 1
         # Nothing is memorised before it was seen twice: early losses are the learning rate's.
         has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
-        if self.n_bad >= self.options.patience and has_seen_enough:
+        if self.n_bad >= self.options.patience and has_seen_enough and not self.finished:
             self._end_plateau()
         return float(nll.mean())
 
@@ -355,12 +363,14 @@ class _BlockTraining:
     def record(self, seconds):
         """Restore the best weights and report."""
         self.block.load_state_dict(self.best_weights)
+        distance, movement = self._distance_and_movement()
         gain = self.nll_before - self.best_nll
         kept = bool(gain.mean() > max(MIN_GAIN, _standard_error(gain)))
         return BlockRecord(
             h=float(self.h),
             **{name: float(term) for name, term in self.last_terms._asdict().items()},
-            movement=self._movement(),
+            distance=distance,
+            movement=movement,
             movement_before=self.movement_before,
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             gain=float(gain.mean()) if kept else 0.0,
@@ -405,11 +415,11 @@ class _BlockTraining:
         return self.refinement > 0 and self.n_iter <= 2 * self.plan.warmup and not self.finished
 
     @torch.no_grad()
-    def _movement(self):
+    def _distance_and_movement(self):
         y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
         moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
         self.processes.sum_([moved, size])
-        return float(moved / size)
+        return math.sqrt(moved / self.n_held_out), float(moved / size)
 
     @torch.no_grad()
     def _held_out_nll(self):
@@ -483,6 +493,8 @@ class _BlockTraining:
         if self.plateau is None:
             self.cooldown_start = self.n_rehearsed + self.plan.cooldown_start
             self.cooldown_end = self.end
+        else:
+            self.cooldown_end = min(self.cooldown_end, self.end)
 
     def _new_optimizer(self):
         self.optimizer = SOAP(

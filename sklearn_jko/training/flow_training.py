@@ -329,9 +329,9 @@ class _Round:
 
     @property
     def trained(self):
-        """The blocks that were kept, their step sizes and movements."""
+        """The blocks that were kept, their step sizes and distances."""
         kept = [record for record in self.history if record.kept]
-        return self.blocks, [record.h for record in kept], [record.movement for record in kept]
+        return self.blocks, [record.h for record in kept], [record.distance for record in kept]
 
     def add(self, record, block):
         self.push()

@@ -52,4 +52,5 @@ class Plan:
         """Between two judgements, after so many steps."""
         horizon = max(n_iter, min(self.end, LONG))
         enough = self.end // (2 * self.patience)  # judgements for the patience
-        return max(horizon // self.n_evaluations, min(int(self.cost / MAX_COST), enough), 1)
+        period = -(-horizon // self.n_evaluations)  # rounded up, for no more than so many
+        return max(period, min(int(self.cost / MAX_COST), enough))

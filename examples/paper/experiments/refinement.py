@@ -66,7 +66,7 @@ def fit(parts, seed, settings):
     density.fit(np.r_[train, validation])
     kept = [record for record in density.history_ if record.kept]
     rounds = [
-        [np.sqrt(record.movement) for record in kept if record.refinement == k]
+        [record.distance for record in kept if record.refinement == k]
         for k in range(1 + max(record.refinement for record in density.history_))
     ]
     distances = measure_blocks(density, test).distances
