@@ -37,7 +37,7 @@ from sklearn_jko.files.model_state import (
 )
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
-from sklearn_jko.fitting.fit_input import validated_numbers
+from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing
 from sklearn_jko.rows.partitioned import by_parts
@@ -51,6 +51,8 @@ __all__ = ["JKOFlowDensity"]
 CHUNK = 2048
 # For each row with missing values; and rows of the flow's own to which these are fitted.
 N_PROPOSALS, PROPOSAL_ROWS = 64, 5000
+# Kept as they are in tables to score; a table of any other type is converted as for `fit`.
+NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
 # What `fit` learns and a file holds; the other attributes follow from these.
 FITTED = (
     "n_features_in_",
@@ -200,7 +202,7 @@ class JKOFlowDensity(
         draws of missing values are learned.
     validation_indices_ : ndarray of shape (n_held_out,), int
         Numbers of the rows of X that were held out, as often as their weights say; of equal rows
-        one stands for all. None where `X_val` or a process group was given.
+        one stands for all. Empty where `X_val` or a process group was given.
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
@@ -231,11 +233,12 @@ class JKOFlowDensity(
     -----
     Where values repeat, or columns depend linearly on each other, the likelihood of a density
     has no upper bound: it grows as the model narrows. Such columns get uniform noise of the
-    width `noise_width_` for training: the gap between neighbouring values of a discrete column,
-    a thousandth of the spread otherwise. The density is then that of X plus this noise: finite,
-    comparable between models of the same noise, and for a discrete column, times the width, about
-    the probability of the value. Other relations between columns get no noise; how narrow the
-    density may become around them is limited by the solver, whose error is watched.
+    width `noise_width_` for training: the gap between neighbouring values of a discrete column; in
+    a linear relation, noise with a thousandth of the spread as its deviation. The density is then
+    that of X plus this noise: finite, comparable between models of the same noise, and for a
+    discrete column, times the width, about the probability of the value. Other relations between
+    columns get no noise; how narrow the density may become around them is limited by the solver,
+    whose error is watched.
 
     References
     ----------
@@ -649,7 +652,7 @@ class JKOFlowDensity(
     def _validated(self, X, allow_missing=False):
         check_is_fitted(self)
         if self.roles_ is None:
-            return validated_numbers(self, X, allow_missing, reset=False)
+            return validated_numbers(self, X, allow_missing, dtype=NUMBERS, reset=False)
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X)
         self._warn_of_unknown(table)

@@ -28,6 +28,8 @@ from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.resolution import evenly_spread
+from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
@@ -368,11 +370,14 @@ class JKOFlowOutlierDetector(
         return hasattr(self, "offset_")
 
     def _fitted_state(self):
-        return {
-            "density": None if self.density is None else self.density._parameters_state(),
-            "density_": self.density_._state(),
-            **{name: getattr(self, name) for name in FITTED},
-        }
+        try:
+            densities = {
+                "density": None if self.density is None else self.density._parameters_state(),
+                "density_": self.density_._state(),
+            }
+        except TypeError as error:
+            raise TypeError(f"{error} Here both `density` and `density_` have it.") from None
+        return {**densities, **{name: getattr(self, name) for name in FITTED}}
 
     def _set_fitted_state(self, state):
         check_keys("fitted", state, ("density", "density_", *FITTED))
@@ -429,7 +434,7 @@ class JKOFlowOutlierDetector(
     def _calibrate(self, X, rows):
         """Take over neighbours, the scores of held-out rows and the threshold."""
         held_out = self.density_.validation_indices_
-        train = _difference(rows.observed, held_out)
+        train = _once_each(vars(self.density_).pop("_train_indices"), X, rows)
         shows_something = ~np.isnan(X[train]).all(axis=1)
         some = evenly_spread(train[shows_something], MAX_NEIGHBOURS)
         neighbours = X[some].astype(np.float64)
@@ -525,10 +530,15 @@ def _check_numbers(detector, X):
         ) from error
 
 
-def _difference(rows, others):
-    """The row numbers without the others, each as often as it is more often among the first."""
-    counts = np.bincount(rows, minlength=rows.max() + 1)
-    counts = np.maximum(counts - np.bincount(others, minlength=len(counts)), 0)
-    # Equal numbers stand together: the order of the distinct ones is kept.
-    distinct = rows[np.r_[True, rows[1:] != rows[:-1]]]
-    return distinct.repeat(counts[distinct])
+def _once_each(train, X, rows):
+    """Training rows by number, thinned by weight, without copies that only express weights.
+
+    A row must not find copies of itself among its neighbours. So many are left as tell as much as
+    all; where weights are whole numbers, these are all.
+    """
+    if rows.observed is rows.repeated:
+        return train
+    some = evenly_spread(train, round(rows.size * len(train) / len(rows.repeated)))
+    _, group = np.unique(hash_rows(X), return_inverse=True)
+    in_data = np.bincount(group[rows.observed], minlength=group.max() + 1)
+    return some[rank_among_equals(group[some]) < in_data[group[some]]]

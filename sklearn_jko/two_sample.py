@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_random_state, gen_batches
 
 __all__ = ["ClassifierTest", "MMDTest", "classifier_test", "median_distance", "mmd_test"]
 
-CHUNK = 1024
+NUMBERS_AT_ONCE = 2**23
 MAX_MEDIAN_ROWS = 2000
 N_FOLDS = 5
 
@@ -168,7 +168,7 @@ def classifier_test(X, Y, *, random_state=None):
 def _discrepancies(rows, splits, bandwidth):
     """Squared discrepancy w^T K w for every column w of ``splits``, K by chunks of its rows."""
     total = np.zeros(splits.shape[1])
-    for chunk in gen_batches(len(rows), CHUNK):
+    for chunk in gen_batches(len(rows), max(NUMBERS_AT_ONCE // len(rows), 1)):
         kernel = np.exp(cdist(rows[chunk], rows, "sqeuclidean") / (-2 * bandwidth**2))
         total += np.einsum("ij,ij->j", splits[chunk], kernel @ splits)
     return total.clip(min=0.0)

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import joblib
 import sklearn
+import torch
 
 __all__ = ["warn_user"]
 
 # Where what lies between a user's line and a warning is written: our own code, the decorators of
-# scikit-learn, and its searches.
+# scikit-learn and torch, and searches.
 BETWEEN = (
     contextlib.__file__,
     *(os.path.join(folder, "") for folder in (Path(__file__).parent, *sklearn.__path__)),
-    *(os.path.join(folder, "") for folder in joblib.__path__),
+    *(os.path.join(folder, "") for folder in (*joblib.__path__, *torch.__path__)),
 )
 
 

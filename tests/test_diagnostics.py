@@ -4,6 +4,7 @@ import copy
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from reference import make_velocity, normal_rows
@@ -66,6 +67,15 @@ def test_measures_of_blocks_are_those_of_the_flow(fitted, moons):
     steps = [np.sqrt(np.mean(np.sum((b - a) ** 2, axis=1))) for a, b in itertools.pairwise(path)]
     assert measures.distances == pytest.approx(steps)
     assert {type(value) for values in measures for value in values} == {float}
+
+
+def test_a_warning_points_at_the_line_that_measures():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=60), "label": rng.choice(["a", "b"], 60)})
+    density = JKOFlowDensity("standard", columns="auto", condition=["label"], max_blocks=0).fit(X)
+    with pytest.warns(UserWarning, match="were not seen in fit") as told:
+        measure_blocks(density, X.assign(label="c"))
+    assert {warning.filename for warning in told} == {__file__}
 
 
 def test_measures_of_no_block_are_those_of_the_scaling(moons):

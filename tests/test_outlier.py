@@ -13,7 +13,6 @@ from sklearn.neighbors import KDTree
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.detection.neighbours import SMALLEST_DISTANCE, NeighbourDensity
-from sklearn_jko.outlier import _difference
 
 
 def small(**changes):
@@ -167,6 +166,43 @@ def test_other_weights_do_not_bring_training_rows_near_to_themselves(moons):
     assert len(np.unique(detector.neighbours_, axis=0)) == len(detector.neighbours_)
 
 
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+def test_weights_count_alike_whether_or_not_they_are_whole():
+    """Of a cluster with a tenth of the weight as many neighbours are left as tell so much."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat([[0.0, 0.0], [20.0, 0.0]], 300, axis=0)
+    X, fresh = centres + rng.normal(size=(2, 600, 2))
+    weight = np.repeat([10.0, 1.0], 300)
+    settings = {"density": JKOFlowDensity("standard", max_blocks=0), "random_state": 0}
+    shares, leads = [], []
+    for noise in (1.0, rng.uniform(0.999, 1.001, 600)):
+        detector = JKOFlowOutlierDetector(**settings).fit(X, sample_weight=weight * noise)
+        shares.append(np.mean(detector.neighbours_[:, 0] > 10))
+        heavy, light = detector.score_samples(fresh).reshape(2, 300).mean(axis=1)
+        leads.append(heavy - light)
+    assert shares == pytest.approx([1 / 11] * 2, abs=0.02)
+    assert leads[1] == pytest.approx(leads[0], abs=0.8)
+
+
+@pytest.mark.filterwarnings("ignore:.*(repeated values|miss values)")
+@pytest.mark.parametrize("has_gaps", [False, True])
+def test_no_row_that_judges_is_a_neighbour(has_gaps):
+    """Whether rows are equal by copies, of any weight, or by what they show."""
+    rng = np.random.default_rng(0)
+    X, weight = np.repeat(rng.normal(size=(200, 2)), 2, axis=0), rng.uniform(0.5, 1.5, 400)
+    if has_gaps:
+        X, weight = rng.integers(0, 3, (600, 3)).astype(float), None
+        X[rng.random(X.shape) < 0.2] = np.nan
+    density = JKOFlowDensity("standard", max_blocks=0)
+    detector = JKOFlowOutlierDetector(density=density, random_state=0).fit(X, sample_weight=weight)
+    held_out = detector.density_.validation_indices_
+    if has_gaps:
+        assert len(detector.neighbours_) == np.sum(~np.isnan(X).all(axis=1)) - len(held_out)
+    else:
+        judges = X[held_out]
+        assert not np.any((detector.neighbours_[:, None] == judges).all(axis=2))
+
+
 def test_held_out_rows_stand_for_their_share_of_the_weight(moons):
     weight = np.random.default_rng(0).uniform(0.5, 1.5, len(moons[0]))
     detector = small().fit(moons[0], sample_weight=weight)
@@ -263,8 +299,3 @@ def test_neighbours_against_a_tree():
         for i in range(90)
     ]
     np.testing.assert_allclose(own, np.concatenate(others), rtol=1e-6)
-
-
-def test_difference_of_row_numbers():
-    rows, others = np.array([3, 3, 3, 0, 2, 2]), np.array([3, 2, 2])
-    assert _difference(rows, others).tolist() == [3, 3, 0]

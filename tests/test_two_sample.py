@@ -23,7 +23,7 @@ def slow_mmd(X, Y, bandwidth):
 @pytest.mark.parametrize("sizes", [(7, 7), (5, 12)])
 @pytest.mark.parametrize("bandwidth", [0.1, 1.0])
 def test_mmd_is_the_double_loop(sizes, bandwidth, monkeypatch):
-    monkeypatch.setattr(two_sample, "CHUNK", 4)
+    monkeypatch.setattr(two_sample, "NUMBERS_AT_ONCE", 4 * sum(sizes))
     X, Y = rows(sizes[0], 0), rows(sizes[1], 1, 0.5)
     test = mmd_test(X, Y, bandwidth, n_splits=9, random_state=0)
     assert test.mmd == pytest.approx(slow_mmd(X, Y, bandwidth), rel=1e-9)

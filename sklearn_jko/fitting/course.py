@@ -120,7 +120,8 @@ class _Fit:
         )
         self.parts, self.processes = self.shares.parts, self.shares.processes
         self.held_out = self.parts.held_out[:]
-        self.processes.of_first(lambda: _warn_of_noise(density, self.parts.noise_width, self.roles))
+        told = density, self.parts.noise_width, self.roles, read.sample_weight is not None
+        self.processes.of_first(lambda: _warn_of_noise(*told))
         size = self.shares.train_size, read.X.shape[1], n_codes_given(self.roles)
         self.options = training_options(density, *size, read.structure)
         self.categories = _category_model(self.roles, self.parts.train)
@@ -170,10 +171,14 @@ class _Fit:
         flow.solver = SCORING_SOLVERS[self.density.solver not in TABLEAUS]
         names = getattr(self.density, "feature_names_in_", None)
         held_out = self.parts.held_out.row_numbers if self.has_own_judges else np.arange(0)
+        numbers_of, judged = self.sampled.numbers_of, {}
+        if self.density._keeps_rows_to_judge:
+            judged["_train_indices"] = numbers_of(self.parts.train.row_numbers)
         return {
             "n_features_in_": self.density.n_features_in_,
             **({} if names is None else {"feature_names_in_": names}),
-            "validation_indices_": self.sampled.numbers_of(held_out),
+            "validation_indices_": numbers_of(held_out),
+            **judged,
             "roles_": self.roles,
             "categories_": self.categories,
             "given_rows_": _given_rows(self.roles, self.parts.train),
@@ -245,14 +250,15 @@ def _given_rows(roles, rows):
     return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
 
 
-def _warn_of_noise(density, noise_width, roles):
+def _warn_of_noise(density, noise_width, roles, has_weights):
     is_unasked = True if roles is None else np.isnan(roles.noise_width)
     noisy = np.flatnonzero(is_unasked & (noise_width > 0))
     if len(noisy):
+        repeated = "repeated values" + " (whole weights repeat rows)" * has_weights
         warn_user(
-            f"{columns_in_words(density, noisy)} hold repeated values or depend linearly on "
-            "others, where a density is unbounded. Uniform noise of the width `noise_width_` was "
-            "added to them for training. For rounded measurements that is all there is to do; for "
+            f"{columns_in_words(density, noisy)} hold {repeated} or depend linearly on others, "
+            "where a density is unbounded. Uniform noise of the width `noise_width_` was added to "
+            "them for training. For rounded measurements that is all there is to do; for "
             "whole numbers or labels pass columns={...: 'integer'} or {...: 'category'}."
         )
 
