@@ -9,7 +9,7 @@ from conftest import SMALL, two_moons
 from sklearn_jko import JKOFlowDensity, estimator, flow
 from sklearn_jko.fitting import course
 from sklearn_jko.rows import resolution
-from sklearn_jko.training import pilot
+from sklearn_jko.training import pilot, scaled_rows
 
 N, D = 20_000, 50
 PART = 300
@@ -20,7 +20,7 @@ def small_parts(monkeypatch):
     """Parts so small that this file's tables are large beside them."""
     monkeypatch.setattr(estimator, "CHUNK", PART)
     monkeypatch.setattr(course, "MAX_SCALER_ROWS", PART)
-    monkeypatch.setattr(pilot, "CHUNK", PART)
+    monkeypatch.setattr(scaled_rows, "CHUNK", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)
     monkeypatch.setattr(resolution, "MAX_ROWS", PART)
     monkeypatch.setattr(flow, "ROWS_AT_ONCE", PART)

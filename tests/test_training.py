@@ -22,10 +22,12 @@ from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.stopping import has_settled
 from sklearn_jko.training import block_training, flow_training
-from sklearn_jko.training.block_training import Rows, TrainingOptions, row_nll, train_block
+from sklearn_jko.training.block_training import TrainingOptions, train_block
 from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow
 from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.pace import MAX_SOLVER_STEPS
 from sklearn_jko.training.plan import LONG
+from sklearn_jko.training.scaled_rows import Rows, row_nll
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -167,7 +169,7 @@ def test_reported_likelihood_is_the_true_one(solver):
 def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver):
     options = replace(SMALL, solver=solver, max_blocks=1, honest_gap=-1.0)
     flow, (record,) = train(two_clusters(200, 0), two_clusters(50, 1), options)
-    assert record.solver_steps == block_training.MAX_SOLVER_STEPS
+    assert record.solver_steps == MAX_SOLVER_STEPS
     assert record.n_iter < SMALL.max_iter
     assert not record.kept
     assert len(flow.blocks) == 0
@@ -184,46 +186,6 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
         finer = replace(options, solver_steps=solver_steps, honest_gap=math.inf)
         records.append(train_block(block, 0.5, x, judges(held_out), finer, generator))
     assert [record.n_iter for record in records] == [400, 400, 200, 100]
-
-
-@pytest.mark.parametrize(
-    ("solver_steps", "share"),
-    [(1, 1.0), (2, 1.0), (4, 1 / 2), (block_training.MAX_SOLVER_STEPS, 1 / 16)],
-)
-def test_a_stiff_block_learns_slower(solver_steps, share):
-    options = replace(SMALL, solver_steps=solver_steps)
-    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(50, 1))
-    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
-    plateau = max(training._learning_rate(k) for k in range(training.end))
-    assert plateau == pytest.approx(share * options.learning_rate)
-
-
-@pytest.mark.parametrize("batch_size", [1, 10, 100])
-def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
-    options = replace(SMALL, batch_size=batch_size, max_iter=400)
-    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(4000, 1))
-    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 8000)
-    assert 2 * options.patience <= training.end // training.plan.period(0) <= options.n_evaluations
-
-
-def test_judgements_keep_their_distance_where_plans_change():
-    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(two_clusters(50, 1))
-    options = replace(SMALL, max_iter=4000)
-    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
-    judged, periods = [0], []
-    for k in range(1, 300):
-        training.n_iter = k
-        if k % 5 == 0:
-            training.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
-        if training.is_due:
-            periods.append(training.plan.period(k))
-            judged.append(k)
-            training.evaluate()
-    assert (np.diff(judged) >= periods).all()
-    assert len(set(periods)) > 1
 
 
 def test_what_overfits_early_does_so_however_much_time_there_is():
@@ -263,45 +225,29 @@ def test_a_rehearsal_returns_to_the_plateau():
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
     options = replace(SMALL, max_iter=3 * LONG, batch_size=200, learning_rate=1e-3)
     training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
+    pace = training.pace
 
     def go_on(until):
         while not until():
             training.step(x, torch.Generator())
-            if training.is_due or training.ends_rehearsal:
+            if pace.judgement_is_due:
                 training.evaluate()
             training.rehearse()
-            assert not training.finished
+            assert not pace.finished
 
     go_on(lambda: training.plateau is not None)
     left = copy.deepcopy((block.state_dict(), training.optimizer.gradients[0].mean))
-    assert training.n_iter == 0.6 * LONG
-    go_on(lambda: training.n_iter == LONG - 1)
-    assert training._learning_rate(training.n_iter) < 0.01 * options.learning_rate
+    assert pace.n_iter == 0.6 * LONG
+    go_on(lambda: pace.n_iter == LONG - 1)
+    assert pace.learning_rate(pace.n_iter) < 0.01 * options.learning_rate
     go_on(lambda: training.plateau is None)
     back = block.state_dict(), training.optimizer.gradients[0].mean
     torch.testing.assert_close(back, left, rtol=0, atol=0)
-    assert training.n_iter == LONG
+    assert pace.n_iter == LONG
     assert training.optimizer.n_steps == 0.6 * LONG
-    assert training._learning_rate(training.n_iter) == options.learning_rate
+    assert pace.learning_rate(pace.n_iter) == options.learning_rate
     optimised = {id(gradients.parameter) for gradients in training.optimizer.gradients}
     assert optimised == {id(parameter) for parameter in block.parameters()}
-
-
-def test_a_rehearsal_may_begin_late():
-    """Where the time seemed short at first; the rate must not turn negative then."""
-    block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
-    held_out = judges(bent_rows(200, 1))
-    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, SMALL, 200)
-    training.n_iter = 1200
-    training.options = replace(SMALL, max_iter=10_000)
-    training._plan(3999)
-    training.rehearse()
-    assert training.plateau is None
-    training._plan(4000)
-    training.rehearse()
-    rates = [training._learning_rate(k) for k in range(1200, training.cooldown_end)]
-    assert training.cooldown_end == 2000
-    assert rates[0] == SMALL.learning_rate > rates[-1] > 0
 
 
 def test_likelihoods_of_all_blocks_are_on_one_scale():

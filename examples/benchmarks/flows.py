@@ -13,7 +13,8 @@ from sklearn_jko import JKOFlowDensity
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.training import automatic
-from sklearn_jko.training.block_training import Rows, _BlockTraining
+from sklearn_jko.training.block_training import _BlockTraining
+from sklearn_jko.training.scaled_rows import Rows
 from sklearn_jko.velocities import VELOCITIES
 
 __all__ = [

@@ -28,7 +28,8 @@ from sklearn_jko.training.automatic import training_options
 from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports
 from sklearn_jko.training.observation import Observer
-from sklearn_jko.training.pilot import as_rows, choose_scaling
+from sklearn_jko.training.pilot import choose_scaling
+from sklearn_jko.training.scaled_rows import as_rows
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.user_warnings import warn_user
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
@@ -24,27 +23,20 @@ from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.optimizer import SOAP
-from sklearn_jko.training.plan import COOLDOWN_SHARE, LONG, Plan, cooldown_start
+from sklearn_jko.training.pace import Pace
+from sklearn_jko.training.plan import LONG
+from sklearn_jko.training.scaled_rows import Rows, row_nll
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
     "BlockRecord",
-    "Rows",
     "TrainingOptions",
-    "outlier_ceiling",
-    "row_nll",
     "train_block",
 ]
 
 MAX_GRADIENT_NORM = 1.0
-CLOCK_PERIOD = 5
-MAX_SOLVER_STEPS = 32
 # As torchdiffeq says on rows that make other solvers overflow.
 UNDERFLOW = "underflow in dt"
-# From the length of a rehearsal to that of the next.
-REHEARSAL_GROWTH = 3
-# A block may take as many solver steps as if all its optimiser steps took so many.
-SOLVER_STEPS_IN_PLAN = 2
 MIN_GAIN = 1e-3
 MIN_PROGRESS = 1e-4
 
@@ -94,13 +86,6 @@ class TrainingOptions:
         """
         n_blocks = self.max_blocks * (2 ** (self.n_refinements + 1) - 1)
         return n_blocks * self.max_iter * self.batch_size
-
-
-class Rows(NamedTuple):
-    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
-
-    x: torch.Tensor
-    log_det: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -210,40 +195,21 @@ def train_block(
     training = _BlockTraining(
         block, h, base, held_out, options, n_rows, refinement, processes, ceiling
     )
+    pace = training.pace
     for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
         training.step(x[rows], generator)
-        if math.isfinite(seconds) and training.n_iter % CLOCK_PERIOD == 0:
-            training.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
-        if training.is_due or training.ends_rehearsal or training.finished:
+        if math.isfinite(seconds) and pace.clock_is_due:
+            pace.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
+        if pace.judgement_is_due:
             nll = training.evaluate()
             processes.of_first(functools.partial(observer.evaluated, nll))
         training.rehearse()
-        if training.finished:
+        if pace.finished:
             return training.record(time.monotonic() - start)
 
 
-def row_nll(base, rows):
-    """Negative log-density in nats of each row, shape (n,)."""
-    return -(base.log_prob(rows.x) + rows.log_det)
-
-
-def outlier_ceiling(nll):
-    """Largest negative log-density, in nats, at which a row still counts for itself."""
-    median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
-    return median + 20 * (high - median + 1)
-
-
 class _BlockTraining:
-    """State of the training of one block.
-
-    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
-    the plateau, a shorter cool-down starts from the best weights.
-
-    On a long plateau overfitting hides behind the learning rate's noise. So the end is rehearsed:
-    training cools down as if it were to end after 1,000 steps, and then returns to the plateau; and
-    so after 3,000, and so on, as long as the held-out rows gain by it. From the first rehearsal on
-    these alone decide.
-    """
+    """State of the training of one block; its `Pace` tells what comes when."""
 
     def __init__(
         self,
@@ -266,14 +232,9 @@ class _BlockTraining:
         # judged in its place.
         self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
-        self.solver_steps = options.solver_steps
-        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
-        self.n_rehearsed, self.rehearsal_end, self.plateau = 0, LONG, None
-        self.overfits = False
-        self.batch_size = min(options.batch_size, n_rows)
-        self.epoch = n_rows / self.batch_size
+        self.pace = Pace(options, n_rows, self.n_held_out)
+        self.plateau = None  # to which a rehearsal returns
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
-        self._plan(options.max_iter)
         self.nll_before = self._judged(held_out)
         self.best_nll, self.best_gap = self.nll_before, 0.0
         self.rehearsed_nll = self.nll_before
@@ -281,31 +242,13 @@ class _BlockTraining:
         _, self.movement_before = self._distance_and_movement()
         self._new_optimizer()
 
-    @property
-    def finished(self):
-        return self.n_iter >= self.end
-
-    @property
-    def is_due(self):
-        """Whether so many steps have passed since the last judgement as are to be between two."""
-        return self.n_iter - self.n_judged >= self.plan.period(self.n_iter)
-
-    @property
-    def cools_down(self):
-        return self.n_iter >= self.cooldown_start
-
-    @property
-    def ends_rehearsal(self):
-        return self.plateau is not None and self.n_iter >= self.cooldown_end
-
     def step(self, x, generator):
         """Take one optimiser step on a batch, unless the objective or its gradient overflows.
 
         Nothing here waits for the device.
         """
         self.optimizer.zero_grad()
-        self.n_iter += 1
-        self.n_solved += self.solver_steps
+        self.pace.step()
         try:
             terms, penalty = self._loss(x, generator)
             (terms.total + penalty).backward()
@@ -318,47 +261,32 @@ class _BlockTraining:
         terms = self._of_all_processes(terms)
         norm = torch.nn.utils.clip_grad_norm_(self.block.parameters(), MAX_GRADIENT_NORM)
         overflows = ~(norm + terms.total).isfinite()
-        self.optimizer.step(self._learning_rate(self.n_iter - 1), overflows)
+        self.optimizer.step(self.pace.learning_rate(self.pace.n_iter - 1), overflows)
         self.last_terms = terms
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
-        self.n_judged = self.n_iter
         self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
-        if not abs(gap) <= self.options.honest_gap:  # also where it is not a number
+        is_honest = abs(gap) <= self.options.honest_gap  # not where it is not a number
+        is_better = nll.mean() < self.best_nll.mean() - MIN_PROGRESS
+        tells = is_honest and not self._is_thawing
+        self.pace.judged(bool(is_better) if tells else None)
+        if not is_honest:
             self._refine(gap)
-        elif self._is_thawing:
-            pass
-        elif nll.mean() < self.best_nll.mean() - MIN_PROGRESS:
-            self.best_nll, self.best_gap, self.n_bad = nll, gap, 0
+        elif tells and is_better:
+            self.best_nll, self.best_gap = nll, gap
             self.best_weights = copy.deepcopy(self.block.state_dict())
-        else:
-            self.n_bad += 1
-        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
-        has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
-        if self.n_bad >= self.options.patience and has_seen_enough and not self.finished:
-            self._end_plateau()
+        if self.pace.is_stuck and self.pace.end_plateau():
+            self._return_to_best()
         return float(nll.mean())
 
     def rehearse(self):
         """Begin or end a rehearsal, where it is time to."""
-        n_trained = self.n_iter - self.n_rehearsed
-        is_due = self.plateau is None and n_trained >= cooldown_start(self.rehearsal_end)
-        if self.ends_rehearsal:
+        if self.pace.ends_rehearsal:
             self._end_rehearsal()
-        elif is_due and not self.overfits:
-            end = int(n_trained / (1 - COOLDOWN_SHARE))
-            if 2 * end <= self.plan.end:
-                self._begin_rehearsal(end - n_trained)
-
-    def keep_to(self, seconds, elapsed):
-        """Plan again, so that training ends when its time does."""
-        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
-        if elapsed >= seconds:
-            self.end = self.n_iter
-        elif not self.overfits:
-            self._plan(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+        elif self.pace.begins_rehearsal:
+            self._begin_rehearsal()
 
     def record(self, seconds):
         """Restore the best weights and report."""
@@ -375,16 +303,16 @@ class _BlockTraining:
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             gain=float(gain.mean()) if kept else 0.0,
             solver_error=float(self.best_gap),
-            solver_steps=self.solver_steps,
-            n_iter=self.n_iter,
+            solver_steps=self.pace.solver_steps,
+            n_iter=self.pace.n_iter,
             seconds=seconds,
             kept=kept,
-            overfits=self.overfits,
+            overfits=self.pace.overfits,
             refinement=self.refinement,
         )
 
     def _loss(self, x, generator):
-        y, log_det = self.solve(x, self.solver_steps, generator)
+        y, log_det = self.solve(x, self.pace.solver_steps, generator)
         terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
         return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
@@ -401,22 +329,15 @@ class _BlockTraining:
                 parameter.grad = gradient
         return JKOTerms(*terms)
 
-    def _learning_rate(self, k):
-        """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
-        # A rate that roughens the velocity makes every further step dearer.
-        stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
-        warmup = (k + 1) / (self.plan.warmup + 1)
-        cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
-        return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
-
     @property
     def _is_thawing(self):
         """Whether weights trained before are still on their way to the plateau's noise."""
-        return self.refinement > 0 and self.n_iter <= 2 * self.plan.warmup and not self.finished
+        pace = self.pace
+        return self.refinement > 0 and pace.n_iter <= 2 * pace.plan.warmup and not pace.finished
 
     @torch.no_grad()
     def _distance_and_movement(self):
-        y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.solver_steps)
+        y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.pace.solver_steps)
         moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
         self.processes.sum_([moved, size])
         return math.sqrt(moved / self.n_held_out), float(moved / size)
@@ -424,7 +345,8 @@ class _BlockTraining:
     @torch.no_grad()
     def _held_out_nll(self):
         """Negative log-density of each row at twice the steps, and how the mean changed."""
-        coarse, fine = (self._nll(n) for n in (self.solver_steps, 2 * self.solver_steps))
+        n_steps = self.pace.solver_steps
+        coarse, fine = self._nll(n_steps), self._nll(2 * n_steps)
         return fine, float(fine.mean() - coarse.mean())
 
     def _nll(self, n_steps):
@@ -442,59 +364,28 @@ class _BlockTraining:
     def _refine(self, gap):
         """Go on with a finer solver; from the last honest weights where the error was large."""
         if not abs(gap) <= 10 * self.options.honest_gap:
-            self.block.load_state_dict(self.best_weights)
-            self._new_optimizer()
-        if self.solver_steps == MAX_SOLVER_STEPS:
-            self.end = self.n_iter
-            return
-        self.solver_steps *= 2
-        if not self.overfits:
-            self._plan(self.end)
+            self._return_to_best()
+        self.pace.refine()
 
-    def _end_plateau(self):
-        self.n_bad = 0
-        if self.overfits:
-            self.end = self.n_iter
-        elif not self.cools_down and self.n_rehearsed == 0:
-            self.block.load_state_dict(self.best_weights)
-            self._new_optimizer()
-            self.overfits = True
-            self.cooldown_start = self.n_iter
-            length = max(int(COOLDOWN_SHARE * self.n_iter), self.plan.period(self.n_iter))
-            self.end = self.cooldown_end = self.n_iter + length
+    def _return_to_best(self):
+        self.block.load_state_dict(self.best_weights)
+        self._new_optimizer()
 
-    def _begin_rehearsal(self, n_steps):
+    def _begin_rehearsal(self):
         shared = {id(parameter): parameter for parameter in self.block.parameters()}
         weights = copy.deepcopy(self.block.state_dict())
-        self.plateau = weights, copy.deepcopy(self.optimizer, shared), self.solver_steps
-        self.cooldown_start, self.cooldown_end = self.n_iter, self.n_iter + n_steps
+        self.plateau = weights, copy.deepcopy(self.optimizer, shared), self.pace.solver_steps
+        self.pace.begin_rehearsal()
 
     def _end_rehearsal(self):
         weights, optimizer, solver_steps = self.plateau
         gains = self.best_nll.mean() < self.rehearsed_nll.mean() - MIN_PROGRESS
-        if gains or self.solver_steps > solver_steps:  # by a finer solver it might have gained
-            self.rehearsed_nll, self.optimizer = self.best_nll, optimizer
+        # By a finer solver it might have gained.
+        goes_on = bool(gains) or self.pace.solver_steps > solver_steps
+        self.pace.end_rehearsal(goes_on)
+        if goes_on:
+            self.rehearsed_nll, self.optimizer, self.plateau = self.best_nll, optimizer, None
             self.block.load_state_dict(weights)
-            self.n_rehearsed += self.n_iter - self.cooldown_start
-            self.rehearsal_end *= REHEARSAL_GROWTH
-            self.plateau = None
-            self._plan(self.end)
-        else:
-            self.overfits = True
-            self.end = self.n_iter
-
-    def _plan(self, end):
-        """Plan to end after so many optimiser steps, or fewer where they have become dear."""
-        left = SOLVER_STEPS_IN_PLAN * self.options.max_iter - self.n_solved
-        self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
-        n_steps = self.end - self.n_rehearsed
-        cost = self.n_held_out // self.batch_size
-        self.plan = Plan(n_steps, self.options.n_evaluations, self.options.patience, cost)
-        if self.plateau is None:
-            self.cooldown_start = self.n_rehearsed + self.plan.cooldown_start
-            self.cooldown_end = self.end
-        else:
-            self.cooldown_end = min(self.cooldown_end, self.end)
 
     def _new_optimizer(self):
         self.optimizer = SOAP(

@@ -20,12 +20,10 @@ from sklearn_jko.stopping import has_settled
 from sklearn_jko.training.block_training import (
     MIN_GAIN,
     BlockRecord,
-    Rows,
-    outlier_ceiling,
-    row_nll,
     train_block,
 )
 from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
 

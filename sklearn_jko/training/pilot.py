@@ -7,16 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import in_parts
 from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.training.block_training import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.flow_training import train_flow
+from sklearn_jko.training.scaled_rows import Rows, as_rows, outlier_ceiling, row_nll
 
-__all__ = ["CANDIDATES", "as_rows", "choose_scaling"]
+__all__ = ["CANDIDATES", "choose_scaling"]
 
 CANDIDATES = (
     "standard",
@@ -28,8 +27,6 @@ CANDIDATES = (
     "marginal+whiten+radial",
 )
 MAX_ROWS = 20_000
-CHUNK = 65_536
-LARGEST = 1e15  # its square is well within single precision
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
 # Often first after training where they are not before: "marginal" leaves the correlations to the
@@ -46,29 +43,6 @@ MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
 SECONDS_OF_PILOT = 2.0  # others that were cut short would know too little to be compared
 N_FOLDS = 5
 FEW_ROWS = 2000
-
-
-def as_rows(scaler, X, device):
-    """Scale rows, bounded and by chunks, and put them on the device in single precision.
-
-    Parameters
-    ----------
-    scaler : object
-    X : ndarray of shape (n, d) or BlurredRows, n >= 1
-    device : torch.device
-
-    Returns
-    -------
-    rows : Rows
-    """
-    d = scaler.transform(X[:1])[0].shape[1]
-    x = torch.empty((len(X), d), dtype=torch.float32, device=device)
-    rows = Rows(x, torch.empty_like(x[:, 0]))
-    for chunk in gen_batches(len(X), CHUNK):
-        Z, log_det = scaler.transform(X[chunk])
-        rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
-        rows.log_det[chunk] = _single(log_det).to(device)
-    return rows
 
 
 def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make=make_scaler):
@@ -167,7 +141,3 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     with torch.no_grad():
         z, log_det = in_parts(flow, flow, held_out.x)
     return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()
-
-
-def _single(array):
-    return torch.from_numpy(array.astype(np.float32))

@@ -21,7 +21,7 @@ from sklearn_jko.flow import JKOFlow
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.automatic import peak_rate
 from sklearn_jko.training.flow_training import train_flow
-from sklearn_jko.training.pilot import as_rows
+from sklearn_jko.training.scaled_rows import as_rows
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

@@ -24,9 +24,8 @@ from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOFlow
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.solvers import SOLVERS
-from sklearn_jko.training.block_training import row_nll
 from sklearn_jko.training.flow_training import train_flow
-from sklearn_jko.training.pilot import as_rows
+from sklearn_jko.training.scaled_rows import as_rows, row_nll
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

@@ -1,0 +1,168 @@
+"""How far the training of a block is, and what comes next."""
+
+from sklearn_jko.training.plan import COOLDOWN_SHARE, LONG, Plan, cooldown_start
+
+__all__ = ["MAX_SOLVER_STEPS", "Pace"]
+
+CLOCK_PERIOD = 5
+MAX_SOLVER_STEPS = 32
+# A block may take as many solver steps as if all its optimiser steps took so many.
+SOLVER_STEPS_IN_PLAN = 2
+# From the length of a rehearsal to that of the next.
+REHEARSAL_GROWTH = 3
+
+
+class Pace:
+    """Where the training of one block stands, by its steps alone.
+
+    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
+    the plateau, a shorter cool-down starts from the best weights.
+
+    On a long plateau overfitting hides behind the learning rate's noise. So the end is rehearsed:
+    training cools down as if it were to end after 1,000 steps, and then returns to the plateau; and
+    so after 3,000, and so on, as long as the held-out rows gain by it. From the first rehearsal on
+    these alone decide.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+    n_rows, n_held_out : float
+        Numbers of training and held-out rows.
+
+    Attributes
+    ----------
+    n_iter : int
+        Optimiser steps taken.
+    solver_steps : int
+        Steps of the solver in each of them.
+    overfits : bool
+        Whether the held-out rows got worse.
+    """
+
+    def __init__(self, options, n_rows, n_held_out):
+        self.options, self.solver_steps = options, options.solver_steps
+        batch_size = min(options.batch_size, n_rows)
+        self.epoch, self.cost_of_judgement = n_rows / batch_size, n_held_out // batch_size
+        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
+        self.is_rehearsing, self.n_rehearsed, self.rehearsal_end = False, 0, LONG
+        self.overfits = False
+        self.plan_until(options.max_iter)
+
+    @property
+    def finished(self):
+        return self.n_iter >= self.end
+
+    @property
+    def judgement_is_due(self):
+        """Whether there is something to judge, or to decide by it."""
+        is_time = self.n_iter - self.n_judged >= self.plan.period(self.n_iter)
+        return is_time or self.ends_rehearsal or self.finished
+
+    @property
+    def clock_is_due(self):
+        return self.n_iter % CLOCK_PERIOD == 0
+
+    @property
+    def is_stuck(self):
+        """Whether the best weights stand for so long that what follows is learned by heart."""
+        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
+        has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
+        return self.n_bad >= self.options.patience and has_seen_enough and not self.finished
+
+    @property
+    def begins_rehearsal(self):
+        if self.is_rehearsing or self.overfits:
+            return False
+        is_time = self.n_trained >= cooldown_start(self.rehearsal_end)
+        return is_time and 2 * self._end_of_rehearsal <= self.plan.end
+
+    @property
+    def ends_rehearsal(self):
+        return self.is_rehearsing and self.n_iter >= self.cooldown_end
+
+    @property
+    def n_trained(self):
+        """Optimiser steps, but for those of rehearsals that were taken back."""
+        return self.n_iter - self.n_rehearsed
+
+    def learning_rate(self, k):
+        """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
+        # A rate that roughens the velocity makes every further step dearer.
+        stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
+        warmup = (k + 1) / (self.plan.warmup + 1)
+        cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
+        return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
+
+    def step(self):
+        """Count an optimiser step."""
+        self.n_iter += 1
+        self.n_solved += self.solver_steps
+
+    def judged(self, is_better):
+        """Count a judgement of the weights, better or not; None where it tells neither."""
+        self.n_judged = self.n_iter
+        if is_better is not None:
+            self.n_bad = 0 if is_better else self.n_bad + 1
+
+    def refine(self):
+        """Take twice the solver steps, and fewer optimiser steps; at the most of them, end."""
+        if self.solver_steps == MAX_SOLVER_STEPS:
+            self.end = self.n_iter
+            return
+        self.solver_steps *= 2
+        if not self.overfits:
+            self.plan_until(self.end)
+
+    def end_plateau(self):
+        """Cool down because of overfitting, once, or end. Whether it was the first time."""
+        self.n_bad = 0
+        if self.overfits:
+            self.end = self.n_iter
+        elif self.n_iter < self.cooldown_start and self.n_rehearsed == 0:
+            self.overfits = True
+            self.cooldown_start = self.n_iter
+            length = max(int(COOLDOWN_SHARE * self.n_iter), self.plan.period(self.n_iter))
+            self.end = self.cooldown_end = self.n_iter + length
+            return True
+        return False
+
+    def begin_rehearsal(self):
+        """Cool down as if training were to end soon."""
+        self.is_rehearsing, self.cooldown_start = True, self.n_iter
+        self.cooldown_end = self.n_iter + self._end_of_rehearsal - self.n_trained
+
+    def end_rehearsal(self, goes_on):
+        """Return to the plateau, or end where nothing was gained."""
+        if not goes_on:
+            self.overfits, self.end = True, self.n_iter
+            return
+        self.n_rehearsed += self.n_iter - self.cooldown_start
+        self.rehearsal_end *= REHEARSAL_GROWTH
+        self.is_rehearsing = False
+        self.plan_until(self.end)
+
+    def keep_to(self, seconds, elapsed):
+        """Plan again, so that training ends when its time does."""
+        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
+        if elapsed >= seconds:
+            self.end = self.n_iter
+        elif not self.overfits:
+            self.plan_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+
+    def plan_until(self, end):
+        """Plan to end after so many optimiser steps, or fewer where they have become dear."""
+        options = self.options
+        left = SOLVER_STEPS_IN_PLAN * options.max_iter - self.n_solved
+        self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
+        n_steps = self.end - self.n_rehearsed
+        self.plan = Plan(n_steps, options.n_evaluations, options.patience, self.cost_of_judgement)
+        if self.is_rehearsing:
+            self.cooldown_end = min(self.cooldown_end, self.end)
+        else:
+            self.cooldown_start = self.n_rehearsed + self.plan.cooldown_start
+            self.cooldown_end = self.end
+
+    @property
+    def _end_of_rehearsal(self):
+        """The number of steps after which training seems to end in a rehearsal that begins now."""
+        return int(self.n_trained / (1 - COOLDOWN_SHARE))

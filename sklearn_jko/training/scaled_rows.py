@@ -1,0 +1,57 @@
+"""Rows as training sees them: scaled, in single precision, on the device."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+__all__ = ["Rows", "as_rows", "outlier_ceiling", "row_nll"]
+
+CHUNK = 65_536
+LARGEST = 1e15  # its square is well within single precision
+
+
+class Rows(NamedTuple):
+    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
+
+    x: torch.Tensor
+    log_det: torch.Tensor
+
+
+def as_rows(scaler, X, device):
+    """Scale rows, bounded and by chunks, and put them on the device in single precision.
+
+    Parameters
+    ----------
+    scaler : object
+    X : ndarray of shape (n, d) or BlurredRows, n >= 1
+    device : torch.device
+
+    Returns
+    -------
+    rows : Rows
+    """
+    d = scaler.transform(X[:1])[0].shape[1]
+    x = torch.empty((len(X), d), dtype=torch.float32, device=device)
+    rows = Rows(x, torch.empty_like(x[:, 0]))
+    for chunk in gen_batches(len(X), CHUNK):
+        Z, log_det = scaler.transform(X[chunk])
+        rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
+        rows.log_det[chunk] = _single(log_det).to(device)
+    return rows
+
+
+def row_nll(base, rows):
+    """Negative log-density in nats of each row, shape (n,)."""
+    return -(base.log_prob(rows.x) + rows.log_det)
+
+
+def outlier_ceiling(nll):
+    """Largest negative log-density, in nats, at which a row still counts for itself."""
+    median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
+    return median + 20 * (high - median + 1)
+
+
+def _single(array):
+    return torch.from_numpy(array.astype(np.float32))

@@ -1,0 +1,160 @@
+"""When the training of a block warms up, is judged, rehearses its end and cools down."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sklearn_jko.training.block_training import TrainingOptions
+from sklearn_jko.training.pace import MAX_SOLVER_STEPS, Pace
+from sklearn_jko.training.plan import LONG
+
+SMALL = TrainingOptions(step_size=None, max_iter=60, batch_size=200, learning_rate=0.02)
+LONGER = replace(SMALL, max_iter=3 * LONG)
+
+
+def advance(pace, n):
+    for _ in range(n):
+        pace.step()
+
+
+@pytest.mark.parametrize(
+    ("solver_steps", "share"), [(1, 1.0), (2, 1.0), (4, 1 / 2), (MAX_SOLVER_STEPS, 1 / 16)]
+)
+def test_a_stiff_block_learns_slower(solver_steps, share):
+    pace = Pace(replace(SMALL, solver_steps=solver_steps), 200, 50)
+    plateau = max(pace.learning_rate(k) for k in range(pace.end))
+    assert plateau == pytest.approx(share * SMALL.learning_rate)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 100])
+def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
+    options = replace(SMALL, batch_size=batch_size, max_iter=400)
+    pace = Pace(options, 8000, 4000)
+    assert 2 * options.patience <= pace.end // pace.plan.period(0) <= options.n_evaluations
+
+
+def test_judgements_keep_their_distance_where_plans_change():
+    pace = Pace(replace(SMALL, max_iter=4000), 200, 50)
+    judged, periods = [0], []
+    for k in range(1, 240):
+        pace.step()
+        if k % 5 == 0:
+            pace.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
+        if pace.judgement_is_due:
+            periods.append(pace.plan.period(k))
+            judged.append(k)
+            pace.judged(True)
+    assert (np.diff(judged) >= periods).all()
+    assert len(set(periods)) > 1
+
+
+def test_time_ends_training():
+    pace = Pace(LONGER, 200, 50)
+    advance(pace, 10)
+    pace.keep_to(10.0, 1.0)
+    assert pace.end == 100
+    pace.keep_to(10.0, 10.0)
+    assert pace.finished
+
+
+def test_overfitting_cools_down_once_and_then_ends():
+    pace = Pace(replace(SMALL, max_iter=1000), 200, 50)
+    advance(pace, 300)
+    for _ in range(SMALL.patience):
+        assert not pace.is_stuck
+        pace.judged(False)
+    assert pace.is_stuck
+    assert pace.end_plateau()
+    assert pace.overfits
+    assert pace.end == 300 + 120
+    assert pace.learning_rate(300) == SMALL.learning_rate > pace.learning_rate(419) > 0
+    assert not pace.end_plateau()
+    assert pace.finished
+
+
+def test_what_overfits_is_not_rehearsed():
+    pace = Pace(LONGER, 200, 50)
+    advance(pace, 600)
+    assert pace.begins_rehearsal
+    assert pace.end_plateau()
+    assert not pace.begins_rehearsal
+
+
+def test_what_was_not_seen_twice_is_not_learned_by_heart():
+    pace = Pace(replace(SMALL, max_iter=1000), 40_000, 50)
+    advance(pace, 300)
+    for _ in range(SMALL.patience):
+        pace.judged(False)
+    assert not pace.is_stuck
+    advance(pace, 101)  # of the 200 of an epoch
+    assert pace.is_stuck
+
+
+def test_a_rehearsal_returns_to_the_plateau_and_the_next_is_longer():
+    pace = Pace(replace(SMALL, max_iter=9 * LONG), 200, 50)
+    advance(pace, 599)
+    assert not pace.begins_rehearsal
+    advance(pace, 1)
+    assert pace.begins_rehearsal
+    pace.begin_rehearsal()
+    advance(pace, 399)
+    assert pace.learning_rate(pace.n_iter) < 0.01 * SMALL.learning_rate
+    assert not pace.ends_rehearsal
+    advance(pace, 1)
+    assert pace.ends_rehearsal
+    pace.end_rehearsal(goes_on=True)
+    assert pace.learning_rate(pace.n_iter) == SMALL.learning_rate
+    assert (pace.n_iter, pace.n_trained) == (1000, 600)
+    advance(pace, 1199)
+    assert not pace.begins_rehearsal
+    advance(pace, 1)
+    assert pace.begins_rehearsal
+
+
+def test_a_rehearsal_that_gains_nothing_ends_training():
+    pace = Pace(LONGER, 200, 50)
+    advance(pace, 600)
+    pace.begin_rehearsal()
+    advance(pace, 400)
+    pace.end_rehearsal(goes_on=False)
+    assert pace.finished
+    assert pace.overfits
+
+
+def test_a_rehearsal_may_begin_late():
+    """Where the time seemed short at first; the rate must not turn negative then."""
+    pace = Pace(replace(SMALL, max_iter=10_000), 200, 50)
+    advance(pace, 1200)
+    pace.plan_until(3999)
+    assert not pace.begins_rehearsal
+    pace.plan_until(4000)
+    assert pace.begins_rehearsal
+    pace.begin_rehearsal()
+    rates = [pace.learning_rate(k) for k in range(1200, pace.cooldown_end)]
+    assert pace.cooldown_end == 2000
+    assert rates[0] == SMALL.learning_rate > rates[-1] > 0
+
+
+def test_a_rehearsal_that_becomes_dear_still_cools_down_to_nothing():
+    """Finer solvers leave fewer steps, and the rate at the last of them was high then."""
+    pace = Pace(replace(LONGER, solver_steps=2), 200, 50)
+    advance(pace, 600)
+    pace.begin_rehearsal()
+    for _ in range(3):
+        advance(pace, 10)
+        pace.refine()
+    pace.plan_until(800)
+    assert pace.end < 1000
+    assert pace.learning_rate(pace.end - 1) < 0.01 * SMALL.learning_rate
+
+
+def test_where_no_solver_is_honest_training_ends():
+    """Though patience has ended too: a cool-down cannot help."""
+    pace = Pace(replace(SMALL, max_iter=1000, solver_steps=MAX_SOLVER_STEPS), 200, 50)
+    advance(pace, 300)
+    for _ in range(SMALL.patience):
+        pace.judged(False)
+    pace.refine()
+    assert pace.finished
+    assert not pace.is_stuck
