@@ -43,7 +43,8 @@ class BlockMeasures(NamedTuple):
         E|x1 - x0|^2 / E|x1|^2, by which the paper's stopping rule goes.
     nll : list of float, one a block and one more at the start
         Mean negative log-density in nats per row, in the units of X, of the flow that ends there:
-        of the scaling alone, of the first block, and so on.
+        of the scaling alone, of the first block, and so on. Integers count by the density at their
+        numbers, and categories that are not given are left out.
     """
 
     distances: list[float]

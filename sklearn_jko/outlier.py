@@ -26,8 +26,8 @@ from sklearn_jko.detection.neighbours import NeighbourDensity
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
+from sklearn_jko.rows.blurred import evenly_spread
 from sklearn_jko.rows.partitioned import by_parts
-from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows

@@ -17,7 +17,7 @@ from sklearn_jko import JKOFlowDensity
 from sklearn_jko.files import checkpoint
 from sklearn_jko.files.checkpoint import data_digest
 from sklearn_jko.fitting import course
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training import flow_training
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
-from sklearn_jko.rows.resolution import reflect
+from sklearn_jko.rows.blurred import reflect
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 60, "random_state": 0}
 NAMES = np.array(["price", "share", "other"], dtype=object)

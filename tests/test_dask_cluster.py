@@ -10,7 +10,7 @@ from conftest import SMALL, two_moons
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 
 distributed = pytest.importorskip("dask.distributed")
 da = pytest.importorskip("dask.array")

@@ -274,6 +274,8 @@ def test_wrong_input_to_density():
     kernels = KernelDensity(kernel="epanechnikov").fit(X[:, :3])
     with pytest.raises(TypeError, match=r"epanechnikov.*cannot draw rows"):
         DensityDisplay.from_estimator(kernels, X[:, :3])
+    with pytest.raises(TypeError, match="IsolationForest.* is an outlier detector, whose scores"):
+        DensityDisplay.from_estimator(IsolationForest().fit(X), X)
     with pytest.raises(TypeError, match="BaseEstimator has no score_samples; pass a density"):
         DensityDisplay.from_estimator(BaseEstimator(), X[:, :2])
     with pytest.raises(ValueError, match="misses values in 'column 0', 'column 1'"):

@@ -12,7 +12,7 @@ from test_training import SMALL, judges, train, true_nll, two_clusters, weights
 
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.refinement import are_even, halved, next_round, respread
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training import flow_training
 
 REFINED = replace(

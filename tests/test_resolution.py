@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from sklearn_jko.rows.resolution import FLOOR, BlurredRows, blur, noise_widths
+from sklearn_jko.rows.blurred import BlurredRows, blur
+from sklearn_jko.rows.resolution import FLOOR, noise_widths
 
 N = 1000
 

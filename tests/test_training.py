@@ -18,9 +18,8 @@ from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.objective import jko_terms
-from sklearn_jko.schedules import geometric_step
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
-from sklearn_jko.stopping import has_settled
+from sklearn_jko.step_sizes import geometric_step, has_settled
 from sklearn_jko.training import block_training, flow_training
 from sklearn_jko.training.block_training import TrainingOptions, train_block
 from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow

@@ -153,8 +153,7 @@ class Roles:
 
     def unknown(self, table):
         """Numbers of the columns in which an encoded table has labels that are unknown."""
-        categories = np.intersect1d(self.inputs, self.category)
-        return [j for j in categories if np.any(table[:, j] == -1)]
+        return [j for j in self.category if np.any(table[:, j] == -1)]
 
     def _encoded(self, table, columns, parameter):
         if len(table.values) != len(columns):

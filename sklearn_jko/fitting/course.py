@@ -19,8 +19,8 @@ from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
+from sklearn_jko.rows.blurred import evenly_spread
 from sklearn_jko.rows.processes import ALONE, Group
-from sklearn_jko.rows.resolution import evenly_spread
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solvers import TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler

@@ -4,7 +4,8 @@ import numpy as np
 
 from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
-from sklearn_jko.rows.resolution import blur, reflect, tie_width
+from sklearn_jko.rows.blurred import blur, reflect
+from sklearn_jko.rows.resolution import tie_width
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.weighting import weighted_rows
 

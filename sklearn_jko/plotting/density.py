@@ -1,6 +1,7 @@
 """Picture of a density and of the rows it is to describe."""
 
 import numpy as np
+from sklearn.base import is_outlier_detector
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from sklearn_jko.plotting._axes import MODEL, ROWS, draw_points, label_axis, single_axes, thinned
@@ -121,12 +122,18 @@ class DensityDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator has no `score_samples`, or no working `sample` where it is needed.
+            If the estimator has no `score_samples`, or no working `sample` where it is needed; or
+            if it is an outlier detector, whose scores are no log-densities.
         ValueError
             If X is not a table, has no finite numbers in the columns shown, has more than 6 of
             these and none are chosen, or has not the chosen ones.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        if is_outlier_detector(density):
+            raise TypeError(
+                f"density={type(density).__name__}(...) is an outlier detector, whose scores are "
+                "no log-densities; show them by `OutlierDisplay`, or here its `density_`."
+            )
         names = column_names(X)
         shown = _shown(columns, names, columns_of_texts(density))
         rows = numbers_in(X, shown)

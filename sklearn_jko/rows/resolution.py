@@ -5,21 +5,12 @@ others: the likelihood grows without bound as the model concentrates there. Nois
 data's own resolution, added for training only, gives it a finite answer.
 """
 
-import copy
-
 import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
+from sklearn_jko.rows.blurred import blur, evenly_spread
 
-__all__ = [
-    "BlurredRows",
-    "are_few_values",
-    "blur",
-    "evenly_spread",
-    "noise_widths",
-    "reflect",
-    "tie_width",
-]
+__all__ = ["are_few_values", "noise_widths", "tie_width"]
 
 # Repeats up to this share of the rows are left alone, unless one value alone
 # holds more than `ATOM_SHARE` of them.
@@ -93,77 +84,6 @@ def _are_multiples(values):
     gaps = gaps[gaps > 4 * np.spacing(np.abs(values).max())]  # others are rounding
     multiples = gaps / gaps.min(initial=np.inf)
     return bool(np.all(np.abs(multiples - np.rint(multiples)) < 0.01))
-
-
-def blur(X, widths, random_state):
-    """Add uniform noise of the given widths to every column."""
-    if not np.any(widths):
-        return X
-    noise = random_state.uniform(-0.5, 0.5, X.shape)
-    noise *= widths
-    noise += X
-    return noise
-
-
-def evenly_spread(values, n):
-    """So many of the values, or all, in their order; those of `BlurredRows` as an array."""
-    return values[np.arange(n) * len(values) // n] if n < len(values) else values[:]
-
-
-def reflect(X, bounds):
-    """Fold values that noise has carried over a bound back inside, in place."""
-    for j in np.flatnonzero(np.isfinite(bounds).any(axis=0)):
-        low, high = bounds[:, j]
-        column = np.where(X[:, j] < low, 2 * low - X[:, j], X[:, j])
-        column = np.where(column > high, 2 * high - column, column)
-        X[:, j] = np.clip(column, low, high)
-    return X
-
-
-class BlurredRows:
-    """Some rows of a table with their noise, made in double precision a part at a time.
-
-    A slice of it is an array; no copy of the whole table is ever made. The noise depends on the
-    seed and on the first place of the part.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-        Of any floating-point type and memory layout; may be a memory map.
-    rows : ndarray of int
-        Which rows, by place.
-    places : ndarray of int
-        Which of the places.
-    widths : ndarray of shape (d,)
-        As of `noise_widths`.
-    seed : int
-    bounds : ndarray of shape (2, d), optional
-        Least and largest values, over which the noise is folded back.
-    """
-
-    def __init__(self, X, rows, places, widths, seed, bounds=None):
-        self.X, self.rows, self.places, self.widths, self.seed = X, rows, places, widths, seed
-        self.bounds = bounds
-
-    def __len__(self):
-        return len(self.places)
-
-    @property
-    def row_numbers(self):
-        """Numbers of the rows in X, shape (len,)."""
-        return self.rows[self.places]
-
-    def some(self, n):
-        """So many of the rows, evenly spread, or all: copies of a row stand side by side."""
-        some = copy.copy(self)
-        some.places = evenly_spread(self.places, n)
-        return some
-
-    def __getitem__(self, part):
-        places = self.places[part]
-        values = np.ascontiguousarray(self.X[self.rows[places]], dtype=np.float64)
-        noisy = blur(values, self.widths, np.random.default_rng([self.seed, *places[:1]]))
-        return noisy if noisy is values or self.bounds is None else reflect(noisy, self.bounds)
 
 
 def tie_width(column, spread):

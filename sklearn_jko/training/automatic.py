@@ -3,7 +3,7 @@
 import functools
 from numbers import Integral, Real
 
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training.block_training import TrainingOptions
 
 __all__ = ["peak_rate", "step_sizes", "training_options"]

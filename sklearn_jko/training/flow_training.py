@@ -16,7 +16,7 @@ from sklearn_jko.flow import JKOBlock, JKOFlow, in_parts
 from sklearn_jko.refinement import next_round
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS
-from sklearn_jko.stopping import has_settled
+from sklearn_jko.step_sizes import has_settled
 from sklearn_jko.training.block_training import (
     MIN_GAIN,
     BlockRecord,

@@ -83,7 +83,8 @@ class LocalVelocity(nn.Module):
 
     def forward(self, t, x):
         """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""
-        return self._velocity(*self._activations(t, x))
+        _, last = self._activations(t, x)
+        return self._velocity(last)
 
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), exactly.
@@ -96,7 +97,7 @@ class LocalVelocity(nn.Module):
         in_weight = self._in_weight()[:, :, : self.structure.n_relations]
         loop = (self._times_gram(in_weight) @ self._out_weight()).mT
         inner = torch.bmm(self.weight * loop, tanh_slope(first))
-        return self._velocity(first, last), (inner * tanh_slope(last)).sum((0, 1))
+        return self._velocity(last), (inner * tanh_slope(last)).sum((0, 1))
 
     def _activations(self, t, x):
         """Those of both layers, of shape (n_nodes, width, n)."""
@@ -151,7 +152,7 @@ class LocalVelocity(nn.Module):
         diagonal = _Product.apply(maps.squares, maps.squares_back, scales)
         return weight * diagonal.view(len(weight), 1, -1)
 
-    def _velocity(self, first, last):
+    def _velocity(self, last):
         maps = self.structure.maps(last)
         sent = torch.bmm(self._out_weight(), last).flatten(0, 1)
         v = _Product.apply(maps.scatter, maps.gather, sent)

@@ -18,7 +18,7 @@ from reporting import Option, listed, markdown, printed, ratio
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.diagnostics import measure_blocks
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

@@ -23,7 +23,7 @@ from toys import PICTURES, TOYS, image_intensity, picture_entropy, picture_rows
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.diagnostics import path_through_blocks
-from sklearn_jko.schedules import geometric_step
+from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.two_sample import classifier_test, median_distance, mmd_test
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]

@@ -1,0 +1,21 @@
+"""Step sizes of the JKO scheme, and when its free block may follow."""
+
+import math
+
+__all__ = ["geometric_step", "has_settled"]
+
+
+def geometric_step(k, first, growth):
+    """Step size h_k = first * growth^k of block k = 0, 1, ..."""
+    try:
+        return first * float(growth) ** k
+    except OverflowError:
+        return math.inf
+
+
+def has_settled(record, tol):
+    """Whether a block moved its rows so little that the free block may follow.
+
+    The paper's criterion: E|x1 - x0|^2 / E|x1|^2 < tol, measured where the block was kept.
+    """
+    return record.kept and record.movement < tol
