@@ -274,7 +274,7 @@ def test_wrong_input_to_density():
     kernels = KernelDensity(kernel="epanechnikov").fit(X[:, :3])
     with pytest.raises(TypeError, match=r"epanechnikov.*cannot draw rows"):
         DensityDisplay.from_estimator(kernels, X[:, :3])
-    with pytest.raises(TypeError, match="IsolationForest.* is an outlier detector, whose scores"):
+    with pytest.raises(TypeError, match=r"IsolationForest.* is an outlier detector, whose scores"):
         DensityDisplay.from_estimator(IsolationForest().fit(X), X)
     with pytest.raises(TypeError, match="BaseEstimator has no score_samples; pass a density"):
         DensityDisplay.from_estimator(BaseEstimator(), X[:, :2])
@@ -439,6 +439,7 @@ RECORD = BlockRecord(
     potential=1.0,
     log_det=1.0,
     transport=1.0,
+    distance=0.5,
     movement=0.4,
     movement_before=0.0,
     validation_nll=5.0,
