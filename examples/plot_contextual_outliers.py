@@ -56,7 +56,7 @@ def score(train, test, settings):
     """Scores of the test rows by each method, higher for normal rows."""
     flow = {"hidden_layer_sizes": (64, 64), "random_state": SEED, **settings}
     given, whole = (
-        JKOFlowDensity("standard", condition=condition, **flow) for condition in (UPPER, None)
+        JKOFlowDensity("tails+standard", condition=condition, **flow) for condition in (UPPER, None)
     )
     detectors = {
         GIVEN_UPPER: JKOFlowOutlierDetector(density=given),

@@ -30,7 +30,7 @@ from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 SEED = 0
 N_COLUMNS = 10
 AREA = "mean area"
-SHORT = JKOFlowDensity("standard", hidden_layer_sizes=(64, 64), max_blocks=2, max_iter=10)
+SHORT = JKOFlowDensity("tails+standard", hidden_layer_sizes=(64, 64), max_blocks=2, max_iter=10)
 
 
 def with_copied_area(row, area, rows):

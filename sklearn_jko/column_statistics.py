@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["bounded", "mean_and_scale", "median_and_spread"]
+__all__ = ["CENTRAL_RANGES", "bounded", "mean_and_scale", "median_and_spread"]
 
 LARGEST = 1e300
 
@@ -38,7 +38,7 @@ def mean_and_scale(X):
     return centre + unit * mean, np.where(scale > 0, scale, 1.0)
 
 
-def median_and_spread(X):
+def median_and_spread(X, central_ranges=CENTRAL_RANGES):
     """Median per column, and its inner half's width in that of a standard normal.
 
     Where more than half of a column is one value, a wider range stands in; a constant column has
@@ -47,13 +47,15 @@ def median_and_spread(X):
     Parameters
     ----------
     X : ndarray of shape (n, d), n >= 1, finite
+    central_ranges : sequence, default=CENTRAL_RANGES
+        The inner half, or in its place what is tried first, and wider ones.
 
     Returns
     -------
     median, spread : ndarrays of shape (d,)
     """
     spread = np.zeros(X.shape[1])
-    for tail, normal_width in CENTRAL_RANGES:
+    for tail, normal_width in central_ranges:
         if np.all(spread > 0):
             break
         low, high = np.quantile(X, [tail, 1 - tail], axis=0)

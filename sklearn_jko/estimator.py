@@ -37,7 +37,7 @@ from sklearn_jko.files.model_state import (
 )
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
-from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
+from sklearn_jko.fitting.fit_input import FLOATS, check_complete, validated_numbers
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing
 from sklearn_jko.rows.partitioned import by_parts
@@ -91,10 +91,10 @@ class JKOFlowDensity(
     Parameters
     ----------
     scaling : str, default="auto"
-        Invertible scaling before the flow: "none", "standard", "whiten", "power", "marginal",
-        "radial", "mixture" (of normal clusters), or several joined by "+" and applied from left to
-        right, such as "marginal+whiten+radial". "auto" trains a short pilot on several and takes
-        the best.
+        Invertible scaling before the flow: "none", "standard", "tails" (which draws in far values),
+        "whiten", "power", "marginal", "radial", "mixture" (of normal clusters), or several joined
+        by "+" and applied from left to right, such as "marginal+whiten+radial". "auto" trains a
+        short pilot on several and takes the best.
     columns : dict, "auto" or None, default=None
         What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),
         "rooms": "integer", "city": "category"}``; others are numbers. Bounds (low, high): the
@@ -102,10 +102,12 @@ class JKOFlowDensity(
         scaling) goes first, so that nothing is lost at them. "integer", or ("integer", low, high):
         scores hold the probability of the integer, samples are integers. "category", of texts or
         numbers: its probability goes by logistic regression, and the flow is given it. "auto"
-        guesses, by types first; `roles_` tells what.
+        guesses, by types first; ``roles_.kinds`` tells what, and is what to pass on where all folds
+        of a cross-validation are to have the same kinds. Numbers are places in X.
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
-        condition). A category must be named in `columns` too.
+        condition). A category must be named in `columns` too. Given numbers more than ten
+        deviations off count as ten: nothing is known of the rest there.
     structure : tuple of int, array-like or sparse matrix, or None, default=None
         Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
         the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,
@@ -175,7 +177,9 @@ class JKOFlowDensity(
     device : str, default="auto"
         Where to compute, as torch names it; "auto" is "cuda" where there is one, else "cpu".
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the batches, the split and the noise of `fit`.
+        Seed of the weights, the batches, the split and the noise of `fit`. Which rows are held out
+        depends on their very numbers: the same rows in other units, or in single precision, are
+        split as by another seed.
 
     Attributes
     ----------
@@ -235,10 +239,10 @@ class JKOFlowDensity(
     has no upper bound: it grows as the model narrows. Such columns get uniform noise of the
     width `noise_width_` for training: the gap between neighbouring values of a discrete column; in
     a linear relation, noise with a thousandth of the spread as its deviation. The density is then
-    that of X plus this noise: finite, comparable between models of the same noise, and for a
-    discrete column, times the width, about the probability of the value. Other relations between
-    columns get no noise; how narrow the density may become around them is limited by the solver,
-    whose error is watched.
+    that of X plus this noise: finite, and comparable between models of the same noise. Its integral
+    over the noise around a value of a discrete column is the probability of that value, which the
+    kind "integer" of `columns` gives. Other relations between columns get no noise; how narrow the
+    density may become around them is limited by the solver, whose error is watched.
 
     References
     ----------
@@ -656,9 +660,8 @@ class JKOFlowDensity(
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X)
         self._warn_of_unknown(table)
-        is_missing = np.isnan(table).any(axis=0)
-        if is_missing.any() and not allow_missing:
-            raise ValueError(f"{columns_in_words(self, is_missing)} miss values: `impute` X first.")
+        if not allow_missing:
+            check_complete(self, table)
         return table
 
     def _table_of(self, condition, numbers, n_rows):

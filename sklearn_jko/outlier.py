@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words
 from sklearn_jko.detection.attribution import attribute
+from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
-from sklearn_jko.detection.coordinates import Coordinates, standard_normal_log_density
-from sklearn_jko.detection.neighbours import NeighbourDensity
+from sklearn_jko.detection.coordinates import standard_normal_log_density
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
@@ -31,7 +31,6 @@ from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
-from sklearn_jko.scaling import make_scaler
 from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
@@ -41,7 +40,6 @@ CHUNK = 8192
 # On sets of ADBench 10,000 were no better, and take 2.5 times as long.
 MAX_NEIGHBOURS = 4000
 FENCE = 1.5
-N_TERMS = 6
 # For what a row misses.
 N_DRAWS = 8
 LARGEST_SCORE = 1e301
@@ -87,9 +85,10 @@ class JKOFlowOutlierDetector(
         outliers what lies below Tukey's fence: the lower quartile of the scores of held-out rows,
         less 1.5 times the distance of their quartiles.
     density : JKOFlowDensity or None, default=None
-        The density to fit. None is ``JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))``: on
-        data with outliers, scalings that follow every column hide them. A search over its
-        parameters, as ``density__max_blocks``, needs one.
+        The density to fit. None is ``JKOFlowDensity("tails+standard", hidden_layer_sizes=(64,
+        64))``: on data with outliers, scalings that follow every column hide them, and single ones
+        far from all others must not hide the rest. A search over its parameters, as
+        ``density__max_blocks``, needs one.
     random_state : int, RandomState instance or None, default=None
         Seed of a density that has none of its own.
 
@@ -122,7 +121,7 @@ class JKOFlowOutlierDetector(
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
     >>> X = load_iris().data
-    >>> density = JKOFlowDensity("standard", max_iter=50)
+    >>> density = JKOFlowDensity("tails+standard", max_iter=50)
     >>> detector = JKOFlowOutlierDetector(density=density, random_state=0).fit(X)
     >>> detector.predict([[5.0, 3.4, 1.5, 0.2], [5.0, 3.4, 6.0, 0.2]])
     array([ 1, -1])
@@ -422,7 +421,7 @@ class JKOFlowOutlierDetector(
 
     def _unfitted_density(self):
         if self.density is None:
-            density = JKOFlowDensity("standard", hidden_layer_sizes=(64, 64))
+            density = JKOFlowDensity(SCALING, hidden_layer_sizes=(64, 64))
         else:
             density = clone(self.density)
         density._keeps_rows_to_judge = True  # p-values are taken from them
@@ -455,37 +454,14 @@ class JKOFlowOutlierDetector(
         self.offset_ = float(threshold - rounding(threshold))
 
     def _index_neighbours(self):
-        self._typical = None  # rows to compare with, once they are asked for
-        labels, n_labels = self._labels
-        numbers = np.delete(self.neighbours_, labels, axis=1)
-        self._standard_scaler = make_scaler("standard").fit(numbers)
-        self._columns = Coordinates(self._standard(self.neighbours_), labels, n_labels)
-        beside = self._beside_labels(self.latent_neighbours_, self.neighbours_)
-        behind = beside.shape[1] - np.arange(len(labels), 0, -1)
-        self._latents = Coordinates(beside, behind, n_labels)
-        self._in_columns, self._in_latents = (
-            NeighbourDensity(space.points, space.n_dimensions)
-            for space in (self._columns, self._latents)
-        )
-
-    def _standard(self, X):
-        """Rows with their numbers standardised."""
-        X, is_number = X.copy(), np.delete(np.arange(X.shape[1]), self._labels[0])
-        X[:, is_number], _ = self._standard_scaler.transform(X[:, is_number])
-        return X
-
-    def _beside_labels(self, latent, X):
-        return np.hstack([latent, X[:, self._labels[0]]])
+        self._typical = None  # neighbours to compare with, once they are asked for
+        self._score = CombinedScore(self.neighbours_, self.latent_neighbours_, *self._labels)
 
     def _references(self, X):
         if self._typical is None:
             scores = self._scores(self.neighbours_)
-            typical = np.flatnonzero(scores >= np.median(scores))
-            self._typical = typical, NeighbourDensity(self._columns.points[typical]).index
-        typical, index = self._typical
-        points = self._columns.of(self._standard(X))
-        nearest = index.kneighbors(points, 1, return_distance=False)[:, 0]
-        return self.neighbours_[typical[nearest]]
+            self._typical = np.flatnonzero(scores >= np.median(scores))
+        return self.neighbours_[self._score.nearest(X, self._typical)]
 
     def _scores(self, X):
         scores = np.empty(len(X))
@@ -509,12 +485,7 @@ class JKOFlowOutlierDetector(
         latent, log_density = self.density_._latent_and_log_density(X)
         if self._has_condition:
             return (log_density + standard_normal_log_density(latent)) / 2
-        standard = self._standard(X)
-        normal = self._columns.log_density_of_independent_columns(standard)
-        neighbours = self._in_columns.score_samples(self._columns.of(standard))
-        latent = self._latents.of(self._beside_labels(latent, X))
-        neighbours += self._in_latents.score_samples(latent)
-        return (log_density + normal + 2 * neighbours) / N_TERMS
+        return self._score.of(X, latent, log_density)
 
 
 def _check_numbers(detector, X):
@@ -526,7 +497,7 @@ def _check_numbers(detector, X):
             raise
         raise ValueError(
             f"{error}. Texts are categories for a density that is told so: pass "
-            "density=JKOFlowDensity('standard', columns='auto')."
+            f"density=JKOFlowDensity({SCALING!r}, columns='auto')."
         ) from error
 
 

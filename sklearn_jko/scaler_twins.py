@@ -21,6 +21,7 @@ from sklearn_jko.scaling.mixture import FARTHEST, Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
+from sklearn_jko.scaling.tails import REACH, Tails
 from sklearn_jko.scaling.whiten import Whiten
 
 __all__ = ["TWINS", "twin_of"]
@@ -102,6 +103,14 @@ class WhitenTwin(Learned):
     def forward(self, X):
         standard = _bounded((X - self.mean_) / self.scale_)
         return standard @ self.whitening_, self.log_det_.expand(X.shape[0])
+
+
+class TailsTwin(Learned):
+    def forward(self, X):
+        Z = _bounded((X - self.median_) / self.spread_)
+        log_stretch = (Z.abs() - REACH).clamp(min=0.0).log1p()
+        log_det = -(self.spread_.log() + log_stretch).sum(dim=1)
+        return Z.clamp(-REACH, REACH) + Z.sign() * log_stretch, log_det
 
 
 class BoundsTwin(Learned):
@@ -291,6 +300,7 @@ TWINS = {
     Chain: ChainTwin,
     Identity: IdentityTwin,
     Standard: StandardTwin,
+    Tails: TailsTwin,
     Whiten: WhitenTwin,
     Power: PowerTwin,
     Marginal: MarginalTwin,

@@ -169,6 +169,18 @@ def test_cross_val_score_and_clone(moons):
     assert np.isfinite(scores).all()
 
 
+def test_numbers_as_texts_score_as_they_are_fitted(moons):
+    texts = moons[1].astype(str)
+    density = JKOFlowDensity("whiten", max_blocks=0).fit(texts, X_val=texts)
+    np.testing.assert_array_equal(density.score_samples(texts), density.score_samples(moons[1]))
+
+
+def test_whole_numbers_are_scored_without_a_copy(fitted):
+    """They may lie in a mapped file that does not fit in memory."""
+    whole = np.arange(8).reshape(4, 2)
+    assert np.shares_memory(fitted._validated(whole), whole)
+
+
 def test_pandas_in_and_out(moons):
     frame = pd.DataFrame(moons[0], columns=["length", "weight"])
     model = JKOFlowDensity(scaling="whiten", max_blocks=0).fit(frame).set_output(transform="pandas")

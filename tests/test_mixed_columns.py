@@ -9,7 +9,7 @@ from homes import CITIES, COLUMNS, RATES, SHARES, homes
 from scipy import stats
 from sklearn.base import clone
 
-from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector, evaluation
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
 
 SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
@@ -212,20 +212,3 @@ def test_labels_of_single_rows_say_nothing():
     modelled = JKOFlowDensity("standard", **settings).fit(rows)
     gap = given.score_samples(rows).mean() - modelled.score_samples(others).mean()
     assert gap == pytest.approx(np.log(120), abs=1)
-
-
-@pytest.mark.parametrize(("n_columns", "n_points"), [(4, 16), (5, 64)])
-def test_cells_of_many_columns_get_more_points(n_columns, n_points, monkeypatch):
-    rows_of_calls = []
-    density = evaluation.Evaluator._flow_log_density
-
-    def counting(evaluator, X):
-        rows_of_calls.append(len(X))
-        return density(evaluator, X)
-
-    X = np.random.default_rng(0).integers(5, size=(60, n_columns)).astype(float)
-    columns = dict.fromkeys(range(n_columns), "integer")
-    model = JKOFlowDensity("standard", columns=columns, max_blocks=0, random_state=0).fit(X)
-    monkeypatch.setattr(evaluation.Evaluator, "_flow_log_density", counting)
-    model.score_samples(X)
-    assert sum(rows_of_calls) == n_points * len(X)

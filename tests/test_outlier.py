@@ -243,6 +243,20 @@ def test_an_interrupted_fit_leaves_the_detector_as_it_was(moons, detector, monke
     np.testing.assert_array_equal(other.score_samples(moons[1]), before)
 
 
+@pytest.mark.parametrize(("value", "count"), [(-999.0, 5), (-999_999.0, 1), (1e30, 3)])
+def test_values_that_stand_for_missing_ones_do_not_hide_outliers(value, count):
+    """They made their column a constant, in which nothing else was found."""
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(500, 3)), np.tile([value, 0.0, 0.0], (count, 1))]
+    normal, odd = rng.normal(size=(2, 200, 3))
+    odd[:, 0] = 8.0
+    density = JKOFlowDensity("tails+standard", **SMALL)
+    detector = JKOFlowOutlierDetector(density=density, random_state=0).fit(X)
+    scores = detector.score_samples(np.r_[normal, odd])
+    assert roc_auc_score(np.repeat([1, 0], 200), scores) > 0.99
+    assert (detector.predict(odd) == -1).all()
+
+
 def test_extreme_rows_have_finite_scores_and_are_outliers(detector):
     X = np.array([[1e300, 0.0], [0.0, -1e300], [1e3, 1e150]])
     assert np.isfinite(detector.score_samples(X)).all()

@@ -393,6 +393,7 @@ TRUSTED = [
     "sklearn_jko.scaling.power.Power",
     "sklearn_jko.scaling.radial.Radial",
     "sklearn_jko.scaling.standard.Standard",
+    "sklearn_jko.scaling.tails.Tails",
     "sklearn_jko.scaling.whiten.Whiten",
     "sklearn_jko.training.block_training.BlockRecord",
 ]

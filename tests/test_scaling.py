@@ -12,7 +12,7 @@ from sklearn_jko.scaling._spline import evaluate, invert, spline_through
 
 CHAINS = ["marginal+whiten+radial", "whiten+radial"]
 every_scaler = pytest.mark.parametrize("name", [*SCALERS, *CHAINS])
-by_column = pytest.mark.parametrize("name", ["none", "standard", "power", "marginal"])
+by_column = pytest.mark.parametrize("name", ["none", "standard", "tails", "power", "marginal"])
 
 
 def skewed_rows(n=600, seed=0):
@@ -195,6 +195,19 @@ def test_input_is_left_alone(name):
     Z, _ = make_scaler(name).fit(X).transform(X)
     np.testing.assert_array_equal(X, before)
     assert not np.shares_memory(Z, X)
+
+
+def test_tails_draw_in_what_is_beyond_ten_spreads():
+    X = np.linspace(-1.0, 1.0, 101)[:, None]  # whose inner nine tenths are 1.8 wide
+    scaler = make_scaler("tails").fit(X)
+    spread = 1.8 / 3.2897
+    far = 10 * spread + np.array([[0.0], [1.0], [1e6]]) * spread
+    Z, log_det = scaler.transform(np.r_[X, far, -far])
+    np.testing.assert_allclose(Z[:101], X / spread)
+    np.testing.assert_allclose(Z[101:104, 0], 10 + np.log1p([0.0, 1.0, 1e6]))
+    np.testing.assert_allclose(Z[104:], -Z[101:104])
+    np.testing.assert_allclose(log_det[:102], -np.log(spread))
+    np.testing.assert_allclose(log_det[102:104], -np.log(spread) - np.log1p([1.0, 1e6]))
 
 
 def test_standard_of_small_noise_on_a_large_offset():

@@ -21,6 +21,7 @@ __all__ = [
     "FLOATS",
     "NOT_NUMERIC",
     "FitInput",
+    "check_complete",
     "read_input",
     "read_rows",
     "validated_numbers",
@@ -141,12 +142,24 @@ def validated_numbers(estimator, X, allow_missing=True, **options):
     Raises
     ------
     ValueError
-        As `validate_data`; and if a column holds times, whose numbers depend on their unit.
+        As `validate_data`; if a column holds times, whose numbers depend on their unit; and if
+        values are missing that must not.
     """
     if has_times(X):
         read_table(X)  # whose error names the column
-    finite = "allow-nan" if allow_missing else True
-    return validate_data(estimator, X, ensure_all_finite=finite, **options)
+    X = validate_data(estimator, X, ensure_all_finite="allow-nan", **options)
+    if not allow_missing:
+        check_complete(estimator, X)
+    return X
+
+
+def check_complete(estimator, X):
+    """Raise ValueError, naming the columns, where values of an array (n, d) are missing."""
+    is_missing = np.broadcast_to(_are_missing(X), X.shape).any(axis=0)
+    if is_missing.any():
+        raise ValueError(
+            f"{columns_in_words(estimator, is_missing)} miss values: `impute` X first."
+        )
 
 
 def _rows(density, X):

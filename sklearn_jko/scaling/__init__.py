@@ -22,6 +22,7 @@ from sklearn_jko.scaling.mixture import Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
+from sklearn_jko.scaling.tails import Tails
 from sklearn_jko.scaling.whiten import Whiten
 
 __all__ = ["SCALERS", "make_scaler"]
@@ -30,6 +31,7 @@ SCALERS = {
     "none": Identity,
     "standard": Standard,
     "whiten": Whiten,
+    "tails": Tails,
     "power": Power,
     "marginal": Marginal,
     "radial": Radial,
@@ -69,6 +71,9 @@ def make_scaler(name):
     unknown = [part for part in names if part not in SCALERS]
     if unknown:
         allowed = ", ".join(f'"{known}"' for known in SCALERS)
-        raise ValueError(f'scaler {name!r}: use one of {allowed}, or several joined by "+".')
+        raise ValueError(
+            f'scaler {name!r}: use one of {allowed}, or several joined by "+"; a density also '
+            'takes "auto".'
+        )
     scalers = [SCALERS[part]() for part in names]
     return scalers[0] if len(scalers) == 1 else Chain(scalers)

@@ -104,7 +104,7 @@ def methods(train, test, seed, arguments):
 
 def ours(condition, train, test, seed, arguments):
     density = JKOFlowDensity(
-        "standard",
+        "tails+standard",
         hidden_layer_sizes=(64, 64),
         condition=condition,
         max_iter=arguments.max_iter,

@@ -1,0 +1,69 @@
+"""Several estimates of a log-density in one score."""
+
+import numpy as np
+
+from sklearn_jko.detection.coordinates import Coordinates
+from sklearn_jko.detection.neighbours import NeighbourDensity
+from sklearn_jko.scaling import make_scaler
+
+__all__ = ["SCALING", "CombinedScore"]
+
+N_TERMS = 6
+# One value far from all others must not make a column a constant.
+SCALING = "tails+standard"
+
+
+class CombinedScore:
+    """Mean of six estimates of a log-density, up to a constant.
+
+    One is the flow's, one that of independent normal columns and labels, and four go by the
+    distances to two neighbours, in standardised columns whose far values are drawn in and in the
+    flow's latent coordinates.
+
+    Parameters
+    ----------
+    neighbours : ndarray of shape (n, d)
+        Without gaps.
+    latent : ndarray of shape (n, p)
+        Their latent coordinates.
+    labels : ndarray of int
+        Numbers of the columns that hold labels, as codes.
+    n_labels : sequence of int
+        How many labels each of these has.
+    """
+
+    def __init__(self, neighbours, latent, labels, n_labels):
+        self.labels = labels
+        self.scaler = make_scaler(SCALING).fit(np.delete(neighbours, labels, axis=1))
+        self.columns = Coordinates(self._standard(neighbours), labels, n_labels)
+        beside = self._beside_labels(latent, neighbours)
+        behind = beside.shape[1] - np.arange(len(labels), 0, -1)
+        self.latents = Coordinates(beside, behind, n_labels)
+        self.in_columns, self.in_latents = (
+            NeighbourDensity(space.points, space.n_dimensions)
+            for space in (self.columns, self.latents)
+        )
+
+    def of(self, X, latent, log_density):
+        """Scores (n,) of rows (n, d) with these latent coordinates and log-densities."""
+        standard = self._standard(X)
+        normal = self.columns.log_density_of_independent_columns(standard)
+        beside = self._beside_labels(latent, X)
+        neighbours = self.in_columns.score_samples(self.columns.of(standard))
+        neighbours += self.in_latents.score_samples(self.latents.of(beside))
+        return (log_density + normal + 2 * neighbours) / N_TERMS
+
+    def nearest(self, X, among):
+        """Of the neighbours whose numbers are given, that which is nearest to each row, (n,)."""
+        index = NeighbourDensity(self.columns.points[among]).index
+        points = self.columns.of(self._standard(X))
+        return among[index.kneighbors(points, 1, return_distance=False)[:, 0]]
+
+    def _standard(self, X):
+        """Rows with their numbers standardised."""
+        X, is_number = X.copy(), np.delete(np.arange(X.shape[1]), self.labels)
+        X[:, is_number], _ = self.scaler.transform(X[:, is_number])
+        return X
+
+    def _beside_labels(self, latent, X):
+        return np.hstack([latent, X[:, self.labels]])
