@@ -188,6 +188,8 @@ def structure_of(structure, is_given):
             f"structure has shape {adjacency.shape}; an adjacency matrix must have a row and a "
             f"column for each of the {_counts(known)}. For an image give a tuple (height, width)."
         )
+    if np.isnan(adjacency.data).any():
+        raise ValueError("structure has NaN, which is no edge and not none; use 0 where none is.")
     adjacency.eliminate_zeros()
     edges = np.sort(np.stack(adjacency.coords, axis=1).astype(np.int64), axis=1)
     return Structure(None, np.unique(edges[edges[:, 0] < edges[:, 1]], axis=0), known[n_columns])

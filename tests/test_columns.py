@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal as assert_polars_equal
+from scipy import sparse
 
 from sklearn_jko.columns.roles import Roles, resolve_roles
 
@@ -376,6 +377,45 @@ def test_auto_guesses_bounds_with_care():
     assert guess(rng.normal(10, 1, size=500)) is None
     assert guess(2 * uniform) is None  # positive and not skewed
     assert guess(np.r_[rng.normal(10, 1, size=500), 1e6]) is None  # one outlier
+
+
+def test_auto_leaves_multiples_numbers_and_takes_two_integers_for_labels():
+    """Amounts in thousands had all integers between for as probable, labels some beside."""
+    rng = np.random.default_rng(0)
+    counts, labels = rng.poisson(9, 500), rng.integers(0, 2, 500)
+    assert guess(counts) == "integer"
+    assert guess(1000 * counts) is None
+    assert guess(5 * counts - 3) is None
+    assert guess(5 * counts[:9]) == "integer"  # few rows
+    assert guess(labels) == "integer"  # a density needs numbers
+    beside = np.c_[labels, counts]
+    assert resolve_roles(beside, "auto").kinds == {0: "category", 1: "integer"}
+    assert resolve_roles(beside, "auto", [1]).kinds == {0: "integer", 1: "integer"}
+    with_gaps = np.where(np.arange(500) % 9, 1000.0 * counts, np.nan)
+    assert guess(with_gaps) is None
+
+
+def test_integers_that_are_multiples_are_told():
+    counts = 10 * np.random.default_rng(0).poisson(9, (500, 2))
+    with pytest.warns(UserWarning, match="column 1 .* multiples of 10 alone") as told:
+        resolve_roles(counts, {1: "integer"})
+    assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [([2, 0], r"\[2, 0\]"), ([("a", 1), ("a", 2)], "'a', 1")], ids=str
+)
+def test_names_that_could_be_places_are_refused(names, shown):
+    """Those of the column labelled 2 went by the name 0."""
+    frame = pd.DataFrame(np.ones((3, 2)))
+    frame.columns = names if isinstance(names[0], int) else pd.MultiIndex.from_tuples(names)
+    with pytest.raises(ValueError, match=f"column names .*{shown}.*let them be texts"):
+        resolve_roles(frame, {0: (0, None)})
+
+
+def test_sparse_tables_are_refused_by_their_name():
+    with pytest.raises(TypeError, match=r"X is a sparse matrix; pass X.toarray\(\)"):
+        resolve_roles(sparse.csr_array(np.eye(3)), "auto")
 
 
 def test_auto_of_object_columns_looks_at_the_values():

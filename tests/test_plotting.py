@@ -265,6 +265,16 @@ def test_wrong_columns(columns, message):
         DensityDisplay.from_estimator(mixture(X), X, columns=columns)
 
 
+@pytest.mark.parametrize("n_columns", [2, 3])
+def test_rows_far_from_all_that_the_model_draws(n_columns):
+    X = normal_rows(n_columns)
+    display = DensityDisplay.from_estimator(mixture(X), X + 1e6, columns=list(range(n_columns)))
+    drawn(display)
+    panel = display.axes_[1, 0]
+    assert len(panel.lines or panel.collections) > 0
+    assert panel.get_xlim()[0] > 1e5
+
+
 def test_wrong_input_to_density():
     X = normal_rows(7)
     with pytest.raises(ValueError, match=r"X has 7 columns of numbers; from 1 to 6.*such as"):
@@ -357,6 +367,14 @@ def test_trajectory_follows_every_row(fitted, moons):
     for ax in display.axes_:
         assert [circle.radius for circle in ax.patches] == [1, 2, 3]
         assert ax.axis() == display.axes_[0].axis()
+
+
+def test_gaps_in_a_trajectory_are_told():
+    X = normal_rows(3)
+    density = zero_block_flow(X)
+    X[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 3 columns \(1\) miss values: `impute` X first"):
+        FlowTrajectoryDisplay.from_estimator(density, X)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e9])

@@ -189,6 +189,7 @@ def test_what_lies_beyond_the_surroundings_does_not_count():
 @pytest.mark.parametrize(
     ("structure", "n", "message"),
     [
+        (np.full((3, 3), np.nan), 3, "structure has NaN"),
         ((2, 3), 5, "an image of 6 columns; it must be of the 5 columns that are modelled"),
         ((2, 0), 5, "or the adjacency matrix"),
         ((2, 2.5), 5, "or the adjacency matrix"),

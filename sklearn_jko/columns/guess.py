@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import skew
 
-__all__ = ["LARGEST_INTEGER", "guess_kind"]
+__all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
 
 MIN_ROWS = 20
 # How near to either end of [0, 1] a share's values come, as a part of it.
@@ -21,7 +21,8 @@ def guess_kind(values, column_type, some_missing=False):
 
     - "category": booleans, texts, and types that declare categories;
     - "integer": types of integers, without bounds; and whole numbers beside missing values, which
-      types of integers mostly do not hold; up to 2^52;
+      types of integers mostly do not hold; up to 2^52, and not where all are a number plus
+      multiples of another, such as amounts in thousands, whose noise is as wide as that;
     - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
       absolute value, the least of which is under a fifth of the median;
@@ -47,8 +48,24 @@ def guess_kind(values, column_type, some_missing=False):
     numbers = values.astype(np.float64)
     if content == "integer" or (some_missing and np.array_equal(numbers, np.rint(numbers))):
         fits = np.abs(numbers).max(initial=0.0) <= LARGEST_INTEGER
-        return "integer" if fits else (None, None)
+        return "integer" if fits and common_unit(numbers) == 1 else (None, None)
     return _guess_bounds(numbers)
+
+
+def are_two_values(values):
+    """Whether many values (n,) are only two."""
+    return len(values) >= MIN_ROWS and len(np.unique(values)) == 2
+
+
+def common_unit(integers):
+    """The greatest number of which all differences of integers (n,) are multiples.
+
+    It is 1 of less than 20 integers, or where they are two values or less: these tell nothing.
+    """
+    distinct = np.unique(integers)
+    if len(integers) < MIN_ROWS or len(distinct) < 3:
+        return 1
+    return int(np.gcd.reduce(np.diff(distinct).astype(np.int64)))
 
 
 def _content(values):

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from sklearn_jko.checks import shown
-from sklearn_jko.columns.guess import guess_kind
+from sklearn_jko.columns.guess import are_two_values, guess_kind
 from sklearn_jko.columns.tables import are_missing
 
 __all__ = ["CATEGORY", "INTEGER", "NUMERIC", "Kind", "given_columns", "kinds_of_columns"]
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
             )
 
 
-def kinds_of_columns(columns, table):
+def kinds_of_columns(columns, table, given):
     """The kind of each column.
 
     Parameters
@@ -56,6 +56,8 @@ def kinds_of_columns(columns, table):
         From names or numbers of columns to kinds: a pair (low, high) of bounds, None where a side
         is open; "integer"; ("integer", low, high); "category".
     table : Table
+    given : list of int
+        Numbers of the columns that are conditioned on.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def kinds_of_columns(columns, table):
         If a column or a kind is not known, or bounds are not sound.
     """
     if isinstance(columns, str) and columns == "auto":
-        guesses = map(_guess, table.values, table.types)
+        guesses = _guesses(table, given)
         return [_kind(guess, table.shown_name(j)) for j, guess in enumerate(guesses)]
     columns = {} if columns is None else columns
     if not isinstance(columns, Mapping):
@@ -110,9 +112,21 @@ def given_columns(condition, table):
     return given
 
 
-def _guess(values, column_type):
-    is_missing = are_missing(values)
-    return guess_kind(values[~is_missing], column_type, bool(is_missing.any()))
+def _guesses(table, given):
+    """A guess for each column; two integers are labels, where other columns hold numbers."""
+    observed = [values[~are_missing(values)] for values in table.values]
+    guesses = [
+        guess_kind(seen, column_type, len(seen) < len(values))
+        for seen, column_type, values in zip(observed, table.types, table.values, strict=True)
+    ]
+    of_two = [
+        guess == INTEGER and are_two_values(seen)
+        for guess, seen in zip(guesses, observed, strict=True)
+    ]
+    numbers = [j for j, guess in enumerate(guesses) if guess != CATEGORY and not of_two[j]]
+    if set(numbers) <= set(given):  # a density needs one
+        return guesses
+    return [CATEGORY if two else guess for guess, two in zip(guesses, of_two, strict=True)]
 
 
 def _numbers(parameter, columns, table):

@@ -4,8 +4,10 @@ import numpy as np
 
 from sklearn_jko.checks import check_keys, shown
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
+from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
 from sklearn_jko.columns.tables import TYPES, build_table, read_table
+from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Roles", "resolve_roles"]
 
@@ -260,7 +262,8 @@ def resolve_roles(X, columns=None, condition=None):
     columns : dict or "auto", optional
         From a column's name or number to its kind: a pair (low, high) of bounds, None where a
         side is open; "integer"; ("integer", low, high); "category". Others are numbers without
-        bounds. "auto" guesses, as `sklearn_jko.columns.guess.guess_kind` tells.
+        bounds. "auto" guesses, as `sklearn_jko.columns.guess.guess_kind` tells; columns of two
+        integers are categories where others hold numbers.
     condition : iterable of str or int, optional
         Names or numbers of the columns that are given.
 
@@ -274,6 +277,11 @@ def resolve_roles(X, columns=None, condition=None):
         If a column or a kind is not known; if a value is not of its column's kind or outside its
         bounds, or a given one is missing; if a category has more than 1,000 labels; if all columns
         are given.
+
+    Warns
+    -----
+    UserWarning
+        If integers are a number plus multiples of another, such as amounts in thousands.
 
     Examples
     --------
@@ -289,11 +297,25 @@ def resolve_roles(X, columns=None, condition=None):
     """
     table = read_table(X)
     given = given_columns(condition, table)
-    kinds = kinds_of_columns(columns, table)
+    kinds = kinds_of_columns(columns, table, given)
     resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]
     roles = Roles(table.container, table.names, resolved)
-    roles.check_inside(roles.encode(X))
+    encoded = roles.encode(X)
+    roles.check_inside(encoded)
+    _warn_of_units(roles, encoded)
     return roles
+
+
+def _warn_of_units(roles, encoded):
+    for j in np.setdiff1d(roles.integer, roles.given):
+        values = encoded[:, j]
+        unit = common_unit(values[~np.isnan(values)])
+        if unit > 1:
+            warn_user(
+                f"column {roles.columns[j].shown} holds integers that differ by multiples of "
+                f"{unit} alone, between which others are taken for as probable. Divide them by "
+                f"{unit}, or leave them numbers."
+            )
 
 
 def _column(table, j, kind, given):

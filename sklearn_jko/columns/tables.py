@@ -6,6 +6,9 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+
+from sklearn_jko.checks import shown
 
 __all__ = [
     "FLOAT",
@@ -84,8 +87,13 @@ def read_table(X, parameter="X"):
     ------
     ValueError
         If X is not a table of rows and columns or is empty, two columns have the same name, or a
-        column's type is none of numbers, booleans, texts or categories.
+        column's type is none of numbers, booleans, texts or categories; or if the names of a frame
+        of pandas are neither texts nor the columns' numbers.
+    TypeError
+        If X is sparse.
     """
+    if sparse.issparse(X):
+        raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")
     container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
     if container == "numpy" and np.ndim(X) != 2:
         raise ValueError(
@@ -107,7 +115,7 @@ def read_table(X, parameter="X"):
 
 def has_times(X):
     """Whether a column of an array or a frame has a type of dates, times or spans of time."""
-    types = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
+    types = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]
     names = ("date", "time", "duration", "period")
     return any(str(column_type).lower().startswith(names) for column_type in types)
 
@@ -166,7 +174,7 @@ def _read_pandas(X):
         (column.astype(object) if column_type.name == "category" else column).to_numpy()
         for column, column_type in zip(columns, types, strict=True)
     ]
-    return _texts(X.columns.tolist()), types, values
+    return _texts_or_numbers(X.columns.tolist()), types, values
 
 
 def _pandas_type(dtype):
@@ -178,7 +186,7 @@ def _pandas_type(dtype):
 def _read_polars(X):
     columns = X.get_columns()
     types = [_polars_type(column.dtype) for column in columns]
-    return _texts(X.columns), types, [column.to_numpy() for column in columns]
+    return X.columns, types, [column.to_numpy() for column in columns]
 
 
 def _polars_type(dtype):
@@ -186,8 +194,16 @@ def _polars_type(dtype):
     return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
 
 
-def _texts(names):
-    return names if all(type(name) is str for name in names) else None
+def _texts_or_numbers(names):
+    """The names where they are texts, None where they are those of columns without names."""
+    if all(type(name) is str for name in names):
+        return names
+    if names != list(range(len(names))):
+        raise ValueError(
+            f"X has the column names {shown(names)}; let them be texts, as by X.columns = "
+            "X.columns.map(str), so that none is taken for a place."
+        )
+    return None
 
 
 def _build_array(_, types, values):

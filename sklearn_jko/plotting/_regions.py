@@ -25,7 +25,12 @@ def region_thresholds(sample_log_density):
 
 
 def enclosed_mass(weights):
-    """Share of all weight at points at least as heavy as each, over an even grid."""
+    """Share of all weight at points at least as heavy as each, over an even grid.
+
+    Where there is no weight, it is 1 everywhere: no region encloses less.
+    """
+    if not weights.any():
+        return np.ones(weights.shape)
     order = np.argsort(-weights, axis=None, kind="stable")
     mass = np.cumsum(weights.ravel()[order])
     enclosed = np.empty(weights.size)
