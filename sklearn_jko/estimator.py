@@ -757,6 +757,15 @@ class JKOFlowDensity(
                 f"{columns_in_words(self, unknown)} of the condition hold labels that were not "
                 "seen in fit. Given these, the density is that of rows without a label."
             )
+        if len(table) < 2:
+            return
+        modelled = np.setdiff1d(self.roles_.category, self.roles_.given)
+        alien = [j for j in modelled if np.all(table[:, j] == -1)]
+        if alien:
+            warn_user(
+                f"{columns_in_words(self, alien)} hold no label that was seen in fit. Are they "
+                "texts in place of numbers, or the other way round?"
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

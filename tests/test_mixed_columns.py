@@ -107,6 +107,15 @@ def test_an_unknown_category_is_rare_but_not_impossible(of_homes):
     assert np.all(scores < of_homes.score_samples(X.assign(city="Bonn")))
 
 
+def test_a_column_of_unknown_labels_alone_is_told():
+    """They mostly are texts of the numbers in fit, whose rows all look odd."""
+    X = pd.DataFrame({"x": np.linspace(-1, 1, 60), "zone": np.arange(60) % 3})
+    density = JKOFlowDensity("standard", columns={"zone": "category"}, max_blocks=0).fit(X)
+    with pytest.warns(UserWarning, match=r"1 of 2 columns \('zone'\) hold no label") as told:
+        density.score_samples(X.astype({"zone": str}))
+    assert [warning.filename for warning in told] == [__file__]
+
+
 def test_latent_rows_come_back_with_their_categories(of_homes):
     X = homes(200, seed=3)
     Z = of_homes.transform(X)
@@ -189,7 +198,7 @@ def test_texts_without_roles_are_told_with_the_remedy():
         JKOFlowDensity().fit(frame.to_numpy())
     with pytest.raises(ValueError, match=r"'g' is of the type category; make it a category"):
         JKOFlowDensity().fit(frame[["price"]].assign(g=pd.Categorical(frame["city"])))
-    with pytest.raises(ValueError, match=r"JKOFlowDensity\('standard', columns='auto'\)"):
+    with pytest.raises(ValueError, match=r"JKOFlowDensity\('tails.standard', columns='auto'\)"):
         JKOFlowOutlierDetector().fit(frame)
 
 
