@@ -759,8 +759,7 @@ class JKOFlowDensity(
             )
         if len(table) < 2:
             return
-        modelled = np.setdiff1d(self.roles_.category, self.roles_.given)
-        alien = [j for j in modelled if np.all(table[:, j] == -1)]
+        alien = [j for j in self.roles_.modelled_categories if np.all(table[:, j] == -1)]
         if alien:
             warn_user(
                 f"{columns_in_words(self, alien)} hold no label that was seen in fit. Are they "

@@ -1,7 +1,5 @@
 """Probabilities of the categories in a table, given its conditions."""
 
-import numpy as np
-
 from sklearn_jko.columns.categories import CategoricalChain
 from sklearn_jko.columns.input_codes import InputCodes
 
@@ -18,11 +16,9 @@ class CategoryModel:
     """
 
     def __init__(self, roles):
-        is_given = np.isin(roles.inputs, roles.given)
-        self.given = roles.inputs[is_given]
-        self.categories = roles.inputs[~is_given]
-        self.n_categories = roles.n_labels[~is_given]
-        self.codes, self.chain = InputCodes(roles.n_labels[is_given]), CategoricalChain()
+        self.given, self.categories = roles.given, roles.modelled_categories
+        self.n_categories = roles.n_labels_of(self.categories)
+        self.codes, self.chain = InputCodes(roles.n_labels_of(self.given)), CategoricalChain()
         self.parts = [self.codes, self.chain]
 
     def fit(self, table):

@@ -48,9 +48,17 @@ class Roles:
         self.high = np.array([column.kind.high for column in columns]) + half
         is_input = np.isin(np.arange(len(columns)), [*self.given, *self.category])
         self.modelled, self.inputs = np.flatnonzero(~is_input), np.flatnonzero(is_input)
-        n_labels = [len(columns[j].labels or ()) for j in self.inputs]
-        self.n_labels = np.array(n_labels, dtype=np.int64)
+        self.n_labels = self.n_labels_of(self.inputs)
         self.noise_width = np.where(is_input, 0.0, np.where(kinds == INTEGER, 1.0, np.nan))
+
+    @property
+    def modelled_categories(self):
+        """Numbers of the categories that are not given."""
+        return np.setdiff1d(self.category, self.given)
+
+    def n_labels_of(self, columns):
+        """How many labels each of some columns has; 0 for one of numbers."""
+        return np.array([len(self.columns[j].labels or ()) for j in columns], dtype=np.int64)
 
     @property
     def numbers_given(self):

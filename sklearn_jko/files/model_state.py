@@ -133,7 +133,7 @@ def categories_from_state(state, roles):
     ValueError
         If the state is not sound, or goes with other roles.
     """
-    if (state is None) != (roles is None or np.isin(roles.inputs, roles.given).all()):
+    if (state is None) != (roles is None or len(roles.modelled_categories) == 0):
         raise ValueError(f"categories_={shown(state)} does not go with roles_")
     if state is None:
         return None
@@ -157,7 +157,7 @@ def given_rows_from_state(state, roles):
     if state is None:
         return None
     check_array("given_rows_", state, (max(np.size(state) // len(given), 1), len(given)))
-    n_labels = roles.n_labels[np.isin(roles.inputs, given)]
+    n_labels = roles.n_labels_of(given)
     for codes, n in zip(state.T[n_labels > 0], n_labels[n_labels > 0], strict=True):
         check_array("given_rows_", codes, (len(codes),), low=0.0, high=n - 1.0)
     return state

@@ -239,7 +239,7 @@ def _measure_errors(density, rows):
 
 def _category_model(roles, rows):
     """That of the categories which are not given; None where there are none."""
-    if roles is None or np.isin(roles.inputs, roles.given).all():
+    if roles is None or len(roles.modelled_categories) == 0:
         return None
     return CategoryModel(roles).fit(evenly_spread(rows, MAX_SCALER_ROWS))
 
