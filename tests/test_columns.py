@@ -413,6 +413,14 @@ def test_names_that_could_be_places_are_refused(names, shown):
         resolve_roles(frame, {0: (0, None)})
 
 
+def test_a_condition_may_keep_the_number_of_its_column():
+    """As it has in a part of a frame whose columns are numbered."""
+    frame = pd.DataFrame(np.linspace(0, 1, 40).reshape(10, 4))
+    roles = resolve_roles(frame, None, [2])
+    table = roles.encode_some(frame[[2]], roles.given, "condition")
+    np.testing.assert_array_equal(table[:, 2], frame[2])
+
+
 def test_sparse_tables_are_refused_by_their_name():
     with pytest.raises(TypeError, match=r"X is a sparse matrix; pass X.toarray\(\)"):
         resolve_roles(sparse.csr_array(np.eye(3)), "auto")

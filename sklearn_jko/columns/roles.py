@@ -6,7 +6,7 @@ from sklearn_jko.checks import check_keys, shown
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
-from sklearn_jko.columns.tables import TYPES, build_table, read_table
+from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Roles", "resolve_roles"]
@@ -115,6 +115,7 @@ class Roles:
             If X has another number of columns, a value that is not of its column's kind, or a
             given one is missing. Values may be outside their bounds: see `outside`.
         """
+        check_names(X)
         table = read_table(X)
         encoded = self._encoded(table, self.columns, "X")
         for j in self.given:
@@ -303,6 +304,7 @@ def resolve_roles(X, columns=None, condition=None):
     >>> roles.decode(table + [0, 0.2, 0]).tolist()
     [['red', 3, 0.5], ['blue', 4, 0.9]]
     """
+    check_names(X)
     table = read_table(X)
     given = given_columns(condition, table)
     kinds = kinds_of_columns(columns, table, given)

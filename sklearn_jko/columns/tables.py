@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "are_missing",
     "build_table",
+    "check_names",
     "has_times",
     "read_table",
 ]
@@ -87,8 +88,7 @@ def read_table(X, parameter="X"):
     ------
     ValueError
         If X is not a table of rows and columns or is empty, two columns have the same name, or a
-        column's type is none of numbers, booleans, texts or categories; or if the names of a frame
-        of pandas are neither texts nor the columns' numbers.
+        column's type is none of numbers, booleans, texts or categories.
     TypeError
         If X is sparse.
     """
@@ -111,6 +111,16 @@ def read_table(X, parameter="X"):
         if table.names is not None and table.names.count(table.names[j]) > 1:
             raise ValueError(f"two columns have the name {table.shown_name(j)}; rename one.")
     return table
+
+
+def check_names(X):
+    """Raise ValueError where the names of a whole frame's columns could be taken for places."""
+    names = X.columns.tolist() if _is_frame(X, "pandas") else []
+    if _texts(names) is None and names != list(range(len(names))):
+        raise ValueError(
+            f"X has the column names {shown(names)}; let them be texts, as by X.columns = "
+            "X.columns.map(str), so that none is taken for a place."
+        )
 
 
 def has_times(X):
@@ -174,7 +184,7 @@ def _read_pandas(X):
         (column.astype(object) if column_type.name == "category" else column).to_numpy()
         for column, column_type in zip(columns, types, strict=True)
     ]
-    return _texts_or_numbers(X.columns.tolist()), types, values
+    return _texts(X.columns.tolist()), types, values
 
 
 def _pandas_type(dtype):
@@ -194,16 +204,8 @@ def _polars_type(dtype):
     return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
 
 
-def _texts_or_numbers(names):
-    """The names where they are texts, None where they are those of columns without names."""
-    if all(type(name) is str for name in names):
-        return names
-    if names != list(range(len(names))):
-        raise ValueError(
-            f"X has the column names {shown(names)}; let them be texts, as by X.columns = "
-            "X.columns.map(str), so that none is taken for a place."
-        )
-    return None
+def _texts(names):
+    return names if all(type(name) is str for name in names) else None
 
 
 def _build_array(_, types, values):
