@@ -6,7 +6,7 @@ __all__ = ["CENTRAL_RANGES", "bounded", "mean_and_scale", "median_and_spread"]
 
 LARGEST = 1e300
 
-# Half-widths of a central range in probability, and the width of that range for a normal column of
+# Probability on either side of a central range, and the width of that range for a normal column of
 # unit deviation.
 CENTRAL_RANGES = ((0.25, 1.3490), (0.05, 3.2897), (0.005, 5.1517), (0.0, 6.0))
 

@@ -60,6 +60,7 @@ def measure_blocks(density, X):
     density : JKOFlowDensity
         Fitted.
     X : array-like of shape (n_samples, n_features)
+        Without missing values.
 
     Returns
     -------
@@ -105,6 +106,7 @@ def path_through_blocks(density, X):
     density : JKOFlowDensity
         Fitted.
     X : array-like of shape (n_samples, n_features)
+        Without missing values.
 
     Returns
     -------
@@ -142,7 +144,8 @@ class Calibration(NamedTuple):
     n_steps : ndarray of int of shape (n_blocks,)
         At most 64.
     solver_error : float
-        Largest change of a row's log-density when the steps are doubled, in nats.
+        Largest change of a row's log-density when the steps are doubled, in nats over
+        1 + |log-density| / 1000.
     round_trip : Tensor of shape (n, d)
         The rows after they went to noise and back.
     """

@@ -15,7 +15,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils import check_array as check_table
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
@@ -38,8 +38,6 @@ from sklearn_jko.files.model_state import (
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
 from sklearn_jko.fitting.fit_input import FLOATS, check_complete, validated_numbers
-from sklearn_jko.missing.completion import fit_proposal
-from sklearn_jko.missing.importance_sampling import draw_missing
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
@@ -47,10 +45,6 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowDensity"]
 
-# So many rows that a layer's activations stay in the processor's cache.
-CHUNK = 2048
-# For each row with missing values; and rows of the flow's own to which these are fitted.
-N_PROPOSALS, PROPOSAL_ROWS = 64, 5000
 # Kept as they are in tables to score; a table of any other type is converted as for `fit`.
 NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
 # What `fit` learns and a file holds; the other attributes follow from these.
@@ -129,10 +123,10 @@ class JKOFlowDensity(
         leaves out the transport cost: with ``max_blocks=1`` that is the usual continuous
         normalizing flow (FFJORD).
     n_refinements : int, default=0
-        Most rounds in which all blocks are trained again, from where they are, after their step
-        sizes were spread anew, so that movements become even, or, where they are, after every
-        block was cut into two. The last round is undone, and ends it, where the held-out rows do
-        not gain.
+        Most rounds in which all blocks are trained again, each from its own weights. Before a
+        round, step sizes are spread anew so that the distances of the blocks become even or, where
+        these are even, every block is cut into two. Refinement ends with a round by which the
+        held-out rows do not gain, and which is undone.
     max_iter : "auto" or int, default="auto"
         Most optimiser steps in a block; fewer where they need more than two solver steps each.
         "auto" is 1000, or as many as `max_time` allows.
@@ -169,9 +163,9 @@ class JKOFlowDensity(
         File that is replaced, in one step, before the first block and after each. `fit` with
         the same data and parameters goes on after the last block in it, and ends with the model
         of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
-        end, and a fit with another `max_time`, more `max_blocks` (before any refinement) or more
-        `n_refinements` goes on from there too: this is the warm start. A file of other data,
-        parameters or versions, or a damaged one, is an error.
+        end, and a fit with another `max_time`, `solver_tol` or `verbose`, more `max_blocks` (before
+        any refinement) or more `n_refinements` goes on from there too: this is the warm start. A
+        file of other data, parameters or versions, or a damaged one, is an error.
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"
@@ -226,7 +220,9 @@ class JKOFlowDensity(
     -----
     UserWarning
         Naming the columns with repeated values or linear relations, to which noise was added; or
-        with missing values, which were filled in.
+        with missing values, which were filled in; or of the kind "integer" whose values are all
+        multiples of another number. And in scores, naming columns of which labels were not seen in
+        `fit`.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
@@ -350,9 +346,10 @@ class JKOFlowDensity(
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows. Whole ones (or whole multiples of the least) are as good as
-            repeated rows, but that all copies of a row with gaps are filled in alike, and a weight
-            of zero as a row left out; others count in proportion.
+            Weights of the rows. A weight of zero is as good as a row left out. Whole ones (or whole
+            multiples of the least) are as good as repeated rows, while they add up to at most
+            400,000, or to the number of rows; but all copies of a row with gaps are then filled in
+            alike. Others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
             Rows that judge the training, in place of a share of X (`validation_fraction`): at
             least two, of which 4,000 are taken.
@@ -374,8 +371,12 @@ class JKOFlowDensity(
         ValueError
             If a parameter is out of range; X or X_val is not a numeric table (but for categories)
             or has infinite values, X has less than two rows or a column of NaN alone; a value is
-            not of its column's kind, or outside its bounds, or missing in a column that is given; a
-            weight is negative, or all are zero.
+            not of its column's kind, or outside its bounds, or missing in a column that is given;
+            `structure` does not go with the columns, or is of more than 4,096 columns, of too many
+            channels or of a graph with too many edges; a weight is negative, or less than two are
+            positive.
+        TypeError
+            If X is a sparse matrix.
         """
         with torch.inference_mode(False):  # gradients are needed, wherever this is called
             fit_density(self, X, y, sample_weight, X_val, process_group)
@@ -402,16 +403,16 @@ class JKOFlowDensity(
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 15 or 16 points, or 64 where five or more columns
-            hold integers, the same for all rows: so are their errors
-            (`sklearn_jko.columns.cells`).
+            mean over their cells, estimated from 63 points, or 64 where several columns hold
+            integers. They are the same for all rows, so that errors do not cancel out in a mean
+            over rows (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as of complete rows without integers.
         """
         X = self._validated(X, allow_missing=True)
         if not return_std:
-            return self._by_chunks(X, Evaluator.log_density, np.empty(len(X)))
-        both = self._by_chunks(X, Evaluator.log_density_and_error, np.empty((len(X), 2)))
+            return self._evaluator().log_density(X)
+        both = self._evaluator().log_density_and_error(X)
         return both[:, 0], both[:, 1]
 
     def impute(self, X, random_state=None):
@@ -434,8 +435,8 @@ class JKOFlowDensity(
         Raises
         ------
         ValueError
-            If X has infinite values; a label that was not seen in fit; or a value is missing in a
-            column that is given.
+            If X has infinite values; a label that was not seen in fit; a value out of its column's
+            bounds; or a value is missing in a column that is given.
 
         Examples
         --------
@@ -451,17 +452,9 @@ class JKOFlowDensity(
         rows = self._validated(X, allow_missing=True)
         if self.roles_ is not None:
             self.roles_.check_known(rows, "X")
+            self.roles_.check_inside(rows)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        evaluator = self._evaluator()
-        completed = draw_missing(
-            evaluator.point_log_density,
-            self._missing_proposal(),
-            np.asarray(rows, dtype=np.float64),
-            N_PROPOSALS,
-            np.random.default_rng(seed),
-            evaluator.cell_width,
-        )
-        return self._decoded(completed, like=X)
+        return self._decoded(self._evaluator().imputed(rows, seed), like=X)
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -511,7 +504,7 @@ class JKOFlowDensity(
             that misses a value are NaN: `impute` it first.
         """
         X = self._validated(X, allow_missing=True)
-        return self._by_chunks(X, Evaluator.latent, np.empty((len(X), self._n_features_out)))
+        return self._evaluator().latent(X)
 
     def inverse_transform(self, X, condition=None):
         """Map latent coordinates back to rows.
@@ -546,7 +539,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, inputs, len(Z))
         if table is not None and len(table) != len(Z):
             raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, as X.")
-        return self._decoded(self._original_rows(Z, table, np.empty(Z.shape)))
+        return self._decoded(self._evaluator().original(Z, table))
 
     def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density.
@@ -581,7 +574,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, given, n_samples)
         if condition is not None:
             table = table.repeat(n_samples, axis=0)
-        return self._decoded(self._drawn_rows(n_samples, table, seed))
+        return self._decoded(self._evaluator().draw(n_samples, table, seed))
 
     def _fitted_state(self):
         names = getattr(self, "feature_names_in_", None)
@@ -613,7 +606,7 @@ class JKOFlowDensity(
         check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
         check_number("solver_error_", state["solver_error_"], low=0.0)
         check_number("inversion_error_", state["inversion_error_"])
-        self.n_features_in_, self._proposal = d, None
+        self.n_features_in_, self._cache = d, {}
         if names is not None:
             self.feature_names_in_ = _names_of_columns(names, d)
         self.validation_indices_ = indices
@@ -636,7 +629,7 @@ class JKOFlowDensity(
         state = super().__getstate__()
         if "flow_" in state:
             state["flow_"] = flow_state(state["flow_"])
-            state["_proposal"] = None
+            state["_cache"] = {}
         return state
 
     def __setstate__(self, state):
@@ -682,24 +675,6 @@ class JKOFlowDensity(
             )
         return roles.encode_some(condition, numbers, "condition")
 
-    def _drawn_rows(self, n_samples, table, seed):
-        """Rows drawn from the density, encoded, one for each of ``table`` where there is one."""
-        if self.categories_ is not None:
-            self.categories_.draw(table, seed)
-        shape = (n_samples if table is None else len(table), self._n_features_out)
-        Z = self.flow_.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
-        return self._original_rows(Z, table, out=Z)
-
-    def _original_rows(self, Z, table, out):
-        """Rows, encoded, of latent coordinates, with what they are given in ``table``."""
-        if table is None:
-            return self._by_chunks(Z, Evaluator.original, out)
-        roles = self.roles_
-        if len(roles.inputs):
-            Z = np.hstack([Z, self.scaler_.codes.transform(table[:, roles.inputs])])
-        table[:, roles.modelled] = self._by_chunks(Z, Evaluator.original, out)
-        return table
-
     def _decoded(self, rows, like=None):
         """A table of the data's types, with the index of another where pandas gave it one."""
         if self.roles_ is None:
@@ -709,46 +684,14 @@ class JKOFlowDensity(
             table.index = like.index
         return table
 
-    def _by_chunks(self, rows, method, out):
-        """Fill ``out`` with what a method of `Evaluator` gives, by chunks of bounded memory."""
-        evaluator = self._evaluator()
-        for chunk in gen_batches(len(rows), CHUNK):
-            out[chunk] = method(evaluator, np.ascontiguousarray(rows[chunk], dtype=np.float64))
-        return out
-
     def _evaluator(self):
-        """That of a copy of the flow on the device to compute on."""
-        flow = copy.deepcopy(self.flow_).to(device_named(self.device))
-        return Evaluator(self.scaler_, flow, self.roles_, self.categories_, self._missing_proposal)
-
-    def _missing_proposal(self):
-        """From which missing values are drawn: near the density itself. Made when first needed."""
-        if self._proposal is None:
-            table, given = self._table_of(None, (), PROPOSAL_ROWS), self.given_rows_
-            if given is not None:
-                table[:, self.roles_.given] = np.resize(given, (PROPOSAL_ROWS, given.shape[1]))
-            rows = self._drawn_rows(PROPOSAL_ROWS, table, seed=0)
-            self._proposal = fit_proposal(rows, self.roles_, seed=0)
-        return self._proposal
-
-    def _latent_and_log_density(self, X):
-        """Both of float64 rows, encoded and without gaps: (n, n_modelled) and (n,)."""
-        out = np.empty((len(X), self._n_features_out + 1))
-        both = self._by_chunks(X, Evaluator.latent_and_log_density, out)
-        return both[:, :-1], both[:, -1]
-
-    def _filled(self, X, seed, alike):
-        """Encoded rows with draws, nearly as of the density, for what they miss.
-
-        They are those of the mixture alone. Where they are alike, made of the same random numbers,
-        no row's depend on the rows beside it.
-        """
-        if not np.isnan(X).any():
-            return X
-        filled = self._missing_proposal().draw(X, np.random.default_rng(seed), alike)
-        if self.roles_ is not None:
-            filled = np.where(np.isnan(X), self.roles_.rounded(filled), X)
-        return filled
+        """What the density makes of rows, on the device to compute on."""
+        device, flow = device_named(self.device), self.flow_
+        if device.type != "cpu":
+            with torch.inference_mode(False):
+                flow = copy.deepcopy(flow).to(device)
+        parts = self.scaler_, flow, self.roles_, self.categories_, self.given_rows_, self._cache
+        return Evaluator(self._n_features_out, *parts)
 
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]

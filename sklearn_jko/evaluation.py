@@ -1,50 +1,90 @@
 """What a fitted density says of rows: log-densities, latent rows, and the way back."""
 
+import functools
+
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 from sklearn_jko.columns.cells import cell_log_probability
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import in_parts
-from sklearn_jko.missing.importance_sampling import observed_log_density
+from sklearn_jko.missing.completion import fit_proposal
+from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_density
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
+
+# So many rows that a layer's activations stay in the processor's cache.
+CHUNK = 2048
 
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
 # At which the density is taken in the cell of a row's integers: 16 leave errors of 0.05 nats of
 # three columns, and of half a nat of more.
 CELL_POINTS = 64
-# For each row with missing values.
-N_DRAWS = 256
+# For each row with missing values, to score it and to fill it in; and rows of the flow's own to
+# which the mixture that proposes them is fitted.
+N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
+
+
+def by_chunks(method):
+    """Decorate a method of a few float64 rows to take any number, of any type, chunk by chunk."""
+
+    @functools.wraps(method)
+    def of_all(self, rows):
+        made = None
+        for chunk in gen_batches(max(len(rows), 1), CHUNK):
+            of_chunk = method(self, np.ascontiguousarray(rows[chunk], dtype=np.float64))
+            if made is None:
+                made = np.empty((len(rows), *of_chunk.shape[1:]))
+            made[chunk] = of_chunk
+        return made
+
+    return of_all
 
 
 class Evaluator:
-    """The parts of a fitted density, and what they make of a chunk of rows.
+    """The parts of a fitted density, and what they make of rows.
 
-    Rows are float64 arrays (n, d), encoded where the columns have roles.
+    Rows are arrays (n, d), encoded where the columns have roles.
 
     Parameters
     ----------
+    n_modelled : int
+        Number of columns that the flow models.
     scaler : scaler
     flow : JKOFlow
         On the device to compute on.
     roles : Roles, optional
         See `sklearn_jko.columns.roles`.
     categories : CategoryModel, optional
-    proposal : callable, optional
-        Gives the `MarginalMixture` from which missing values are drawn; called where there are any.
+    given_rows : ndarray of shape (m, n_given), optional
+        What some rows are given.
+    cache : dict, optional
+        Where the mixture that proposes missing values is kept, once it is made.
     """
 
-    def __init__(self, scaler, flow, roles=None, categories=None, proposal=None):
-        self.scaler, self.flow = scaler, flow
-        self.roles, self.categories, self.proposal = roles, categories, proposal
+    def __init__(
+        self,
+        n_modelled,
+        scaler,
+        flow,
+        roles=None,
+        categories=None,
+        given_rows=None,
+        cache=None,
+    ):
+        self.n_modelled, self.scaler, self.flow = n_modelled, scaler, flow
+        self.roles, self.categories, self.given_rows = roles, categories, given_rows
+        self.cache = {} if cache is None else cache
         self.cell_width = 0.0 if roles is None else roles.cell_width
 
+    @by_chunks
     def log_density(self, X):
         """Finite log-density (n,) of rows, of what they show."""
         return self.log_density_and_error(X)[:, 0]
 
+    @by_chunks
     def log_density_and_error(self, X):
         """Finite log-density beside its standard error, (n, 2): 0 where nothing is estimated."""
         is_complete = ~np.isnan(X).any(axis=1)
@@ -70,7 +110,7 @@ class Evaluator:
         log_density[(codes != X[:, columns]).any(axis=1)] = -np.inf
         return _finite(log_density)
 
-    @torch.no_grad()
+    @by_chunks
     def latent(self, X):
         """Latent rows (n, n_modelled); NaN for a row with gaps."""
         is_complete = ~np.isnan(X).any(axis=1)
@@ -80,30 +120,102 @@ class Evaluator:
         latent[is_complete] = moved.cpu().numpy()
         return latent
 
-    @torch.no_grad()
     def latent_and_log_density(self, X):
-        """Both (n, n_modelled + 1) of rows without gaps, in one pass where all are numbers."""
-        if self.categories is not None or np.any(self.cell_width):
+        """Both, (n, n_modelled) and (n,), of rows without gaps, in one pass where they can be."""
+        both = self._latent_beside_log_density(X)
+        return both[:, :-1], both[:, -1]
+
+    def original(self, Z, table=None):
+        """Rows of latent ones (n, n_modelled): those of a table where columns have roles.
+
+        It holds what the rows are given, and is filled in.
+        """
+        return self._fill(np.empty(Z.shape) if table is None else table, Z)
+
+    def draw(self, n_samples, table, seed):
+        """Rows drawn from the density, one for each of a table of what they are given, if any."""
+        if self.categories is not None:
+            self.categories.draw(table, seed)
+        shape = (n_samples if table is None else len(table), self.n_modelled)
+        Z = self.flow.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
+        return self._fill(Z if table is None else table, Z)
+
+    def imputed(self, X, seed):
+        """Rows with draws of the density, given what they show, for what they miss."""
+        if not np.isnan(X).any():
+            return np.array(X, dtype=np.float64)
+        return draw_missing(
+            self.point_log_density,
+            self.proposal,
+            np.asarray(X, dtype=np.float64),
+            N_PROPOSALS,
+            np.random.default_rng(seed),
+            self.cell_width,
+        )
+
+    def filled(self, X, seed, alike):
+        """Rows with draws, nearly as of the density, for what they miss.
+
+        They are those of the mixture alone. Where they are alike, made of the same random numbers,
+        no row's depend on the rows beside it.
+        """
+        if not np.isnan(X).any():
+            return X
+        filled = self.proposal.draw(X, np.random.default_rng(seed), alike)
+        if self.roles is not None:
+            filled = np.where(np.isnan(X), self.roles.rounded(filled), X)
+        return filled
+
+    @property
+    def proposal(self):
+        """The `MarginalMixture` from which missing values are drawn: near the density itself."""
+        if "proposal" not in self.cache:
+            self.cache["proposal"] = self._fitted_proposal()
+        return self.cache["proposal"]
+
+    def _fitted_proposal(self):
+        table = None
+        if self.roles is not None:
+            table = np.full((PROPOSAL_ROWS, len(self.roles.columns)), np.nan)
+        if self.given_rows is not None:
+            table[:, self.roles.given] = np.resize(
+                self.given_rows, (PROPOSAL_ROWS, self.given_rows.shape[1])
+            )
+        return fit_proposal(self.draw(PROPOSAL_ROWS, table, seed=0), self.roles, seed=0)
+
+    @by_chunks
+    def _latent_beside_log_density(self, X):
+        if np.any(self.cell_width):
             return np.c_[self.latent(X), self.log_density(X)]
         Z, log_det = self.scaler.transform(X)
         moved, flow_log_det = self._through(self.flow, Z)
-        log_density = self.flow.base.log_prob(moved) + flow_log_det
-        latent = self.flow.base.modelled(moved)
-        return np.c_[latent.cpu().numpy(), _finite(log_density.cpu().numpy() + log_det)]
+        log_density = (self.flow.base.log_prob(moved) + flow_log_det).cpu().numpy() + log_det
+        if self.categories is not None:
+            log_density += self.categories.log_prob(X)
+        return np.c_[self.flow.base.modelled(moved).cpu().numpy(), _finite(log_density)]
 
-    @torch.no_grad()
-    def original(self, Z):
-        """Modelled columns (n, n_modelled) of latent rows and what they are given."""
-        back = self._through(self.flow.inverse, Z)
+    def _fill(self, rows, Z):
+        """Fill in what the flow models of rows, which may be the latent ones themselves."""
+        modelled = slice(None) if self.roles is None else self.roles.modelled
+        for chunk in gen_batches(len(Z), CHUNK):
+            rows[chunk][:, modelled] = self._modelled(Z[chunk], rows[chunk])
+        return rows
+
+    def _modelled(self, Z, rows):
+        """What the flow models (n, n_modelled) of rows with these latent coordinates."""
+        if self.roles is not None and len(self.roles.inputs):
+            Z = np.hstack([Z, self.scaler.codes.transform(rows[:, self.roles.inputs])])
+        back = self._through(self.flow.inverse, np.asarray(Z, dtype=np.float64))
         return self.scaler.inverse_transform(back.cpu().numpy())
 
-    @torch.no_grad()
     def _flow_log_density(self, X):
         Z, log_det = self.scaler.transform(X)
         return self._through(self.flow.log_prob, Z).cpu().numpy() + log_det
 
     def _through(self, function, Z):
-        return in_parts(self.flow, function, on_device_of(self.flow, Z))
+        # Inference mode would forbid the trace by automatic differentiation.
+        with torch.inference_mode(False), torch.no_grad():
+            return in_parts(self.flow, function, on_device_of(self.flow, Z))
 
     def _of_complete(self, X):
         log_density, error = cell_log_probability(
@@ -115,7 +227,7 @@ class Evaluator:
 
     def _of_observed(self, X):
         log_density, error = observed_log_density(
-            self.point_log_density, self.proposal(), X, N_DRAWS, 0, self.cell_width
+            self.point_log_density, self.proposal, X, N_DRAWS, 0, self.cell_width
         )
         if self.roles is not None:
             is_missing = np.isnan(np.delete(X, self.roles.given, axis=1))

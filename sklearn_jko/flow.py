@@ -28,7 +28,7 @@ class JKOBlock(nn.Module):
     velocity : nn.Module
         Velocity field f, see `sklearn_jko.velocities`.
     t0, t1 : float
-        Interval of time; halving it gives two blocks that share the parent's network.
+        Interval of time; cut in two, it gives blocks that start with copies of the network.
     """
 
     def __init__(self, velocity, t0=0.0, t1=1.0):

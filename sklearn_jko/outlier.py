@@ -23,11 +23,11 @@ from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
 from sklearn_jko.detection.coordinates import standard_normal_log_density
-from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.estimator import NUMBERS, JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
 from sklearn_jko.rows.blurred import evenly_spread
-from sklearn_jko.rows.partitioned import by_parts
+from sklearn_jko.rows.partitioned import by_parts, is_partitioned
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
@@ -68,10 +68,11 @@ class JKOFlowOutlierDetector(
     columns and once in the flow's latent coordinates. The flow follows structure that distances
     miss, and neighbours tell what is rare where rows are few or columns many.
 
-    Where the density knows labels, the second has their shares, and rows of different labels are 1
-    apart, as rows are whose values differ by a deviation. Of a row with missing values the score is
-    the mean over eight draws of these, given the others, from a mixture that is fitted to the
-    flow's own rows: what is missing makes a row neither rare nor common.
+    Where the density knows labels, the normal distribution is joined by their shares, and rows of
+    different labels are 1 apart, as rows are whose values differ by a deviation. Of a row with
+    missing values the score is the mean over eight draws of these, given the others, from a
+    mixture that is fitted to the flow's own rows: what is missing makes a row neither rare nor
+    common.
 
     With a density that has a `condition`, outliers are rows whose other columns are rare given
     these, however rare these are: a high price of a small house. Distances between rows know
@@ -86,9 +87,9 @@ class JKOFlowOutlierDetector(
         less 1.5 times the distance of their quartiles.
     density : JKOFlowDensity or None, default=None
         The density to fit. None is ``JKOFlowDensity("tails+standard", hidden_layer_sizes=(64,
-        64))``: on data with outliers, scalings that follow every column hide them, and single ones
-        far from all others must not hide the rest. A search over its parameters, as
-        ``density__max_blocks``, needs one.
+        64))``: scalings that follow every column would hide outliers of the training rows, and a
+        single value far from all others must not hide other outliers. A search over its
+        parameters, as ``density__max_blocks``, needs one.
     random_state : int, RandomState instance or None, default=None
         Seed of a density that has none of its own.
 
@@ -326,8 +327,8 @@ class JKOFlowOutlierDetector(
     @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
-        self._validated(X)  # whose messages name the detector
-        return self.density_.transform(X)
+        X = self._validated(X)
+        return self._evaluator.latent(X)
 
     def inverse_transform(self, X, condition=None):
         """Rows of latent coordinates; see `JKOFlowDensity.inverse_transform`."""
@@ -341,12 +342,18 @@ class JKOFlowOutlierDetector(
 
     def score(self, X, y=None):
         """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
-        self._validated(X)
-        return self.density_.score(X)
+        check_is_fitted(self)
+        if is_partitioned(X):
+            return self.density_.score(X)
+        return float(self._evaluator.log_density(self._validated(X)).sum())
 
     @property
     def _n_features_out(self):
         return self.density_._n_features_out
+
+    @property
+    def _evaluator(self):
+        return self.density_._evaluator()
 
     @property
     def _has_condition(self):
@@ -410,14 +417,16 @@ class JKOFlowOutlierDetector(
         if self.density_.roles_ is not None:
             table = self.density_._validated(X, allow_missing=True)
         else:
-            table = validated_numbers(self, X, dtype=FLOATS, reset=False)
+            table = validated_numbers(self, X, dtype=NUMBERS, reset=False)
+        if allow_missing:
+            return table
         is_missing = np.isnan(table).any(axis=0)
-        if is_missing.any() and not allow_missing:
+        if is_missing.any():
             raise ValueError(
                 f"{columns_in_words(self, is_missing)} miss values: fill them in first, as by "
                 "`density_.impute(X)`."
             )
-        return table
+        return np.asarray(table, dtype=np.float64)
 
     def _unfitted_density(self):
         if self.density is None:
@@ -437,8 +446,8 @@ class JKOFlowOutlierDetector(
         shows_something = ~np.isnan(X[train]).all(axis=1)
         some = evenly_spread(train[shows_something], MAX_NEIGHBOURS)
         neighbours = X[some].astype(np.float64)
-        self.neighbours_ = self.density_._filled(neighbours, seed=0, alike=False)
-        self.latent_neighbours_, _ = self.density_._latent_and_log_density(self.neighbours_)
+        self.neighbours_ = self._evaluator.filled(neighbours, seed=0, alike=False)
+        self.latent_neighbours_, _ = self._evaluator.latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
         calibration = held_out if len(held_out) else rows.repeated
@@ -476,13 +485,13 @@ class JKOFlowOutlierDetector(
         """Means over draws of what rows miss."""
         total = np.zeros(len(X))
         for seed in range(N_DRAWS):
-            total += self._complete_scores(self.density_._filled(X, seed, alike=True))
+            total += self._complete_scores(self._evaluator.filled(X, seed, alike=True))
         return total / N_DRAWS
 
     def _complete_scores(self, X):
         if len(X) == 0:
             return np.empty(0)
-        latent, log_density = self.density_._latent_and_log_density(X)
+        latent, log_density = self._evaluator.latent_and_log_density(X)
         if self._has_condition:
             return (log_density + standard_normal_log_density(latent)) / 2
         return self._score.of(X, latent, log_density)
@@ -509,7 +518,7 @@ def _once_each(train, X, rows):
     """
     if rows.observed is rows.repeated:
         return train
-    some = evenly_spread(train, round(rows.size * len(train) / len(rows.repeated)))
+    some = evenly_spread(train, max(round(rows.size * len(train) / len(rows.repeated)), 1))
     _, group = np.unique(hash_rows(X), return_inverse=True)
     in_data = np.bincount(group[rows.observed], minlength=group.max() + 1)
     return some[rank_among_equals(group[some]) < in_data[group[some]]]

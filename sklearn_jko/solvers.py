@@ -1,9 +1,9 @@
 """Solvers of the flow's ordinary differential equation.
 
 A solver maps ``(field, x, t0, t1, n_steps)`` to the final state (n, d) and the
-integral of the divergence (n,). ``field`` is a pair of functions: ``velocity(t, x)``
-returns (n, d); ``velocity_and_divergence(t, x)`` returns that and a divergence, which
-may be the number 0.0 where none is wanted. The time t is a number, or a column (n, 1)
+integral of the divergence (n,). ``field`` is a pair of functions and the parameters behind them:
+``velocity(t, x)`` returns (n, d); ``velocity_and_divergence(t, x)`` returns that and a divergence,
+which may be the number 0.0 where none is wanted. The time t is a number, or a column (n, 1)
 of each row's own. To add a solver, write such a function and name it in `SOLVERS`, or a rule of
 equal steps in `TABLEAUS`.
 """

@@ -171,7 +171,7 @@ def structure_of(structure, is_given):
     Raises
     ------
     ValueError
-        If it does not go with so many columns.
+        If it does not go with so many columns, has NaN, or is too large.
     """
     if structure is None:
         return None

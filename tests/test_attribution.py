@@ -42,5 +42,5 @@ def test_few_rows(n):
 
 def test_rows_are_taken_in_parts(monkeypatch):
     whole = attribute(rough, X, REFERENCE)
-    monkeypatch.setattr("sklearn_jko.detection.attribution.ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("sklearn_jko.detection.attribution.NUMBERS_AT_ONCE", 200)
     np.testing.assert_array_equal(attribute(rough, X, REFERENCE), whole)

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.files import checkpoint
 from sklearn_jko.files.checkpoint import data_digest
+from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.fitting import course
 from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training import flow_training
@@ -250,6 +251,16 @@ def test_damaged_file_is_refused(rows, path):
             if damaged != content:
                 with pytest.raises(ValueError, match="is damaged or no checkpoint"):
                     model.fit(rows)
+
+
+@pytest.mark.parametrize("name", ["9.weight", "-1.weight", "weight"])
+def test_weights_of_no_block_are_refused(rows, path, name):
+    model = JKOFlowDensity(**{**SETTINGS, "max_iter": 5}, checkpoint=path).fit(rows)
+    with safetensors.safe_open(path, "np") as file:
+        arrays, metadata = read_arrays(file), {"fit": file.metadata()["fit"]}
+    write_arrays(path, {**arrays, name: np.zeros(3)}, metadata)
+    with pytest.raises(ValueError, match="is damaged or no checkpoint"):
+        model.fit(rows)
 
 
 def test_half_written_file_is_never_read(rows, path, uninterrupted):

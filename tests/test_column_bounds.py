@@ -53,6 +53,22 @@ def test_values_outside_are_refused_in_fit():
         JKOFlowDensity(columns=BOUNDS, **SMALL).fit(frame(50, seed=1), X_val=X)
 
 
+def test_a_bound_in_single_precision_is_that_bound():
+    """It may be beyond the bound as given, in double precision."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform([0.0, 0.7], [0.1, 1.0], size=(100, 2)).astype(np.float32)
+    X[:2] = [[0.05, 0.7], [0.1, 0.8]]
+    columns = {0: (0.0, 0.1), 1: (0.7, 1.0)}
+    model = JKOFlowDensity("standard", columns=columns, max_blocks=0).fit(X)
+    assert model.score_samples(X).min() > -10
+    beyond = np.nextafter(X[:2], np.float32([1, 0]))
+    assert (model.score_samples(beyond) == LOWEST).all()
+    for bound in (1e-300, 1e300):  # which single precision holds as 0, and not at all
+        model = JKOFlowDensity("standard", columns={0: (bound, None)}, max_blocks=0)
+        rows = bound * (1 + X[:, :1].astype(float))
+        assert model.fit(rows).score_samples(rows).min() > -1e3
+
+
 def test_density_is_near_the_truth_and_nearer_than_without_bounds(fitted):
     train, test = frame(2000, seed=0), frame(4000, seed=1)
     unbounded = JKOFlowDensity(**SMALL).fit(train)

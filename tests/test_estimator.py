@@ -24,7 +24,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.fitting import course
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.mixture import Mixture
@@ -308,7 +308,16 @@ def test_bad_parameter_is_named(moons, params, message):
         JKOFlowDensity(**params).fit(moons[0])
 
 
-def test_unfitted_and_wrong_width(fitted):
+@pytest.mark.parametrize("model", [JKOFlowDensity(), JKOFlowOutlierDetector()], ids=type)
+@pytest.mark.parametrize(
+    "method", ["score_samples", "score", "sample", "transform", "inverse_transform"]
+)
+def test_what_is_not_fitted_says_so(model, method):
+    with pytest.raises(NotFittedError):
+        getattr(model, method)(*([] if method == "sample" else [np.zeros((2, 2))]))
+
+
+def test_wrong_width(fitted):
     with pytest.raises(ValueError, match="3 features"):
         fitted.score_samples(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="3 columns"):
@@ -539,3 +548,12 @@ def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
         torch.set_default_dtype(default)
     for density in (again, double):
         np.testing.assert_array_equal(density.score_samples(X), scores)
+
+
+def test_networks_without_a_trace_of_their_own_score_in_inference_mode(moons):
+    deep = {**SMALL, "hidden_layer_sizes": (8, 8, 8), "max_iter": 5, "max_blocks": 1}
+    model = JKOFlowDensity("none", step_size=0.01, **deep).fit(two_moons(100, 0))
+    assert model.n_blocks_ == 1
+    scores = model.score_samples(moons[1][:5])
+    with torch.inference_mode():
+        np.testing.assert_array_equal(model.score_samples(moons[1][:5]), scores)

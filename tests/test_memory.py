@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, two_moons
 
-from sklearn_jko import JKOFlowDensity, estimator, flow
+from sklearn_jko import JKOFlowDensity, evaluation, flow
 from sklearn_jko.fitting import course
 from sklearn_jko.rows import resolution
 from sklearn_jko.training import pilot, scaled_rows
@@ -18,7 +18,7 @@ PART = 300
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts so small that this file's tables are large beside them."""
-    monkeypatch.setattr(estimator, "CHUNK", PART)
+    monkeypatch.setattr(evaluation, "CHUNK", PART)
     monkeypatch.setattr(course, "MAX_SCALER_ROWS", PART)
     monkeypatch.setattr(scaled_rows, "CHUNK", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)

@@ -11,7 +11,7 @@ from homes import CITIES, COLUMNS, RATES, SHARES, homes, with_gaps
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, evaluation
 from sklearn_jko.diagnostics import path_through_blocks
 
 SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
@@ -194,6 +194,8 @@ def test_what_cannot_be_is_told(density, given_city):
     with pytest.raises(ValueError, match="X: column 'city' has a label that was not seen in fit"):
         density.impute(unknown)
     assert np.isfinite(density.score_samples(unknown)).all()
+    with pytest.raises(ValueError, match="column 'price': 1 of its 20 values are outside"):
+        density.impute(frame.assign(price=np.r_[-1.0, frame["price"][1:]], rooms=None))
     with pytest.raises(ValueError, match="column 'city': 20 of its 20 values are missing"):
         given_city.score_samples(frame.assign(city=None))
     with pytest.raises(ValueError, match="column 'city': 1 of its 1 values are missing"):
@@ -202,6 +204,12 @@ def test_what_cannot_be_is_told(density, given_city):
         for name in ("city", "rooms"):
             with pytest.raises(ValueError, match=rf"1 of 3 columns \('{name}'\) hold no value"):
                 JKOFlowDensity(columns=columns, **SMALL).fit(frame.assign(**{name: np.nan}))
+
+
+def test_what_misses_nothing_comes_back_at_once(density, monkeypatch):
+    monkeypatch.setattr(evaluation, "draw_missing", lambda *args: pytest.fail("drawn"))
+    frame = homes(20, seed=10)
+    pd.testing.assert_frame_equal(density.impute(frame), frame)
 
 
 def test_filled_frames_keep_their_index():

@@ -203,6 +203,20 @@ def test_no_row_that_judges_is_a_neighbour(has_gaps):
         assert not np.any((detector.neighbours_[:, None] == judges).all(axis=2))
 
 
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+def test_a_row_with_most_of_the_weight_may_judge():
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(100, 2)), rng.uniform(1e-6, 1e-5, 100)
+    weight[:2] = 10.0, 1.0
+    judges = set()
+    for seed in range(8):
+        density = JKOFlowDensity("standard", max_blocks=0)
+        detector = JKOFlowOutlierDetector(density=density, random_state=seed)
+        assert np.isfinite(detector.fit(X, sample_weight=weight).score_samples(X)).all()
+        judges |= set(detector.density_.validation_indices_)
+    assert 0 in judges
+
+
 def test_held_out_rows_stand_for_their_share_of_the_weight(moons):
     weight = np.random.default_rng(0).uniform(0.5, 1.5, len(moons[0]))
     detector = small().fit(moons[0], sample_weight=weight)

@@ -52,6 +52,19 @@ def test_frames_go_by_name_and_may_have_empty_partitions(of_frame):
     assert total == pytest.approx(of_frame.score(frame))
 
 
+def test_a_detector_scores_the_likelihood_part_by_part(detector):
+    computed = []
+
+    def part(block):
+        computed.append(len(block))
+        return block
+
+    lazy = da.from_array(ROWS, chunks=(100, 2)).map_blocks(part, meta=np.empty((0, 2)))
+    with dask.config.set(scheduler="sync"):
+        assert detector.score(lazy) == pytest.approx(detector.score(ROWS))
+    assert computed == 5 * [100]
+
+
 def test_the_graph_holds_the_model_once(fitted):
     lazy = fitted.score_samples(da.from_array(ROWS, chunks=(10, 2)))
     holders = [key for key, task in dict(lazy.__dask_graph__()).items() if "JKOFlow" in str(key)]

@@ -48,7 +48,7 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     log_probability : ndarray of shape (n,)
         In nats: a probability of the integer columns times a density of the others.
     standard_error : ndarray of shape (n,)
-        Its error's, in nats: 0 where the density is zero at all points.
+        Of the log-probability, in nats: 0 where the density is zero at all points.
 
     Raises
     ------

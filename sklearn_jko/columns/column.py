@@ -14,6 +14,7 @@ from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
 __all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
+LARGEST_SINGLE = float(np.finfo(np.float32).max)
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
 
@@ -65,6 +66,14 @@ class Column:
         numbers = _numbers(self.shown, values)
         if self.kind.name == INTEGER:
             _check_whole(self.shown, numbers)
+            return numbers
+        return self._on_bounds(numbers)
+
+    def _on_bounds(self, numbers):
+        """The numbers, those on a bound as single precision holds it by the very bound."""
+        for bound in (self.kind.low, self.kind.high):
+            if abs(bound) < LARGEST_SINGLE:
+                numbers = np.where(numbers == np.float32(bound), bound, numbers)
         return numbers
 
     def decode(self, numbers):

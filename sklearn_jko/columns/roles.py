@@ -96,13 +96,15 @@ class Roles:
         kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
         return {key: kind for key, kind in kinds if kind is not None}
 
-    def encode(self, X):
+    def encode(self, X, parameter="X"):
         """The table as numbers: categories are codes 0, 1, ..., or -1 for an unknown label.
 
         Parameters
         ----------
         X : array-like of shape (n, d), or frame of pandas or polars
             With NaN, None or missing values of pandas where one is missing.
+        parameter : str, default="X"
+            What X is called, for messages.
 
         Returns
         -------
@@ -116,8 +118,8 @@ class Roles:
             given one is missing. Values may be outside their bounds: see `outside`.
         """
         check_names(X)
-        table = read_table(X)
-        encoded = self._encoded(table, self.columns, "X")
+        table = read_table(X, parameter)
+        encoded = self._encoded(table, self.columns, parameter)
         for j in self.given:
             check_present(self.columns[j].shown, table.values[j])
         return encoded

@@ -3,6 +3,7 @@
 import importlib
 import math
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -108,8 +109,9 @@ def read_table(X, parameter="X"):
                 f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
                 f"one of {', '.join(TYPES[container])}."
             )
-        if table.names is not None and table.names.count(table.names[j]) > 1:
-            raise ValueError(f"two columns have the name {table.shown_name(j)}; rename one.")
+    twice = [name for name, n in Counter(table.names).items() if n > 1]
+    if twice:
+        raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
     return table
 
 

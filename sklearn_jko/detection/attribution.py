@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["attribute"]
 
 SEGMENTS = 16
-ROWS_AT_ONCE = 65_536
+NUMBERS_AT_ONCE = 2**22
 
 
 def attribute(score, X, reference, labels=()):
@@ -36,7 +36,8 @@ def attribute(score, X, reference, labels=()):
     Sundararajan, Taly and Yan (2017), Axiomatic attribution for deep networks, ICML.
     """
     shares = np.zeros(X.shape)
-    rows_at_once = max(ROWS_AT_ONCE // (2 * X.shape[1] + 2), 1)
+    d = X.shape[1]
+    rows_at_once = max(NUMBERS_AT_ONCE // ((2 * d + 2) * d), 1)
     for start in range(0, len(X), rows_at_once):
         part = slice(start, start + rows_at_once)
         for ends in _segments(reference[part], X[part], labels):

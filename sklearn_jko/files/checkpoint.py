@@ -66,8 +66,9 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to other data, parameters or versions. Only the time
-            may change, and the number of rounds grow, and of blocks before the first refinement.
+            If the file is damaged, or belongs to other data, parameters or versions. Only
+            what the training does not depend on and the time may change, and the number of rounds
+            grow, and of blocks before the first refinement.
         """
         if not self.path.exists():
             return None
@@ -152,11 +153,12 @@ def _parsed(fields, tensors):
     job, history = fields.pop("job"), fields.pop("progress")
     generator_state = tensors.pop(GENERATOR)
     history = tuple(BlockRecord(**record) for record in history)
-    weights = tuple({} for record in history if record.kept)
+    weights = {str(k): {} for k in range(sum(record.kept for record in history))}
     for name, tensor in tensors.items():
         k, name_in_block = name.split(".", 1)
-        weights[int(k)][name_in_block] = tensor
-    return job, SavedFit(**fields, progress=Progress(history, weights, generator_state))
+        weights[k][name_in_block] = tensor
+    progress = Progress(history, tuple(weights.values()), generator_state)
+    return job, SavedFit(**fields, progress=progress)
 
 
 def _plain(value):

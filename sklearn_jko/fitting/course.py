@@ -188,7 +188,7 @@ class _Fit:
             "scaler_": self.scaler,
             **attributes_of_flow(flow, list(history)),
             "solver_error_": math.nan,
-            "_proposal": None,
+            "_cache": {},
         }
 
     def measure(self):

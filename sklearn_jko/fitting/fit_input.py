@@ -191,7 +191,9 @@ def _judges(density, X_val, roles):
     if roles is None:
         return _checked_numbers(density, X_val, reset=False)
     _check_feature_names(density, X_val, reset=False)
-    X_val = check_table(roles.encode(X_val), ensure_min_samples=2, ensure_all_finite="allow-nan")
+    X_val = check_table(
+        roles.encode(X_val, "X_val"), ensure_min_samples=2, ensure_all_finite="allow-nan"
+    )
     roles.check_inside(X_val)
     return X_val
 

@@ -56,7 +56,7 @@ def completed(X, weight, seed, *others, roles=None):
     if roles is not None:
         widths[[*roles.integer, *roles.category]] = 1.0
     rows = weighted_rows(X, weight).repeated
-    mixture = _fitted(X[rows].astype(np.float64), widths, roles, random_state, seed)
+    mixture = _fitted(X[rows].astype(np.float64, copy=False), widths, roles, random_state, seed)
     seen = {j: np.unique(X[~np.isnan(X[:, j]), j]) for j in np.flatnonzero(widths)}
     tables = []
     for table in (X, *others):
@@ -99,7 +99,7 @@ def _fitted(X, widths, roles, random_state, seed):
 def _drawn(mixture, X, random_state):
     """The rows filled in one after another in an order that only their values decide."""
     order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
-    filled[order] = mixture.draw(X[order].astype(np.float64), random_state)
+    filled[order] = mixture.draw(X[order].astype(np.float64, copy=False), random_state)
     return filled
 
 

@@ -86,9 +86,12 @@ class MarginalMixture:
             )
         ends = (np.broadcast_to(bound, X.shape[1:]) for bound in (self.low, self.high))
         self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
-        Z, _ = self.transform(X[~missing.all(axis=1)])
+        X = X[~missing.all(axis=1)]
         if missing.any():
-            Z = _completed(Z[:: -(-len(Z) // MAX_ROWS)], seed)
+            X = X[:: -(-len(X) // MAX_ROWS)]
+        Z, _ = self.transform(X)
+        if missing.any():
+            Z = _completed(Z, seed)
         self.mixture_, _ = fit_clusters(Z, seed)
         return self
 

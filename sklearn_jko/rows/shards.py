@@ -101,7 +101,8 @@ def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale=1.0):
 
 def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
     """Of the rows of all processes about so many as are wanted, or all; each in every process."""
-    some = present[_chosen(X[present], MAX_POOLED * share_of_row, seed)]
+    shown = X if len(present) == len(X) else X[present]  # a copy of all is a second table
+    some = present[_chosen(shown, MAX_POOLED * share_of_row, seed)]
     judges = None
     if X_val is not None:
         judges = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]

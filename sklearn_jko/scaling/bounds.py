@@ -19,10 +19,10 @@ class Bounds:
     - below an upper one z = -log b, log dz/dx = -log b;
     - without bounds z = x.
 
-    On a bound the map has no value. A value there counts as one inside, half as far from
-    that bound as the nearest inner value of the column in `fit`, or in a column with noise where
-    the noise carries it on average, by a quarter of its width; where `fit` saw no inner value,
-    at a quarter of the width between two bounds, or at 1 from a single one. Every value inside
+    On a bound the map has no value. A value there counts as one inside: half as far from
+    that bound as the nearest inner value of the column in `fit`; in a column with noise, off by a
+    quarter of its width, as the noise carries it on average; and where `fit` saw no inner value,
+    off by a quarter of the width between two bounds, or by 1 from a single one. Every value inside
     counts as it is, however near, so that densities are exact. Beyond a bound there is no density:
     log |det| is -inf, and Z that of the bound. Any Z comes back within the
     bounds, and on one only by rounding. Nothing is standardised: the scaler that follows does that.

@@ -40,7 +40,7 @@ WORTH_OVERFITTING = 1e-2
 DECAY_SHARE, DECAY_SHARE_OF_STUCK = 0.6, 0.25
 # Of the time that is left, for the first blocks, which gain most.
 TIME_SHARES = 0.5, 0.7
-# Fewer rows than this are repeated with noise, in scaled units.
+# Up to half so many rows are repeated, to at most this, with noise in scaled units.
 MIN_ROWS = 4000
 JITTER = 0.05
 
