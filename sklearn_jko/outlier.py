@@ -27,7 +27,7 @@ from sklearn_jko.estimator import NUMBERS, JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
 from sklearn_jko.rows.blurred import evenly_spread
-from sklearn_jko.rows.partitioned import by_parts, is_partitioned
+from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
@@ -342,10 +342,12 @@ class JKOFlowOutlierDetector(
 
     def score(self, X, y=None):
         """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
-        check_is_fitted(self)
-        if is_partitioned(X):
-            return self.density_.score(X)
-        return float(self._evaluator.log_density(self._validated(X)).sum())
+        return float(self._log_densities(X).sum())
+
+    @by_parts()
+    def _log_densities(self, X):
+        X = self._validated(X)
+        return self._evaluator.log_density(X)
 
     @property
     def _n_features_out(self):

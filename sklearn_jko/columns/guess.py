@@ -21,8 +21,8 @@ def guess_kind(values, column_type, some_missing=False):
 
     - "category": booleans, texts, and types that declare categories;
     - "integer": types of integers, without bounds; and whole numbers beside missing values, which
-      types of integers mostly do not hold; up to 2^52, and not where all are
-      multiples of another number, or these plus a number, such as amounts in thousands;
+      types of integers mostly do not hold; up to 2^52, and not where all are multiples of another
+      number, or these plus a number, such as amounts in thousands;
     - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
       absolute value, the least of which is under a fifth of the median;

@@ -66,9 +66,9 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to other data, parameters or versions. Only
-            what the training does not depend on and the time may change, and the number of rounds
-            grow, and of blocks before the first refinement.
+            If the file is damaged, or belongs to other data, parameters or versions. What
+            the training does not depend on may change, and the time; the number of rounds may grow,
+            and before the first refinement that of blocks.
         """
         if not self.path.exists():
             return None

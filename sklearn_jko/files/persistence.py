@@ -122,8 +122,8 @@ class FileMixin:
         Raises
         ------
         SavedModelError
-            If the file is damaged, of another format or another class, or in any way
-            not what `save` writes. It is a ValueError.
+            If the file is damaged, of another format or another class, or in any way not what
+            `save` writes. It is a ValueError.
         OSError
             If the file cannot be read; FileNotFoundError where there is none.
         """
