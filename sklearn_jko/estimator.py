@@ -88,7 +88,8 @@ class JKOFlowDensity(
         Invertible scaling before the flow: "none", "standard", "tails" (which draws in far values),
         "whiten", "power", "marginal", "radial", "mixture" (of normal clusters), or several joined
         by "+" and applied from left to right, such as "marginal+whiten+radial". "auto" trains a
-        short pilot on several and takes the best.
+        short pilot on several and takes the best; with less than 24 rows to train on it is
+        "marginal+whiten".
     columns : dict, "auto" or None, default=None
         What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),
         "rooms": "integer", "city": "category"}``; others are numbers. Bounds (low, high): the
@@ -114,7 +115,9 @@ class JKOFlowDensity(
         Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
         by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
     max_blocks : int, default=6
-        Largest number of blocks tried, the free block included; 0 leaves the scaling alone.
+        Largest number of blocks tried, the free block included; 0 leaves the scaling alone. So does
+        a fit with less than eight held-out rows, as of less than 32 rows: they cannot tell what a
+        block gains.
     step_size : float or callable, default=0.5
         Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
         the one after a block that moved the rows by less than 0.01 (mean squared movement over
@@ -200,7 +203,8 @@ class JKOFlowDensity(
         draws of missing values are learned.
     validation_indices_ : ndarray of shape (n_held_out,), int
         Numbers of the rows of X that were held out, as often as their weights say; of equal rows
-        one stands for all. Empty where `X_val` or a process group was given.
+        one stands for all. Empty where `X_val` or a process group was given. Where no block was
+        kept, the scaling was then fitted to them too.
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
@@ -352,7 +356,7 @@ class JKOFlowDensity(
             alike. Others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
             Rows that judge the training, in place of a share of X (`validation_fraction`): at
-            least two, of which 4,000 are taken.
+            least eight, or no block is trained, of which 4,000 are taken.
         process_group : torch.distributed.ProcessGroup, optional
             Processes that fit together, each with rows of its own as X (and of X_val): all call
             `fit` with the same parameters, and all get the same model. Gradients are added up, by

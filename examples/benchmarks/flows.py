@@ -72,7 +72,7 @@ def forced_rows(n, d, seed):
 def training_options(n, d, width, **changes):
     """The defaults of `JKOFlowDensity` for n training rows of d columns, with changes."""
     estimator = JKOFlowDensity(hidden_layer_sizes=(width, width))
-    return replace(automatic.training_options(estimator, n, d), **changes)
+    return replace(automatic.training_options(estimator, n, d, automatic.MIN_JUDGES), **changes)
 
 
 def new_block(d, hidden_layer_sizes, seed):

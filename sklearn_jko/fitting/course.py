@@ -24,7 +24,7 @@ from sklearn_jko.rows.processes import ALONE, Group
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solvers import TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
-from sklearn_jko.training.automatic import training_options
+from sklearn_jko.training.automatic import MIN_JUDGES, training_options
 from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports
 from sklearn_jko.training.observation import Observer
@@ -123,8 +123,9 @@ class _Fit:
         self.held_out = self.parts.held_out[:]
         told = density, self.parts.noise_width, self.roles, read.sample_weight is not None
         self.processes.of_first(lambda: _warn_of_noise(*told))
-        size = self.shares.train_size, read.X.shape[1], n_codes_given(self.roles)
-        self.options = training_options(density, *size, read.structure)
+        size = self.shares.train_size, read.X.shape[1], len(self.held_out)
+        self.options = training_options(density, *size, n_codes_given(self.roles), read.structure)
+        self.processes.of_first(lambda: _warn_of_few_judges(density, read.X_val, self.held_out))
         self.categories = _category_model(self.roles, self.parts.train)
         self.new_scaler = functools.partial(
             make_table_scaler,
@@ -261,6 +262,14 @@ def _warn_of_noise(density, noise_width, roles, has_weights):
             "where a density is unbounded. Uniform noise of the width `noise_width_` was added to "
             "them for training. For rounded measurements that is all there is to do; for "
             "whole numbers or labels pass columns={...: 'integer'} or {...: 'category'}."
+        )
+
+
+def _warn_of_few_judges(density, X_val, held_out):
+    if X_val is not None and len(held_out) < MIN_JUDGES and density.max_blocks > 0:
+        warn_user(
+            f"X_val has {len(held_out)} rows, too few to tell what a block gains, so that none is "
+            f"trained and the density is the scaling's alone. Give {MIN_JUDGES} rows or more."
         )
 
 
