@@ -116,8 +116,8 @@ class JKOFlowDensity(
         by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
     max_blocks : int, default=6
         Largest number of blocks tried, the free block included; 0 leaves the scaling alone. So does
-        a fit with less than eight held-out rows, as of less than 32 rows: they cannot tell what a
-        block gains.
+        a fit with less than seven held-out rows, as of up to 26 rows: they cannot tell what a block
+        gains.
     step_size : float or callable, default=0.5
         Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
         the one after a block that moved the rows by less than 0.01 (mean squared movement over
@@ -356,7 +356,7 @@ class JKOFlowDensity(
             alike. Others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
             Rows that judge the training, in place of a share of X (`validation_fraction`): at
-            least eight, or no block is trained, of which 4,000 are taken.
+            least seven, or no block is trained, of which 4,000 are taken.
         process_group : torch.distributed.ProcessGroup, optional
             Processes that fit together, each with rows of its own as X (and of X_val): all call
             `fit` with the same parameters, and all get the same model. Gradients are added up, by
