@@ -407,7 +407,7 @@ class JKOFlowDensity(
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 63 points, or 64 where several columns hold
+            mean over their cells, estimated from 15 to 63 points, or 64 where several columns hold
             integers. They are the same for all rows, so that errors do not cancel out in a mean
             over rows (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`

@@ -95,6 +95,39 @@ def test_the_error_of_one_integer_column_is_not_understated(scale):
     assert np.all(np.abs(found - truth) < told + 1e-12)
 
 
+def points_taken(scale):
+    """Of a narrow normal at 0.2, in the cell of 0."""
+    asked = []
+
+    def log_density(rows):
+        asked.append(rows[:, 0])
+        return stats.norm.logpdf(rows[:, 0], 0.2, scale)
+
+    found, _ = cell_log_probability(log_density, np.zeros((1, 1)), np.ones(1), 256, 0)
+    truth = np.log(stats.norm.cdf(0.5, 0.2, scale) - stats.norm.cdf(-0.5, 0.2, scale))
+    return np.concatenate(asked), abs(found[0] - truth)
+
+
+@pytest.mark.parametrize(("scale", "n"), [(1.0, 15), (0.1, 31), (0.05, 63), (0.01, 255)])
+def test_sharper_cells_of_one_column_take_more_points(scale, n):
+    points, error = points_taken(scale)
+    assert len(np.unique(points)) == len(points) == n
+    assert error < 1e-4
+
+
+def test_rows_that_take_more_points_stand_among_others():
+    X = np.array([[0.0], [5.0], [1.0], [6.0], [-1.0]])
+
+    def log_density(rows):
+        x = rows[:, 0]
+        return np.where(np.abs(x) < 2, stats.norm.logpdf(x, 0.3, 0.2), stats.norm.logpdf(x, 5, 1))
+
+    found, _ = cell_log_probability(log_density, X, np.ones(1), 64, 0)
+    normal = [stats.norm(0.3, 0.2) if abs(x) < 2 else stats.norm(5, 1) for x in X[:, 0]]
+    truth = [of.cdf(x + 0.5) - of.cdf(x - 0.5) for of, x in zip(normal, X[:, 0], strict=True)]
+    np.testing.assert_allclose(np.exp(found), truth, atol=1e-4)
+
+
 def test_the_estimate_is_a_lower_bound_in_expectation():
     X = np.zeros((1, 3))
 
