@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scripts import in_new_python, in_this_python
 from test_benchmarks import load, numbers, read_report, rows_of, write_data
 
@@ -166,3 +167,12 @@ def test_mnist_distance_has_its_closed_forms():
     s, t, shift = np.array([1.0, 2.0, 0.0]), np.array([3.0, 0.5, 0.0]), np.array([0.0, 1.0, 2.0])
     found = mnist.frechet_distance(Z * s, Z * t + shift)
     assert found == pytest.approx(np.sum(shift**2) + np.sum((s - t) ** 2))
+
+
+def test_mnist_images_that_get_no_label_are_unsure():
+    mnist = load(PAPER / "experiments" / "mnist")
+    classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity())
+    logits = torch.log(torch.tensor([[0.95, 0.05], [0.85, 0.15], [0.5, 0.5], [0.08, 0.92]]))
+    record = mnist.compared(classifier, logits, "", "ours", logits[:, None, None])
+    assert record["unsure"] == 0.5
+    assert record["distance"] == pytest.approx(0, abs=1e-6)

@@ -8,7 +8,8 @@ Gaussians, with the mean and covariance of the features of decoded samples and o
 the features are the 64 numbers before the last layer of a small classifier, trained here on the
 training images. This is not FID, whose features are those of an Inception network trained on
 ImageNet: it is not comparable with published FIDs, nor between runs whose classifiers differ, by
-their seed, rows or epochs.
+their seed, rows or epochs. "Unsure" is the share of images to which that classifier gives no label
+a probability of 0.9: such as lie between digits.
 
 Three references need no density. "training images" are real ones, as many as the samples. "test
 images, decoded" went through the autoencoder and are the floor in this latent: being the test
@@ -35,6 +36,7 @@ from sklearn_jko import JKOFlowDensity
 
 __all__ = ["OPTIONS", "frechet_distance", "ratios", "read_idx", "run", "table"]
 
+SURE = 0.9
 DISTANCE = "Frechet distance in the classifier's features"
 N_LATENT, N_FEATURES, N_LABELS = 20, 64, 10
 BATCH_SIZE, PEAK_RATE = 128, 3e-3
@@ -59,9 +61,8 @@ def run(arguments):
     classifier, of_classifier = trained_classifier(
         images, labels, test_images, test_labels, arguments
     )
-    features = classifier[:-1]
-    test_features = applied(features, test_images)
-    judge = functools.partial(compared, features, test_features, arguments.pictures)
+    test_features = applied(classifier[:-1], test_images)
+    judge = functools.partial(compared, classifier, test_features, arguments.pictures)
     codes, test_codes = applied(encoder, images), applied(encoder, test_images)
     records = [
         of_autoencoder,
@@ -182,14 +183,15 @@ def decoded(decoder, codes):
     return applied(decoder, codes.float()).sigmoid()
 
 
-def compared(features, test_features, pictures, method, images, **figures):
+def compared(classifier, test_features, pictures, method, images, **figures):
     """A method's record with the distance of its images, which are also drawn."""
     if pictures:
         save_picture(images, method, Path(pictures))
-    distance = frechet_distance(
-        *(rows.double().numpy() for rows in (applied(features, images), test_features))
-    )
-    return printed({"method": method, "distance": distance, **figures})
+    features = applied(classifier[:-1], images)
+    distance = frechet_distance(*(rows.double().numpy() for rows in (features, test_features)))
+    labels = applied(classifier[-1:], features).softmax(dim=1)
+    unsure = float((labels.amax(dim=1) < SURE).double().mean())
+    return printed({"method": method, "distance": distance, "unsure": unsure, **figures})
 
 
 def frechet_distance(A, B):
@@ -240,11 +242,12 @@ METHODS = {OURS: flow, "Gaussian": gaussian, "GaussianMixture": gaussian_mixture
 
 def table(records):
     autoencoder, classifier, *others = records
-    header = ["images", DISTANCE, "NLL (fit seconds)", "NLL, steps x 2"]
+    header = ["images", DISTANCE, "unsure", "NLL (fit seconds)", "NLL, steps x 2"]
     rows = [
         [
             r["method"],
             f"{r['distance']:.3f}",
+            f"{r['unsure']:.3f}",
             cell(r) if "nll" in r else "",
             f"{r['nll_steps_x2']:.3f}" if "nll_steps_x2" in r else "",
         ]
