@@ -88,7 +88,7 @@ class JKOFlowDensity(
         Invertible scaling before the flow: "none", "standard", "tails" (which draws in far values),
         "whiten", "power", "marginal", "radial", "mixture" (of normal clusters), or several joined
         by "+" and applied from left to right, such as "marginal+whiten+radial". "auto" trains a
-        short pilot on several and takes the best; with less than 24 rows to train on it is
+        short pilot on several and takes the best; with less than 32 rows to train on it is
         "marginal+whiten".
     columns : dict, "auto" or None, default=None
         What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),

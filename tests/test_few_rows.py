@@ -4,9 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import lognorm
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.training import pilot
+from sklearn_jko.training.automatic import training_options
 
 
 def rows(n, seed=0):
@@ -57,3 +60,15 @@ def test_a_detector_holds_rows_out_all_the_same():
     held_out = detector.density_.validation_indices_
     assert len(held_out) == len(detector.calibration_scores_) == 5
     assert detector.predict([[100.0, -100.0, 100.0]]) == [-1]
+
+
+@pytest.mark.parametrize(("n", "chooses"), [(2, False), (31, False), (32, True)])
+def test_the_scaling_of_few_rows_is_not_chosen_by_them(monkeypatch, n, chooses):
+    asked = []
+    monkeypatch.setattr(
+        pilot, "_cross_validated_nll", lambda *args: asked.append(1) or torch.ones(n)
+    )
+    options = training_options(JKOFlowDensity(max_blocks=0), n, d=3, n_judges=0)
+    scaling = pilot.choose_scaling(rows(n), rows(0), options, 0, torch.device("cpu"))
+    assert bool(asked) == chooses
+    assert chooses or scaling == "marginal+whiten"
