@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.diagnostics import measure_blocks
 from sklearn_jko.fitting import course
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.mixture import Mixture
@@ -554,6 +555,7 @@ def test_networks_without_a_trace_of_their_own_score_in_inference_mode(moons):
     deep = {**SMALL, "hidden_layer_sizes": (8, 8, 8), "max_iter": 5, "max_blocks": 1}
     model = JKOFlowDensity("none", step_size=0.01, **deep).fit(two_moons(100, 0))
     assert model.n_blocks_ == 1
-    scores = model.score_samples(moons[1][:5])
+    scores, measures = model.score_samples(moons[1][:5]), measure_blocks(model, moons[1])
     with torch.inference_mode():
         np.testing.assert_array_equal(model.score_samples(moons[1][:5]), scores)
+        assert measure_blocks(model, moons[1]) == measures
