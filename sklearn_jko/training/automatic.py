@@ -31,7 +31,7 @@ IMAGE_DECAY, GRAPH_DECAY = 0.1, 0.5
 PATIENCE, LOCAL_PATIENCE = 5, 9
 STEP_GROWTH = 2.0
 # Fewer held-out rows, as of up to 26 rows in all, cannot tell what a block gains: of twelve
-# tables of 4 to 24 rows more lost than gained by blocks, up to hundreds of nats a row.
+# tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats a row.
 MIN_JUDGES = 7
 SETTLED = 0.01
 
