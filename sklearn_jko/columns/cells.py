@@ -10,10 +10,12 @@ from sklearn.utils import gen_batches
 __all__ = ["cell_log_probability"]
 
 MIN_POINTS = 16
-# Nats. Of eight tables with a count the mean log-probability is then within 0.00004 of that by 63
-# points throughout, by 17 to 51 a row; a row moves by up to 0.005.
-CLOSE = 5e-4
-# Scrambled apart from each other, so that their scatter tells the error.
+# Errors told, in nats, at which a row takes no more points. By Fejer's rule the mean
+# log-probability of eight tables with a count is then within 0.00004 of that by 63 points
+# throughout, by 17 to 51 a row; a row moves by up to 0.005. What Sobol points tell of two or three
+# columns is several times their error: Poisson counts are off by 0.002, by 25 points a row.
+CLOSE_BY_FEJER, CLOSE_BY_SOBOL = 5e-4, 0.02
+# In which Sobol points follow each other: their scatter tells the error.
 GROUPS = 8
 POINTS_AT_ONCE = 65_536
 
@@ -29,11 +31,13 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     - for one integer column by Fejer's second rule: of 15 points, and of twice as many and one
       where its error is more than 0.0005 nats, up to ``n_points - 1``. The error is told by the
       rule of half as many, which uses every other one, and is mostly overstated;
-    - for more by scrambled Sobol points, in eight groups that are scrambled apart from each other;
-      their scatter gives the standard error. The mean is unbiased, so that its logarithm is
-      too low in expectation, by half of its squared error. Few points of many columns miss what
-      weighs most: standard errors are then too low, and so are most logarithms. As all rows
-      have the same points, their errors do not cancel out in a mean over rows.
+    - for more by scrambled Sobol points: 16, and twice as many where the error is more than 0.02
+      nats, up to `n_points`. The scatter of eight groups, in which they follow each other, gives
+      the standard error: of few columns several times too much, as the groups' errors cancel out;
+      of twenty or more too little, as few points of many columns miss what weighs most. The mean
+      is unbiased but for that choice, so that its logarithm is too low in expectation, by half of
+      its squared error. As all rows have the same points, their errors do not cancel out in a mean
+      over rows.
 
     Parameters
     ----------
@@ -43,7 +47,7 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     widths : ndarray of shape (d,)
         Width w of the cells, in the units of X: 1 for integers, 0 for a column that is none.
     n_points : int
-        Points in each cell, at most for one integer column: a power of two of 16 or more.
+        Most points in each cell: a power of two of 16 or more.
     seed : int
         Of the scrambling.
 
@@ -83,34 +87,32 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     columns = np.flatnonzero(widths)
     if len(columns) == 0:
         return log_density(X), np.zeros(len(X))
-    is_one = len(columns) == 1
-    rules = _fejer_rules(n_points) if is_one else [_sobol_rule(len(columns), n_points, seed)]
+    if len(columns) == 1:
+        rules, close = _fejer_rules(n_points), CLOSE_BY_FEJER
+    else:
+        rules, close = _sobol_rules(len(columns), n_points, seed), CLOSE_BY_SOBOL
     log_mean, error = np.empty(len(X)), np.empty(len(X))
     for part in gen_batches(len(X), max(POINTS_AT_ONCE // n_points, 1)):
-        log_mean[part], error[part] = _in_cells(log_density, X[part], widths, columns, rules)
+        log_mean[part], error[part] = _in_cells(log_density, X[part], widths, columns, rules, close)
     return log_mean + np.log(widths[columns]).sum(), error
 
 
-def _in_cells(log_density, X, widths, columns, rules):
+def _in_cells(log_density, X, widths, columns, rules, close):
     """Logarithm of the mean over each row's cells, by the first rule close enough, and its error.
 
-    Every rule but the first is of the points before, which become every other one of its own.
+    The points of each rule begin with those of the one before.
     """
     log_mean, error = np.empty(len(X)), np.full(len(X), np.inf)
     values, active = np.empty((len(X), 0)), np.arange(len(X))
     for points, weights, contrasts in rules:
-        n_known = values.shape[1]
-        is_new = np.ones(len(points), dtype=bool)
-        is_new[1 : 2 * n_known : 2] = False
-        offsets = np.zeros((is_new.sum(), X.shape[1]))
-        offsets[:, columns] = points[is_new] * widths[columns]
+        new = points[values.shape[1] :]
+        offsets = np.zeros((len(new), X.shape[1]))
+        offsets[:, columns] = new * widths[columns]
         rows = (X[active, None, :] + offsets).reshape(-1, X.shape[1])
-        of_all = np.empty((len(active), len(points)))
-        of_all[:, ~is_new] = values
-        of_all[:, is_new] = log_density(rows).reshape(len(active), -1)
-        log_mean[active], error[active] = _log_mean_and_error(of_all, weights, contrasts)
-        is_open = error[active] > CLOSE
-        values, active = of_all[is_open], active[is_open]
+        values = np.hstack([values, log_density(rows).reshape(len(active), -1)])
+        log_mean[active], error[active] = _log_mean_and_error(values, weights, contrasts)
+        is_open = error[active] > close
+        values, active = values[is_open], active[is_open]
         if len(active) == 0:
             break
     return log_mean, error
@@ -129,16 +131,18 @@ def _log_mean_and_error(log_values, weights, contrasts):
 
 
 def _fejer_rules(n_points):
-    """Rules of 15, 31 and more points, each of which holds those of the one before.
+    """Rules of 15, 31 and more points.
 
     Each is points within [-1/2, 1/2], their weights, and one contrast: the coarse rule's
     difference.
     """
     rules, n = [], MIN_POINTS
+    nodes = np.cos(np.arange(1, n // 2) * math.pi / (n // 2))
+    weights = _weights_of(nodes)
     while n <= n_points:
-        nodes = np.cos(np.arange(1, n) * math.pi / n)
-        weights, coarse = _weights_of(nodes), np.zeros(n - 1)
-        coarse[1::2] = _weights_of(nodes[1::2])
+        coarse = np.r_[weights, np.zeros(n // 2)]
+        nodes = np.r_[nodes, np.cos(np.arange(1, n, 2) * math.pi / n)]
+        weights = _weights_of(nodes)
         rules.append((nodes[:, None] / 2, weights, [weights - coarse]))
         n *= 2
     return rules
@@ -150,14 +154,18 @@ def _weights_of(nodes):
     return np.linalg.solve(legvander(nodes, len(nodes) - 1).T, means_of_legendre)
 
 
-def _sobol_rule(n_columns, n_points, seed):
-    """Points within [-1/2, 1/2], their weights, and contrasts: each group's share of the error."""
-    size = n_points // GROUPS
-    random_state = np.random.default_rng(seed)
-    groups = [
-        qmc.Sobol(n_columns, scramble=True, seed=random_state).random(size) for _ in range(GROUPS)
-    ]
-    weights = np.full(n_points, 1 / n_points)
-    in_group = np.repeat(np.eye(GROUPS), size, axis=1) / size
-    contrasts = (in_group - weights) / math.sqrt(GROUPS * (GROUPS - 1))
-    return np.concatenate(groups) - 0.5, weights, contrasts
+def _sobol_rules(n_columns, n_points, seed):
+    """Rules of 16, 32 and more points within [-1/2, 1/2], with weights and contrasts.
+
+    These are each group's share of the error.
+    """
+    sequence = qmc.Sobol(n_columns, scramble=True, seed=np.random.default_rng(seed))
+    points = sequence.random(n_points) - 0.5
+    rules, n = [], MIN_POINTS
+    while n <= n_points:
+        weights = np.full(n, 1 / n)
+        in_group = np.repeat(np.eye(GROUPS), n // GROUPS, axis=1) / (n // GROUPS)
+        contrasts = (in_group - weights) / math.sqrt(GROUPS * (GROUPS - 1))
+        rules.append((points[:n], weights, contrasts))
+        n *= 2
+    return rules
