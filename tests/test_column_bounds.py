@@ -49,7 +49,7 @@ def test_values_outside_are_refused_in_fit():
     message = r"column 'price': 1 of its 50 values are outside its bounds 0 and inf.*is -2.5"
     with pytest.raises(ValueError, match=message):
         JKOFlowDensity(columns=BOUNDS, **SMALL).fit(X)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"X_val: {message}"):
         JKOFlowDensity(columns=BOUNDS, **SMALL).fit(frame(50, seed=1), X_val=X)
 
 

@@ -184,11 +184,12 @@ def test_many_judges_of_few_values_are_of_all_values():
         ({"sample_weight": -COUNTS}, "Negative"),
         ({"sample_weight": np.zeros(len(X))}, "zero"),
         ({"sample_weight": np.arange(len(X)) == 3}, "all but one"),
-        ({"X_val": np.ones((1, 2))}, "minimum of 2"),
+        ({"X_val": np.ones((1, 2))}, "X_val: .*minimum of 2"),
         ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
         ({"sample_weight": np.ones(3)}, "shape"),
-        ({"X_val": np.ones((3, 5))}, "5 features"),
-        ({"X_val": np.full((3, 2), np.inf)}, "infinity"),
+        ({"X_val": np.ones((3, 5))}, "X_val has 5 features; it must have 2"),
+        ({"X_val": np.full((3, 2), np.inf)}, "Input X_val contains infinity"),
+        ({"X_val": np.full((3, 2), "a")}, "X_val: could not convert string"),
     ],
 )
 def test_wrong_weights_and_judges_are_told(arguments, message):

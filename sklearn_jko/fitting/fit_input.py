@@ -180,7 +180,7 @@ def _rows(density, X):
 
 def _numbers(density, X):
     try:
-        return _checked_numbers(density, X, reset=True)
+        return validated_numbers(density, X, dtype=FLOATS, ensure_min_samples=2)
     except ValueError as error:
         if NOT_NUMERIC in str(error):
             resolve_roles(X)  # whose error names the column, and the way to make it a category
@@ -188,18 +188,35 @@ def _numbers(density, X):
 
 
 def _judges(density, X_val, roles):
-    if roles is None:
-        return _checked_numbers(density, X_val, reset=False)
+    try:
+        return _checked_judges(density, X_val, roles)
+    except ValueError as error:
+        if "X_val" in str(error):
+            raise
+        raise ValueError(f"X_val: {error}") from error
+
+
+def _checked_judges(density, X_val, roles):
     _check_feature_names(density, X_val, reset=False)
+    if roles is not None:
+        X_val = roles.encode(X_val, "X_val")
+    elif has_times(X_val):
+        read_table(X_val, "X_val")  # whose error names the column
     X_val = check_table(
-        roles.encode(X_val, "X_val"), ensure_min_samples=2, ensure_all_finite="allow-nan"
+        X_val,
+        dtype=FLOATS,
+        estimator=density,
+        input_name="X_val",
+        ensure_min_samples=2,
+        ensure_all_finite="allow-nan",
     )
-    roles.check_inside(X_val)
+    if X_val.shape[1] != density.n_features_in_:
+        raise ValueError(
+            f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, as X."
+        )
+    if roles is not None:
+        roles.check_inside(X_val)
     return X_val
-
-
-def _checked_numbers(density, X, reset):
-    return validated_numbers(density, X, reset=reset, dtype=FLOATS, ensure_min_samples=2)
 
 
 def read_rows(X, sample_weight):
