@@ -436,10 +436,11 @@ class JKOFlowOutlierDetector(
         else:
             density = clone(self.density)
         density._keeps_rows_to_judge = True  # p-values are taken from them
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        return (
-            density if density.random_state is not None else density.set_params(random_state=seed)
-        )
+        # Without a seed of either the density draws its own, which a checkpoint then holds.
+        if density.random_state is None and self.random_state is not None:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            density.set_params(random_state=seed)
+        return density
 
     def _calibrate(self, X, rows):
         """Take over neighbours, the scores of held-out rows and the threshold."""

@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, two_moons
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.files import checkpoint
 from sklearn_jko.files.checkpoint import data_digest
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
@@ -170,6 +170,15 @@ def test_without_a_seed_that_of_the_file_is_used(rows, path, interrupted_at, ran
     saved = json.loads(safetensors.safe_open(path, "pt").metadata()["fit"])
     JKOFlowDensity(**{**SETTINGS, "random_state": random_state}, checkpoint=path).fit(rows)
     assert json.loads(safetensors.safe_open(path, "pt").metadata()["fit"])["seed"] == saved["seed"]
+
+
+def test_a_detector_without_a_seed_goes_on_too(rows, path, interrupted_at):
+    settings = {**SETTINGS, "random_state": None, "max_blocks": 1}
+    density = JKOFlowDensity(**settings, checkpoint=path)
+    first = JKOFlowOutlierDetector(density=density).fit(rows)
+    interrupted_at(0)  # if a block were trained again
+    again = JKOFlowOutlierDetector(density=density).fit(rows)
+    np.testing.assert_array_equal(again.score_samples(rows), first.score_samples(rows))
 
 
 def test_what_does_not_touch_training_may_change(rows, path, uninterrupted):
