@@ -157,6 +157,14 @@ def test_streams_of_anything_else_are_refused(stream, message):
         JKOFlowDensity().fit(iter(stream))
 
 
+@pytest.mark.parametrize("n_batches", [1, 2])
+def test_batches_of_pyarrow_are_refused_with_the_remedy(n_batches):
+    pyarrow = pytest.importorskip("pyarrow")
+    batch = pyarrow.RecordBatch.from_pandas(pd.DataFrame(table(50), columns=[*"abcd"]))
+    with pytest.raises(TypeError, match=r"gave a RecordBatch of pyarrow.*batch\.to_pandas\(\)"):
+        JKOFlowDensity().fit(iter([batch] * n_batches))
+
+
 @pytest.mark.parametrize("weight", [np.ones(5), np.ones(120), -np.ones(100), np.full(100, np.nan)])
 def test_weights_that_are_none_of_the_rows_are_refused(weight):
     with pytest.raises(ValueError, match=rf"sample_weight has {len(weight)} values"):

@@ -1,4 +1,4 @@
-"""Uniform samples of tables that need not fit in memory, in one pass."""
+"""Samples of tables that need not fit in memory, uniform or by weight, in one pass."""
 
 import mmap
 import sys
@@ -74,6 +74,8 @@ def in_memory(X, weight=None):
     ValueError
         If an iterator gives no table, or tables with different numbers of columns, or if there are
         not as many weights as rows, or some of a sample's are not at least 0.
+    TypeError
+        If an iterator gives tables of pyarrow.
 
     References
     ----------
@@ -128,6 +130,11 @@ class _Reservoir:
             )
 
     def add(self, table):
+        if type(table).__module__.startswith("pyarrow"):  # they index and join otherwise
+            raise TypeError(
+                f"X gave a {type(table).__name__} of pyarrow; give frames or arrays, such as "
+                "`batch.to_pandas()` of each batch."
+            )
         if not hasattr(table, "columns"):
             table = np.asarray(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
