@@ -1,5 +1,6 @@
 """Tests whether two samples come from one distribution."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,8 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     bandwidth : float
         In units of the columns. The paper takes a tenth of the `median_distance`, or a constant.
     n_splits : int, default=500
-    alpha : float, default=0.05
+        At least 1.
+    alpha : float in (0, 1), default=0.05
     random_state : int, RandomState instance or None, default=None
 
     Returns
@@ -74,7 +76,8 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     Raises
     ------
     ValueError
-        If the bandwidth is not positive, or the samples differ in their columns.
+        If the bandwidth or `n_splits` is not positive, `alpha` is not between 0 and 1, or the
+        samples differ in their columns.
 
     References
     ----------
@@ -93,6 +96,11 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     X, Y = _two_samples(X, Y)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive; got {bandwidth!r}.")
+    is_whole = isinstance(n_splits, Integral) and not isinstance(n_splits, bool)
+    if not is_whole or n_splits < 1:
+        raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")
     rng = check_random_state(random_state)
     signs = np.r_[np.full(len(X), 1 / len(X)), np.full(len(Y), -1 / len(Y))]
     splits = np.stack([signs, *(rng.permutation(signs) for _ in range(n_splits))], axis=1)

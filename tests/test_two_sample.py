@@ -100,6 +100,12 @@ def test_bad_input():
         mmd_test(X, rows(10, 0, d=3), 1.0)
     with pytest.raises(ValueError, match=r"bandwidth must be positive; got 0\.0"):
         mmd_test(X, X, 0.0)
+    for n_splits in (0, -1, 2.0):
+        with pytest.raises(ValueError, match=f"n_splits must be .* integer; got {n_splits}"):
+            mmd_test(X, X, 1.0, n_splits=n_splits)
+    for alpha in (0, 1, -0.1):
+        with pytest.raises(ValueError, match=f"alpha={alpha} must lie between 0 and 1"):
+            mmd_test(X, X, 1.0, alpha=alpha)
     with pytest.raises(ValueError, match="NaN"):
         classifier_test(X, np.full((10, 2), np.nan))
     with pytest.raises(ValueError, match="minimum of 5"):
