@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import JKOFlow, in_parts
@@ -66,6 +67,11 @@ def measure_blocks(density, X):
     -------
     measures : BlockMeasures
 
+    Raises
+    ------
+    TypeError
+        If `density` is something else.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -113,6 +119,11 @@ def path_through_blocks(density, X):
     path : ndarray of shape (n_blocks_ + 1, n_samples, n_modelled)
         The first are the scaled rows, the last are those of `transform`, of the columns that the
         flow models.
+
+    Raises
+    ------
+    TypeError
+        If `density` is something else.
     """
     return _path(density, X)[0]
 
@@ -125,6 +136,12 @@ def _mean_squares(rows):
 @torch.no_grad()
 def _path(density, X):
     """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""
+    check_is_fitted(density)
+    if not hasattr(density, "flow_"):
+        raise TypeError(
+            f"density must be a JKOFlowDensity; got {type(density).__name__}. Of a "
+            "JKOFlowOutlierDetector, give `density_`."
+        )
     X, base = density._validated(X), density.flow_.base
     shape = len(density.flow_.blocks) + 1, len(X)
     path, log_density = np.empty((*shape, density._n_features_out)), np.empty(shape)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference import make_velocity, normal_rows
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.diagnostics import calibrate_steps, measure_blocks, path_through_blocks
 from sklearn_jko.flow import JKOBlock, JKOFlow
 
@@ -83,6 +83,15 @@ def test_measures_of_no_block_are_those_of_the_scaling(moons):
     measures = measure_blocks(density, moons[1])
     assert measures.distances == measures.movements == []
     assert measures.nll == pytest.approx([-density.score_samples(moons[1]).mean()])
+
+
+@pytest.mark.parametrize("measure", [measure_blocks, path_through_blocks])
+def test_a_detector_is_refused_with_the_remedy(measure, moons):
+    detector = JKOFlowOutlierDetector(density=JKOFlowDensity("whiten", max_blocks=0))
+    detector.fit(moons[0])
+    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*give `density_`"):
+        measure(detector, moons[1])
+    measure(detector.density_, moons[1])
 
 
 def test_what_ends_in_nothing_is_an_error():
