@@ -178,8 +178,7 @@ def structure_of(structure, is_given):
     is_modelled_alone = np.zeros((~is_given).sum(), dtype=bool)
     known = {len(kind): kind for kind in (is_given, is_modelled_alone)}
     if isinstance(structure, tuple):
-        shape = (*structure, 1) if len(structure) == 2 else structure
-        shape = _checked_shape(shape, known)
+        shape = _checked_shape(structure, known)
         return Structure(shape, None, known[math.prod(shape)])
     adjacency = sparse.coo_array(structure)
     n_rows, n_columns = adjacency.shape if adjacency.ndim == 2 else (0, None)
@@ -195,18 +194,20 @@ def structure_of(structure, is_given):
     return Structure(None, np.unique(edges[edges[:, 0] < edges[:, 1]], axis=0), known[n_columns])
 
 
-def _checked_shape(shape, known):
+def _checked_shape(structure, known):
+    """(height, width, channels) of an image, checked."""
+    shape = (*structure, 1) if len(structure) == 2 else structure
     are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in shape)
     if len(shape) != 3 or not are_whole or min(shape) < 1:
         raise ValueError(
-            f"structure={shown(shape)} must be (height, width) or (height, width, channels) of an "
-            "image, or the adjacency matrix of a graph."
+            f"structure={shown(structure)} must be (height, width) or (height, width, channels) of "
+            "an image, or the adjacency matrix of a graph."
         )
     shape = tuple(int(n) for n in shape)
     if math.prod(shape) not in known:
         raise ValueError(
-            f"structure={shown(shape)} is an image of {math.prod(shape)} columns; it must be of "
-            f"the {_counts(known)}."
+            f"structure={shown(structure)} is an image of {math.prod(shape)} columns; it must be "
+            f"of the {_counts(known)}."
         )
     return shape
 

@@ -370,7 +370,8 @@ def test_the_structure_is_that_of_what_is_modelled():
     X = np.c_[ring_field(100, seed=0)[0], np.arange(100) % 3]
     settings = {**SMALL, "columns": {12: "category"}, "condition": [12]}
     assert np.isfinite(JKOFlowDensity(**settings, structure=(3, 4)).fit(X).score(X))
-    with pytest.raises(ValueError, match="an image of 13 columns; it must be of the 12 columns"):
+    message = r"structure=\(1, 13\) is an image of 13 columns; it must be of the 12 columns"
+    with pytest.raises(ValueError, match=message):
         JKOFlowDensity(**settings, structure=(1, 13)).fit(X)
 
 
