@@ -42,7 +42,7 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
     n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
     n_groups = min(n_groups, len(values) - 1)
-    mask = hashes < values[n_groups] if n_groups else np.zeros(n, dtype=bool)
+    mask = hashes < values[n_groups]
     return mask if n - mask.sum() > 1 else np.zeros(n, dtype=bool)
 
 
