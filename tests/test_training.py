@@ -21,8 +21,8 @@ from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.step_sizes import geometric_step, has_settled
 from sklearn_jko.training import block_training, flow_training
-from sklearn_jko.training.block_training import TrainingOptions, train_block
-from sklearn_jko.training.flow_training import push_forward_, push_held_out, train_flow
+from sklearn_jko.training.block_training import TrainingOptions, push_held_out, train_block
+from sklearn_jko.training.flow_training import push_forward_, train_flow
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS
 from sklearn_jko.training.plan import LONG
@@ -515,7 +515,7 @@ def test_small_networks_are_trained_by_few_threads(width, n_threads, monkeypatch
     seen = []
 
     class Watching(Observer):
-        def evaluated(self, nll):
+        def evaluated(self):
             seen.append(of_openmp())
 
     torch.get_num_threads()  # which sets the number, when it is first called

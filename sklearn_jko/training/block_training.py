@@ -1,7 +1,6 @@
 """Training of one block."""
 
 import copy
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 __all__ = [
     "BlockRecord",
     "TrainingOptions",
+    "push_held_out",
     "train_block",
 ]
 
@@ -201,11 +201,19 @@ def train_block(
         if math.isfinite(seconds) and pace.clock_is_due:
             pace.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
         if pace.judgement_is_due:
-            nll = training.evaluate()
-            processes.of_first(functools.partial(observer.evaluated, nll))
+            training.evaluate()
+            processes.of_first(observer.evaluated)
         training.rehearse()
         if pace.finished:
             return training.record(time.monotonic() - start)
+
+
+@torch.no_grad()
+def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
+    """Push held-out rows through a block, and add up their log |det| exactly."""
+    divergence = exact_divergence_for(block.velocity)
+    x, log_det = in_parts(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
+    return Rows(x, held_out.log_det + log_det)
 
 
 class _BlockTraining:
@@ -265,7 +273,7 @@ class _BlockTraining:
         self.last_terms = terms
 
     def evaluate(self):
-        """Judge the weights on the held-out rows; keep them, or turn back. Return the mean."""
+        """Judge the weights on the held-out rows; keep them, or turn back."""
         self.processes.align(self.block)  # machines round differently, and axes make it matter
         nll, gap = self._held_out_nll()
         is_honest = abs(gap) <= self.options.honest_gap  # not where it is not a number
@@ -279,7 +287,6 @@ class _BlockTraining:
             self.best_weights = copy.deepcopy(self.block.state_dict())
         if self.pace.is_stuck and self.pace.end_plateau():
             self._return_to_best()
-        return float(nll.mean())
 
     def rehearse(self):
         """Begin or end a rehearsal, where it is time to."""
@@ -346,15 +353,11 @@ class _BlockTraining:
     def _held_out_nll(self):
         """Negative log-density of each row at twice the steps, and how the mean changed."""
         n_steps = self.pace.solver_steps
-        coarse, fine = self._nll(n_steps), self._nll(2 * n_steps)
-        return fine, float(fine.mean() - coarse.mean())
-
-    def _nll(self, n_steps):
-        divergence = exact_divergence_for(self.block.velocity)
-        y, log_det = in_parts(
-            self.block, lambda x: self.block(x, self.judge, n_steps, divergence), self.held_out.x
+        coarse, fine = (
+            self._judged(push_held_out(self.block, self.held_out, n, self.judge))
+            for n in (n_steps, 2 * n_steps)
         )
-        return self._judged(Rows(y, self.held_out.log_det + log_det))
+        return fine, float(fine.mean() - coarse.mean())
 
     def _judged(self, rows):
         """The rows' negative log-densities, of all processes, none above the ceiling."""

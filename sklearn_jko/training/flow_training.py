@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.divergence import exact_divergence_for
-from sklearn_jko.flow import JKOBlock, JKOFlow, in_parts
+from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.refinement import next_round
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS
@@ -20,6 +19,7 @@ from sklearn_jko.step_sizes import has_settled
 from sklearn_jko.training.block_training import (
     MIN_GAIN,
     BlockRecord,
+    push_held_out,
     train_block,
 )
 from sklearn_jko.training.observation import Observer
@@ -27,7 +27,7 @@ from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
 
-__all__ = ["Ending", "Progress", "Trained", "push_forward_", "push_held_out", "train_flow"]
+__all__ = ["Ending", "Progress", "Trained", "push_forward_", "train_flow"]
 
 # Nats per row: after a block that overfitted for less, none was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
@@ -134,16 +134,6 @@ def push_forward_(block, x, n_steps):
     """Push training rows through a trained block in place, in parts and without the divergence."""
     for rows in x.split(block.rows_at_once):  # eight times as many doubled the memory of a fit
         rows.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
-
-
-@torch.no_grad()
-def push_held_out(block, held_out, n_steps):
-    """Push held-out rows through a trained block, and add up their log |det| exactly."""
-    divergence = exact_divergence_for(block.velocity)
-    x, log_det = in_parts(
-        block, lambda x: block(x, SOLVERS["rk4"], n_steps, divergence), held_out.x
-    )
-    return Rows(x, held_out.log_det + log_det)
 
 
 class _FlowTraining:

@@ -89,7 +89,7 @@ class CallbackReports(Reports):
         self.block.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         self.n_left = math.inf if most_judgements is None else most_judgements
 
-    def evaluated(self, nll):
+    def evaluated(self):
         if self.n_left == 0:
             return  # a block that was planned anew may take a few more
         self.n_left -= 1

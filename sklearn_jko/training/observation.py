@@ -16,8 +16,8 @@ class Observer:
     def block_started(self, most_judgements):
         """Hear that a block will be trained, and judged about so often; None where that is open."""
 
-    def evaluated(self, nll):
-        """Hear the mean negative log-density of the held-out rows, in nats."""
+    def evaluated(self):
+        """Hear that the block's weights have been judged on the held-out rows."""
 
     def block_ended(self, training):
         """Hear that the last block of `training.history` is done, and answer whether to stop."""
