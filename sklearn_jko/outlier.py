@@ -18,14 +18,20 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words
+from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
 from sklearn_jko.detection.coordinates import standard_normal_log_density
 from sklearn_jko.estimator import NUMBERS, JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
-from sklearn_jko.fitting.fit_input import FLOATS, NOT_NUMERIC, read_rows, validated_numbers
+from sklearn_jko.fitting.fit_input import (
+    FLOATS,
+    NOT_NUMERIC,
+    check_complete,
+    read_rows,
+    validated_numbers,
+)
 from sklearn_jko.rows.blurred import evenly_spread
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.row_hash import hash_rows
@@ -422,12 +428,7 @@ class JKOFlowOutlierDetector(
             table = validated_numbers(self, X, dtype=NUMBERS, reset=False)
         if allow_missing:
             return table
-        is_missing = np.isnan(table).any(axis=0)
-        if is_missing.any():
-            raise ValueError(
-                f"{columns_in_words(self, is_missing)} miss values: fill them in first, as by "
-                "`density_.impute(X)`."
-            )
+        check_complete(self, table, "fill them in first, as by `density_.impute(X)`")
         return np.asarray(table, dtype=np.float64)
 
     def _unfitted_density(self):

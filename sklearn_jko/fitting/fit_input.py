@@ -153,13 +153,11 @@ def validated_numbers(estimator, X, allow_missing=True, **options):
     return X
 
 
-def check_complete(estimator, X):
+def check_complete(estimator, X, remedy="`impute` X first"):
     """Raise ValueError, naming the columns, where values of an array (n, d) are missing."""
     is_missing = np.broadcast_to(_are_missing(X), X.shape).any(axis=0)
     if is_missing.any():
-        raise ValueError(
-            f"{columns_in_words(estimator, is_missing)} miss values: `impute` X first."
-        )
+        raise ValueError(f"{columns_in_words(estimator, is_missing)} miss values: {remedy}.")
 
 
 def _rows(density, X):
