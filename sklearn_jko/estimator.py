@@ -116,8 +116,8 @@ class JKOFlowDensity(
         by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
     max_blocks : int, default=6
         Largest number of blocks tried, the free block included; 0 leaves the scaling alone. So does
-        a fit with less than seven held-out rows, as of up to 26 rows: they cannot tell what a block
-        gains.
+        a fit with less than seven held-out rows, by default one of up to 26 rows: they cannot tell
+        what a block gains.
     step_size : float or callable, default=0.5
         Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
         the one after a block that moved the rows by less than 0.01 (mean squared movement over
@@ -225,8 +225,8 @@ class JKOFlowDensity(
     UserWarning
         Naming the columns with repeated values or linear relations, to which noise was added; or
         with missing values, which were filled in; or of the kind "integer" whose values are all
-        multiples of another number. And in scores, naming columns of which labels were not seen in
-        `fit`.
+        multiples of another number. If `X_val` has less than seven rows, so that no block is
+        trained. And in scores, naming columns of which labels were not seen in `fit`.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
@@ -355,8 +355,8 @@ class JKOFlowDensity(
             400,000, or to the number of rows; but all copies of a row with gaps are then filled in
             alike. Others count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
-            Rows that judge the training, in place of a share of X (`validation_fraction`): at
-            least seven, or no block is trained, of which 4,000 are taken.
+            Rows that judge the training, in place of a share of X (`validation_fraction`): two or
+            more. By less than seven no block is trained; of more than 4,000 so many are taken.
         process_group : torch.distributed.ProcessGroup, optional
             Processes that fit together, each with rows of its own as X (and of X_val): all call
             `fit` with the same parameters, and all get the same model. Gradients are added up, by
@@ -374,7 +374,7 @@ class JKOFlowDensity(
             the group.
         ValueError
             If a parameter is out of range; X or X_val is not a numeric table (but for categories)
-            or has infinite values, X has less than two rows or a column of NaN alone; a value is
+            or has infinite values, or less than two rows; X has a column of NaN alone; a value is
             not of its column's kind, or outside its bounds, or missing in a column that is given;
             `structure` does not go with the columns, or is of more than 4,096 columns, of too many
             channels or of a graph with too many edges; a weight is negative, or less than two are
