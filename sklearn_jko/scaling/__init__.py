@@ -1,16 +1,17 @@
 """Invertible scalers of rows, with their log-determinants.
 
-A scaler is a class with three methods on finite float64 arrays:
+A scaler is a class with three methods on finite float64 arrays, and what saving it takes:
 
 - ``fit(X) -> self``, X of shape (n, d), n >= 1;
 - ``transform(X) -> (Z, log_det)``, Z (n, d) and log_det (n,): log |det dZ/dX| of each row, in nats;
-- ``inverse_transform(Z) -> X`` of any Z (n, d), also far outside the training data.
+- ``inverse_transform(Z) -> X`` of any Z (n, d), also far outside the training data;
+- ``learned``, the names, which end in an underscore, of the few numpy arrays and floats that `fit`
+  learns;
+- ``check(n_features)``, which raises ValueError unless these fit so many columns, each other and
+  their ranges: they may come from a file.
 
-What `fit` learns is kept in a few numpy arrays and floats whose names end in an underscore. The
-class names them in ``learned``, and ``check(n_features)`` raises ValueError unless they fit so many
-columns, each other and their ranges: they may come from a file. A row's result depends on that
-row alone. To add a scaler, write such a class in a file of its own and enter
-it in `SCALERS`, and its transform in torch in `sklearn_jko.scaler_twins`: the laws in
+A row's result depends on that row alone. To add a scaler, write such a class in a file of its own
+and enter it in `SCALERS`, and its transform in torch in `sklearn_jko.scaler_twins`: the laws in
 `tests/test_scaling.py` and `tests/test_export.py` run over the table. `bounds.Bounds` is a scaler
 too, without a name: only its user knows the bounds (`sklearn_jko.table_scaler`).
 """

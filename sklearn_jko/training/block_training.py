@@ -45,11 +45,21 @@ MIN_PROGRESS = 1e-4
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those, the optimiser turns its axes where ``turns_axes``; a block's weights are judged by
-    ``n_evaluations`` (see `Plan`), and not believed where the solver moves the held-out mean by
-    more than ``honest_gap`` nats when its steps are doubled; the last ``n_given`` columns of the
-    rows are what they are given, and stay as they are; the others have this ``structure``; and
-    ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a batch.
+    Beside those:
+
+    - ``velocity`` is a name in `VELOCITIES`, and ``divergence`` one in `DIVERGENCES`, or "auto";
+    - the block after one that moved the rows by less than ``tol`` (see `has_settled`) is free;
+    - the first block starts with ``solver_steps`` steps of its solver, doubled where they are too
+      coarse;
+    - the optimiser turns its axes where ``turns_axes``;
+    - a block's weights are judged by ``n_evaluations`` (see `Plan`), and not believed where the
+      solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled;
+    - after ``patience`` judgements without a gain training returns to the best weights and cools
+      down, or ends;
+    - the last ``n_given`` columns of the rows are what they are given, and stay as they are; the
+      others have this ``structure``;
+    - ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a
+      batch.
     """
 
     step_size: Callable[[int], float]
