@@ -1,13 +1,30 @@
-"""Examples, run as a user runs them."""
+"""Examples, run as a user runs them, and the code in texts, which is read alone."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 from scripts import in_new_python, in_this_python
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 NUMBER = r"-?\d+\.\d+"
+
+
+def code_in(text):
+    """The blocks of Python in a text of Markdown, as one tree."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / text).read_text(), re.M | re.S)
+    assert blocks
+    return ast.parse("\n".join(blocks))
+
+
+@pytest.mark.parametrize("text", ["README.md", "docs/past_one_machine.md"])
+def test_a_density_of_a_text_stays_fitted(text):
+    """As later blocks score and save it."""
+    for node in ast.walk(code_in(text)):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "density":
+            assert re.search(r"\.(fit|load)\(", ast.unparse(node.value))
 
 
 def check_density_table(printed):
