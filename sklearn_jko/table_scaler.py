@@ -23,7 +23,7 @@ MAX_ROWS = 20_000
 MIN_ROWS = 4
 
 
-def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True):
+def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True, share=1.0):
     """An unfitted scaler of tables whose columns have roles.
 
     Parameters
@@ -37,6 +37,8 @@ def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True):
         Width of the noise in the rows, which `Bounds` wants to know.
     whitens : bool, default=True
         Whether `Conditional` may mix columns: not where the flow knows their structure.
+    share : float, default=1
+        As of `sklearn_jko.scaling.make_scaler`.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True):
     ValueError
         If the name is unknown.
     """
-    scaler = make_scaler(name)
+    scaler = make_scaler(name, share)
     if roles is None:
         return scaler
     noise_width = np.broadcast_to(noise_width, roles.low.shape)

@@ -346,6 +346,15 @@ def test_tails_are_gentle_beyond_any_likely_row():
     )
 
 
+def test_tails_behind_a_gap_are_those_of_the_rows_there():
+    """Zeros and a few amounts: the piece between them is far too gentle to go on from there."""
+    rng = np.random.default_rng(0)
+    amounts = np.where(rng.random(300) < 0.95, 0, rng.exponential(size=300))
+    noisy = amounts + rng.uniform(-0.04, 0.04, size=300)
+    far = make_scaler("marginal").fit(noisy[:, None]).inverse_transform(np.array([[3.5]]))[0, 0]
+    assert amounts.max() < far < 20 * amounts.max()
+
+
 def student_rows(n, seed):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, 5)) / np.sqrt(rng.chisquare(3, size=(n, 1)) / 3)

@@ -100,6 +100,18 @@ def test_weights_of_nearly_one_choose_no_scaling_that_overfits(weight):
     assert -model.score_samples(fresh).mean() < 45
 
 
+@pytest.mark.parametrize("scaling", ["marginal", "marginal+whiten+radial"])
+def test_splines_count_no_copies_that_express_weights(scaling):
+    rng = np.random.default_rng(0)
+    train, fresh = rng.normal(size=(200, 3)), rng.normal(size=(2000, 3))
+    weighted = small(scaling=scaling, max_blocks=0).fit(
+        train, sample_weight=1 + 1e-6 * rng.random(200)
+    )
+    plain = small(scaling=scaling, max_blocks=0).fit(train)
+    gained = weighted.score_samples(fresh).mean() - plain.score_samples(fresh).mean()
+    assert abs(gained) < 0.1
+
+
 @pytest.mark.parametrize(
     "X",
     [SAMPLES["normal"], SAMPLES["integer"], SWITCH, ZEROS],

@@ -132,6 +132,7 @@ class _Fit:
             roles=self.roles,
             noise_width=self.parts.noise_width,
             whitens=read.structure is None,
+            share=self.parts.train_size / len(self.parts.train),
         )
         self.max_time = density.max_time or math.inf
 

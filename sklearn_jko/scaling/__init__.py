@@ -38,9 +38,11 @@ SCALERS = {
     "radial": Radial,
     "mixture": Mixture,
 }
+# These have as many knots as so many rows support.
+SPLINES = "marginal", "radial"
 
 
-def make_scaler(name):
+def make_scaler(name, share=1.0):
     """An unfitted scaler.
 
     Parameters
@@ -48,6 +50,8 @@ def make_scaler(name):
     name : str
         A name in `SCALERS`, or several joined by "+" and applied from left to right. "radial"
         expects rows centred on the origin, so it usually follows "whiten".
+    share : float, default=1
+        Of the rows to come that tell something new: less where copies express weights.
 
     Returns
     -------
@@ -76,5 +80,5 @@ def make_scaler(name):
             f'scaler {name!r}: use one of {allowed}, or several joined by "+"; a density also '
             'takes "auto".'
         )
-    scalers = [SCALERS[part]() for part in names]
+    scalers = [SCALERS[part](share) if part in SPLINES else SCALERS[part]() for part in names]
     return scalers[0] if len(scalers) == 1 else Chain(scalers)

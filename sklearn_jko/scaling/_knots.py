@@ -21,21 +21,27 @@ MIN_ROWS = 5
 FEW_ROWS = 40
 # Chance by the spline, at most, of as many rows as far out as there are, where these are outliers.
 UNLIKELY = 1e-3
+# Beyond the outer knots, that the last piece's slope is worth. Where this piece leads over a gap,
+# as from zeros to a few amounts, it is far too gentle, and draws came a thousand times too far out.
+ROWS_OF_PIECE = 2.0
 
 
-def fit_spline(values, score, cdf):
+def fit_spline(values, score, cdf, n_rows):
     """Fit an increasing spline from a sample to a target distribution.
 
     Starting from five quantiles (three below 40 rows), a knot is added wherever the spline's
     distribution function misses the sample's by more than chance allows: a normal sample keeps five
     knots, a narrow peak gets knots at its edges. So does an outlier, which else a steep tail would
-    carry as far out again.
+    carry as far out again. The slope of a tail is one between that of the last piece and the
+    likeliest of the rows beyond it.
 
     Parameters
     ----------
     values : ndarray of shape (n,), finite, n >= 1
     score, cdf : callables
         The target's quantile function and its inverse, both on arrays.
+    n_rows : float
+        Of the sample: n, or less where it holds copies that say nothing new.
 
     Returns
     -------
@@ -46,15 +52,18 @@ def fit_spline(values, score, cdf):
     if len(x) == 1:
         return spline_through(x + np.array([-1.0, 1.0]), score(probability) + np.array([-1.0, 1.0]))
     y = score(probability)
-    knots = _first_knots(probability, len(values))
+    knots = _first_knots(probability, n_rows)
     for missed in (_worst_points, _outliers):
         for _ in range(MAX_ROUNDS):
             spline = spline_through(x[knots], y[knots])
-            added = missed(cdf(evaluate(spline, x)[0]), probability, knots, len(values))
+            added = missed(cdf(evaluate(spline, x)[0]), probability, knots, n_rows)
             if not added:
                 break
             knots = np.union1d(knots, added)
-    return spline_through(x[knots], y[knots])
+    spline = spline_through(x[knots], y[knots])
+    spline[2, 0] = _tail_slope(spline[:, 0] * [-1, -1, 1], -values, lambda z: cdf(-z), n_rows)
+    spline[2, -1] = _tail_slope(spline[:, -1], values, lambda z: 1 - cdf(z), n_rows)
+    return spline
 
 
 def _distribution(values):
@@ -105,3 +114,15 @@ def _outliers(fitted, probability, knots, n):
             inner = min(far[-1] + 1, len(observed) - 1)
             added += [end + step * far[0], end + step * inner]
     return added
+
+
+def _tail_slope(knot, values, survival, n_rows):
+    """Slope of the upper tail: behind a knot, its rows are nearly exponential by the target."""
+    x, y, slope_of_piece = knot
+    excess = values[values > x + RESOLUTION] - x
+    near, far = survival(np.array([y, y + 0.5]))
+    if len(excess) == 0 or far <= 0:
+        return slope_of_piece
+    hazard = np.log(near / far) / 0.5
+    rows, total = np.array([len(excess), hazard * excess.sum()]) * n_rows / len(values)
+    return (rows + ROWS_OF_PIECE) / (total + ROWS_OF_PIECE / slope_of_piece)

@@ -25,6 +25,11 @@ class Marginal:
     Beyond the outer knots the map is linear in u, so logarithmic in x, and gentle: a gross outlier
     stays finite, and in order.
 
+    Parameters
+    ----------
+    share : float, default=1
+        Of the rows of `fit` that tell something new.
+
     Attributes
     ----------
     centre_, spread_ : ndarrays of shape (d,)
@@ -36,12 +41,16 @@ class Marginal:
 
     learned = ("centre_", "spread_", "splines_", "starts_")
 
+    def __init__(self, share=1.0):
+        self.share = share
+
     def fit(self, X):
+        n_rows = max(self.share * len(X), 1.0)
         self.centre_, spread = median_and_spread(X)
         self.spread_ = LINEAR_RANGE * spread
-        likely = LIKELY_EXCESS - ndtri(0.5 / len(X))
+        likely = LIKELY_EXCESS - ndtri(0.5 / n_rows)
         splines = [
-            with_gentle_tails(fit_spline(inner, ndtri, ndtr), likely, TAIL_SLOPE)
+            with_gentle_tails(fit_spline(inner, ndtri, ndtr, n_rows), likely, TAIL_SLOPE)
             for inner in (self._inner(X[:, j], j) for j in range(X.shape[1]))
         ]
         self.splines_ = np.concatenate(splines, axis=1)

@@ -19,6 +19,11 @@ class Radial:
     u). Within the lowest knot the map is linear (x = 0 included); beyond the highest, |z| is a
     power of |x|.
 
+    Parameters
+    ----------
+    share : float, default=1
+        Of the rows of `fit` that tell something new.
+
     Attributes
     ----------
     spline_ : ndarray of shape (3, k)
@@ -32,6 +37,9 @@ class Radial:
 
     learned = ("spline_",)
 
+    def __init__(self, share=1.0):
+        self.share = share
+
     def fit(self, X):
         half = X.shape[1] / 2
         radius = _radius(X)
@@ -41,6 +49,7 @@ class Radial:
                 np.log(radius[radius > 0]),
                 lambda probability: np.log(2 * gammaincinv(half, probability)) / 2,
                 lambda v: gammainc(half, np.exp(2 * np.minimum(v, 300.0)) / 2),
+                max(self.share * len(X), 1.0),
             )
         self.spline_[2, 0] = 1.0
         self.spline_[2, -1] = np.clip(self.spline_[2, -1], FLATTEST_TAIL, 1.0)
