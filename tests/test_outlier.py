@@ -44,6 +44,16 @@ def test_automatic_threshold_is_tukeys_fence(moons, detector):
     assert 0 < (detector.predict(moons[1]) == -1).mean() < 0.1
 
 
+def test_automatic_threshold_of_few_rows_is_that_of_all():
+    """By one or two held-out rows most new rows like those of fit were outliers."""
+    shares = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        few = JKOFlowOutlierDetector(random_state=0).fit(rng.normal(size=(12, 3)))
+        shares.append(np.mean(few.predict(rng.normal(size=(500, 3))) == -1))
+    assert max(shares) < 0.4
+
+
 @pytest.mark.parametrize("contamination", [0.01, 0.25, 0.5])
 def test_contamination_is_the_share_found_among_the_training_rows(moons, contamination):
     detector = small(contamination=contamination).fit(moons[0])
