@@ -31,6 +31,11 @@ class NormalMixture(NamedTuple):
         ]
         return logsumexp(parts, axis=0)
 
+    def marginal(self, columns):
+        """The mixture of some columns, a mask (d,)."""
+        covariances = self.covariances[:, columns][:, :, columns]
+        return NormalMixture(self.weights, self.means[:, columns], covariances)
+
 
 def log_normal(scaled, inverse_root):
     """Log-density of normal rows (..., d) that were multiplied by the inverse root (..., d, d)."""

@@ -148,6 +148,17 @@ class CategoricalChain:
                 log_prob[part] += np.where(known, of_code + np.log1p(-unknown), np.log(unknown))
         return log_prob
 
+    def log_prob_of_each(self, inputs):
+        """Log-probability (n, K) of each label of the first column, known ones, in nats.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n, q)
+        """
+        nothing = np.zeros((len(inputs), len(self.n_categories_)))
+        _, inputs = self._checked(nothing, inputs, lowest=0)
+        return log_softmax(self._logits(self._matrices()[0], nothing[:, :0], inputs), axis=1)
+
     def sample(self, n_samples, random_state, inputs=None):
         """Draw codes, unknown labels excepted.
 

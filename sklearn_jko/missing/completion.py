@@ -3,7 +3,9 @@
 import numpy as np
 
 from sklearn_jko.column_statistics import median_and_spread
-from sklearn_jko.missing.marginal_mixture import MarginalMixture
+from sklearn_jko.missing.label_draws import LabelDraws
+from sklearn_jko.missing.labelled_mixture import LabelledMixture
+from sklearn_jko.missing.marginal_mixture import MarginalMixture, check_columns
 from sklearn_jko.rows.blurred import blur, reflect
 from sklearn_jko.rows.resolution import tie_width
 from sklearn_jko.rows.row_hash import hash_rows
@@ -51,20 +53,33 @@ def completed(X, weight, seed, *others, roles=None):
     >>> bool(np.isfinite(filled).all() and (filled[30:] == X[30:]).all())
     True
     """
+    check_columns(X)
     random_state = np.random.default_rng(seed)
+    tables, rows = (
+        [np.array(table, dtype=np.float64) for table in (X, *others)],
+        weighted_rows(X, weight).repeated,
+    )
+    has_labels = roles is not None and len(roles.category) > 0
+    if has_labels:
+        labels = LabelDraws(*roles.cell_bounds, roles.category, roles.n_labels_of_categories)
+        labels.fit(tables[0][rows])
+        tables = [_in_order(labels.fill, table, random_state) for table in tables]
     widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
     if roles is not None:
         widths[[*roles.integer, *roles.category]] = 1.0
-    rows = weighted_rows(X, weight).repeated
-    mixture = _fitted(X[rows].astype(np.float64, copy=False), widths, roles, random_state, seed)
-    seen = {j: np.unique(X[~np.isnan(X[:, j]), j]) for j in np.flatnonzero(widths)}
-    tables = []
-    for table in (X, *others):
-        filled = _drawn(mixture, table, random_state)
-        for j, values in seen.items():
+    if any(np.isnan(table).any() for table in tables):
+        mixture = MarginalMixture()
+        if has_labels:
+            mixture = LabelledMixture(*roles.cell_bounds, roles.category)
+        elif roles is not None:
+            mixture = MarginalMixture(*roles.cell_bounds)
+        mixture.fit(_blurred(tables[0][rows], widths, roles, random_state), seed)
+        tables = [_in_order(mixture.draw, table, random_state) for table in tables]
+    for j in np.flatnonzero(widths):
+        values = np.unique(X[~np.isnan(X[:, j]), j])
+        for filled, table in zip(tables, (X, *others), strict=True):
             gaps = np.isnan(table[:, j])
             filled[gaps, j] = _nearest(values, filled[gaps, j])
-        tables.append(filled)
     return tables
 
 
@@ -86,20 +101,19 @@ def fit_proposal(rows, roles, seed):
     widths = np.zeros(rows.shape[1])
     if roles is not None:
         widths[roles.category] = 1.0
-    return _fitted(rows, widths, roles, np.random.default_rng(seed), seed)
+    mixture = MarginalMixture() if roles is None else MarginalMixture(*roles.cell_bounds)
+    return mixture.fit(_blurred(rows, widths, roles, np.random.default_rng(seed)), seed)
 
 
-def _fitted(X, widths, roles, random_state, seed):
-    if roles is None:
-        return MarginalMixture().fit(blur(X, widths, random_state), seed)
-    blurred = reflect(blur(X, widths, random_state), roles.cell_bounds)
-    return MarginalMixture(*roles.cell_bounds).fit(blurred, seed)
+def _blurred(X, widths, roles, random_state):
+    blurred = blur(X, widths, random_state)
+    return blurred if roles is None else reflect(blurred, roles.cell_bounds)
 
 
-def _drawn(mixture, X, random_state):
+def _in_order(fill, X, random_state):
     """The rows filled in one after another in an order that only their values decide."""
     order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
-    filled[order] = mixture.draw(X[order].astype(np.float64, copy=False), random_state)
+    filled[order] = fill(X[order], random_state)
     return filled
 
 

@@ -11,11 +11,13 @@ from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.marginal import Marginal
 
-__all__ = ["MarginalMixture"]
+__all__ = ["MarginalMixture", "check_columns"]
 
 # Completions: by one normal distribution, then by the mixtures fitted to those before. On mixtures
 # of 20 columns each of the first four gains 0.5 to 1.5 nats a row.
 ROUNDS = 4
+# Complete rows, of which clusters start a round ahead.
+MIN_COMPLETE = 20
 MAX_ROWS = 10_000  # that are completed
 ROWS_AT_ONCE = 512
 
@@ -24,8 +26,9 @@ class MarginalMixture:
     """Each column is made normal by its observed values; their joint density is a mixture.
 
     With one component it is a Gaussian copula. The mixture is fitted to completed rows: what is
-    missing is drawn from one normal distribution, fitted by the EM algorithm, and then, a few
-    times, from the mixture so far (stochastic EM).
+    missing is drawn from one normal distribution, fitted by the EM algorithm, or from the mixture
+    of the complete rows where all that is observed is likelier by it; and then, a few times, from
+    the mixture so far (stochastic EM).
 
     Parameters
     ----------
@@ -77,13 +80,8 @@ class MarginalMixture:
         ValueError
             If a column is all NaN.
         """
+        check_columns(X)
         missing = np.isnan(X)
-        empty = np.flatnonzero(missing.all(axis=0))
-        if len(empty):
-            raise ValueError(
-                f"columns {empty.tolist()} of X hold NaN alone: leave them out, as nothing can be "
-                "learned of them."
-            )
         ends = (np.broadcast_to(bound, X.shape[1:]) for bound in (self.low, self.high))
         self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
         X = X[~missing.all(axis=1)]
@@ -151,6 +149,16 @@ class MarginalMixture:
         return np.where(np.isnan(X), self.inverse_transform(Z), X)
 
 
+def check_columns(X):
+    """Raise ValueError if a column of X is all NaN."""
+    empty = np.flatnonzero(np.isnan(X).all(axis=0))
+    if len(empty):
+        raise ValueError(
+            f"columns {empty.tolist()} of X hold NaN alone: leave them out, as nothing can be "
+            "learned of them."
+        )
+
+
 def _column_map(values, low, high):
     to_line = Bounds(np.array([low]), np.array([high]))
     return Chain([to_line, Marginal()]).fit(values[~np.isnan(values), None])
@@ -160,10 +168,24 @@ def _completed(Z, seed):
     """The coordinates with draws of a mixture where they are missing."""
     random_state = np.random.default_rng(seed)
     mean, covariance = fit_normal(Z)
-    mixture = NormalMixture(np.ones(1), mean[None], covariance[None])
-    for _ in range(ROUNDS - 1):
+    mixture, rounds = NormalMixture(np.ones(1), mean[None], covariance[None]), ROUNDS
+    complete = Z[~np.isnan(Z).any(axis=1)]
+    if len(complete) >= MIN_COMPLETE:
+        clusters, _ = fit_clusters(complete, seed)
+        if _log_density(clusters, Z) > _log_density(mixture, Z):
+            mixture, rounds = clusters, ROUNDS - 1
+    for _ in range(rounds - 1):
         mixture, _ = fit_clusters(_drawn(mixture, Z, random_state), seed)
     return _drawn(mixture, Z, random_state)
+
+
+def _log_density(mixture, Z):
+    """Sum over the rows, in nats, of what is observed of them."""
+    total = 0.0
+    for missing, rows in patterns(np.isnan(Z)):
+        observed = mixture.marginal(~missing)
+        total += observed.log_density(Z[np.ix_(rows, ~missing)]).sum()
+    return total
 
 
 def _drawn(mixture, Z, random_state, alike=False):

@@ -1,0 +1,100 @@
+"""Draws of missing labels, given all else that a row shows."""
+
+import numpy as np
+from scipy.special import logsumexp
+
+from sklearn_jko.columns.categories import CategoricalChain
+from sklearn_jko.columns.input_codes import InputCodes
+from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
+from sklearn_jko.missing.within_labels import WithinLabels
+from sklearn_jko.normal_mixture import NormalMixture
+
+__all__ = ["LabelDraws"]
+
+
+class LabelDraws:
+    """P(label | the rest of the row) by Bayes' rule, for one category after the other.
+
+    Given the other labels it has a logistic regression's probability. Given labels, the numbers
+    are normal: of means and deviations that each label moves (`WithinLabels`), and of one
+    correlation for all. Numbers and labels that are missing say nothing.
+
+    Parameters
+    ----------
+    low, high, labels
+        As of `WithinLabels`.
+    n_labels : ndarray of int
+        How many labels each of these columns has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.missing.label_draws import LabelDraws
+    >>> rng = np.random.default_rng(0)
+    >>> codes = rng.integers(3, size=300)
+    >>> X = np.c_[np.array([0, 20, 10])[codes] + rng.normal(size=300), codes]
+    >>> X[:50, 1] = np.nan
+    >>> ends = np.full(2, -np.inf), np.full(2, np.inf)
+    >>> filled = LabelDraws(*ends, np.array([1]), np.array([3])).fit(X).fill(X, rng)
+    >>> bool((filled[:50, 1] == codes[:50]).all())
+    True
+    """
+
+    def __init__(self, low, high, labels, n_labels):
+        self.labels, self.n_labels = labels, np.asarray(n_labels)
+        self.within = WithinLabels(low, high, labels)
+
+    def fit(self, X):
+        Z, _ = self.within.fit(X).transform(X)
+        mean, covariance = fit_normal(Z[~np.isnan(Z).all(axis=1)])
+        self.normal_ = NormalMixture(np.ones(1), mean[None], covariance[None])
+        self.known_ = X[:, self.labels]
+        return self
+
+    def fill(self, X, random_state):
+        """The rows with draws of the labels that they miss."""
+        X = X.copy()
+        for place, column in enumerate(self.labels):
+            gaps = np.flatnonzero(np.isnan(X[:, column]))
+            if len(gaps) == 0:
+                continue
+            regression = _Regression(place, self.n_labels).fit(self.known_)
+            log_p = regression.log_prob(X[np.ix_(gaps, self.labels)])
+            for label in range(self.n_labels[place]):
+                rows = X[gaps]
+                rows[:, column] = label
+                log_p[:, label] += self._of_numbers(rows)
+            ends = np.cumsum(np.exp(log_p - logsumexp(log_p, axis=1, keepdims=True)), axis=1)
+            draws = random_state.random((len(gaps), 1))
+            X[gaps, column] = np.count_nonzero(ends[:, :-1] < draws, axis=1)
+        return X
+
+    def _of_numbers(self, X):
+        Z, log_density = self.within.transform(X)
+        for missing, rows in patterns(np.isnan(Z)):
+            if not missing.all():
+                observed = self.normal_.marginal(~missing)
+                log_density[rows] += observed.log_density(Z[np.ix_(rows, ~missing)])
+        return log_density
+
+
+class _Regression:
+    """Probabilities of a category's labels, given those of the others."""
+
+    def __init__(self, place, n_labels):
+        self.place, self.n_labels = place, n_labels
+        self.codes, self.chain = InputCodes(np.delete(n_labels, place)), CategoricalChain()
+
+    def fit(self, labels):
+        labels = labels[~np.isnan(labels[:, self.place])]
+        self.codes.fit(self._others(labels))
+        inputs = self.codes.transform(self._others(labels))
+        self.chain.fit(labels[:, [self.place]], self.n_labels[[self.place]], inputs)
+        return self
+
+    def log_prob(self, labels):
+        """Of each label, (n, k)."""
+        return self.chain.log_prob_of_each(self.codes.transform(self._others(labels)))
+
+    def _others(self, labels):
+        return np.nan_to_num(np.delete(labels, self.place, axis=1), nan=-1.0)

@@ -1,0 +1,117 @@
+"""What labels tell of the numbers beside them, one by one."""
+
+import numpy as np
+
+from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.scaling.bounds import Bounds
+
+__all__ = ["WithinLabels", "codes_of"]
+
+# Made-up rows of the variance within all labels, beside a label's own.
+PRIOR_ROWS = 3.0
+SMALLEST_VARIANCE = 1e-9
+LARGEST = 10.0  # standardised values farther out count as these in the moments
+
+
+class WithinLabels:
+    """Standardise numbers within the labels beside them, for one category after the other.
+
+    A number with bounds is carried to the line first. An unknown label, NaN, says nothing.
+
+    Parameters
+    ----------
+    low, high : ndarrays of shape (d,)
+        Bounds of the columns.
+    labels : ndarray of int
+        Numbers of the columns that hold codes of labels, from 0 on.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (p,), int
+        Numbers of the other columns.
+    moments_ : list of (mean, deviation), ndarrays of shape (k + 1, p)
+        Of each category's labels and, last, of an unknown one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.missing.within_labels import WithinLabels
+    >>> rng = np.random.default_rng(0)
+    >>> codes = rng.integers(3, size=300)
+    >>> X = np.c_[np.array([0, 20, 10])[codes] + rng.normal(size=300), codes]
+    >>> open_ends = np.full(2, -np.inf), np.full(2, np.inf)
+    >>> Z, _ = WithinLabels(*open_ends, labels=np.array([1])).fit(X).transform(X)
+    >>> bool(abs(Z.std() - 1) < 0.1)
+    True
+    """
+
+    def __init__(self, low, high, labels):
+        self.labels, self.numbers = labels, np.setdiff1d(np.arange(len(low)), labels)
+        ends = low[self.numbers, None], high[self.numbers, None]
+        self.to_line = [Bounds(*bounds) for bounds in zip(*ends, strict=True)]
+
+    def fit(self, X):
+        observed = [x[~np.isnan(x), None] for x in X[:, self.numbers].T]
+        on_line = [
+            to_line.fit(x).transform(x)[0]
+            for to_line, x in zip(self.to_line, observed, strict=True)
+        ]
+        ranges = np.hstack([median_and_spread(z) for z in on_line])
+        self.centre_, self.spread_ = ranges
+        self.moments_ = []
+        Z = self._standard(X)
+        for codes in codes_of(X[:, self.labels]):
+            mean, deviation = _moments(Z.clip(-LARGEST, LARGEST), codes)
+            self.moments_.append((mean, deviation))
+            Z = (Z - mean[codes]) / deviation[codes]
+        return self
+
+    def transform(self, X):
+        """Standardised numbers (n, p), and the log-slope (n,) that is the labels' part of it."""
+        Z, log_slope = self._standard(X), np.zeros(len(X))
+        for codes, (mean, deviation) in self._by_category(X):
+            Z = (Z - mean[codes]) / deviation[codes]
+            log_slope -= np.where(np.isnan(Z), 0.0, np.log(deviation[codes])).sum(axis=1)
+        return Z, log_slope
+
+    def inverse_transform(self, Z, X):
+        """Numbers (n, p) of which `transform` makes these, beside the labels in X (n, d)."""
+        for codes, (mean, deviation) in reversed(self._by_category(X)):
+            Z = Z * deviation[codes] + mean[codes]
+        Z = Z * self.spread_ + self.centre_
+        pairs = zip(self.to_line, Z.T, strict=True)
+        return np.hstack([to_line.inverse_transform(z[:, None]) for to_line, z in pairs])
+
+    def _standard(self, X):
+        pairs = zip(self.to_line, X[:, self.numbers].T, strict=True)
+        Z = np.hstack([to_line.transform(x[:, None])[0] for to_line, x in pairs])
+        return (Z - self.centre_) / self.spread_
+
+    def _by_category(self, X):
+        return [*zip(codes_of(X[:, self.labels]), self.moments_, strict=True)]
+
+
+def codes_of(labels):
+    """Codes (m, n) of labels (n, m), also with noise that rounding takes off; -1 for NaN."""
+    return np.rint(np.nan_to_num(labels, nan=-1.0)).astype(int).T
+
+
+def _moments(Z, codes):
+    """Means and deviations (k + 1, p) of each label's values."""
+    parts = []
+    for z in Z.T:
+        known = ~np.isnan(z) & (codes >= 0)
+        parts.append(_moments_of(z[known], codes[known], codes.max() + 1))
+    mean, deviation = (np.transpose(part) for part in zip(*parts, strict=True))
+    nothing = np.zeros((1, Z.shape[1]))
+    return np.vstack([mean, nothing]), np.vstack([deviation, nothing + 1.0])
+
+
+def _moments_of(z, codes, k):
+    """Means and deviations (k,) of values about 0, each label's drawn to those of all."""
+    counts, sums = np.bincount(codes, minlength=k), np.bincount(codes, z, minlength=k)
+    residual = z - (sums / np.maximum(counts, 1))[codes]
+    pooled = max(np.mean(residual**2), SMALLEST_VARIANCE) if len(z) else 1.0
+    mean = sums / (counts + pooled)  # as if the labels' means had the variance 1
+    scatter = np.bincount(codes, (z - mean[codes]) ** 2, minlength=k)
+    return mean, np.sqrt((scatter + PRIOR_ROWS * pooled) / (counts + PRIOR_ROWS))
