@@ -518,8 +518,9 @@ class JKOFlowDensity(
         X : array-like of shape (n_samples, n_modelled)
             Latent coordinates.
         condition : array-like of shape (n_samples, n_inputs), optional
-            Columns that are given or categories, in their order in X of `fit`, or by name in a
-            frame; needed where there are any.
+            Columns that are given or categories, in their order in X of `fit`; needed where there
+            are any. Those of a frame go by name, or by number where X of `fit` had no names and the
+            frame is labelled by integers: it may hold others beside, as X itself.
 
         Returns
         -------
@@ -554,8 +555,9 @@ class JKOFlowDensity(
             Number of rows, or of rows for every row of `condition`.
         random_state : int, RandomState instance or None, default=None
         condition : array-like of shape (n_conditions, n_given), optional
-            The columns named in the parameter `condition`, in their order in X of `fit`, or by name
-            in a frame; needed where that is set.
+            The columns named in the parameter `condition`, in their order in X of `fit`; needed
+            where that is set. Those of a frame go by name, or by number where X of `fit` had no
+            names and the frame is labelled by integers: it may hold others beside, as X itself.
 
         Returns
         -------

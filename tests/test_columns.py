@@ -421,6 +421,30 @@ def test_a_condition_may_keep_the_number_of_its_column():
     np.testing.assert_array_equal(table[:, 2], frame[2])
 
 
+def test_a_condition_of_numbered_columns_goes_by_their_numbers():
+    """It went by the order: columns were swapped without a word."""
+    frame = pd.DataFrame(np.arange(30.0).reshape(10, 3))
+    roles = resolve_roles(frame, None, [1, 2])
+    expected = frame.to_numpy()[:, 1:]
+    for condition in (frame[[1, 2]], frame[[2, 1]], frame, frame[[1, 2]].to_numpy()):
+        table = roles.encode_some(condition, roles.given, "condition")
+        np.testing.assert_array_equal(table[:, 1:], expected)
+    named = resolve_roles(frame.set_axis(list("abc"), axis=1), None, ["b", "c"])
+    table = named.encode_some(pd.DataFrame(expected), named.given, "condition")  # has no names
+    np.testing.assert_array_equal(table[:, 1:], expected)
+
+
+def test_a_condition_of_columns_numbered_otherwise_is_refused():
+    frame = pd.DataFrame(np.arange(30.0).reshape(10, 3))
+    for X in (frame, frame.to_numpy()):
+        roles = resolve_roles(X, None, [1, 2])
+        with pytest.raises(ValueError, match=r"lacks the column 2; it has \[0, 1\].*order"):
+            roles.encode_some(frame[[0, 1]], roles.given, "condition")
+    named = resolve_roles(frame.set_axis(list("abc"), axis=1), None, ["b", "c"])
+    with pytest.raises(ValueError, match=r"condition has the column names \[2, 1\].*be texts"):
+        named.encode_some(frame[[2, 1]], named.given, "condition")
+
+
 def test_sparse_tables_are_refused_by_their_name():
     with pytest.raises(TypeError, match=r"X is a sparse matrix; pass X.toarray\(\)"):
         resolve_roles(sparse.csr_array(np.eye(3)), "auto")

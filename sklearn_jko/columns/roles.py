@@ -130,7 +130,8 @@ class Roles:
         Parameters
         ----------
         X : array-like of shape (n, k), or frame
-            These columns in their order; a frame that names them may hold others.
+            These columns in their order. A frame whose columns are labelled as they were when the
+            roles were found, by texts or by their numbers, may hold them in any order, and others.
         numbers : ndarray of int
             Numbers of the columns.
         parameter : str
@@ -144,11 +145,14 @@ class Roles:
         Raises
         ------
         ValueError
-            As of `encode`; and if a value is missing or a label unknown.
+            As of `encode`; and if a value is missing or a label unknown, or a frame lacks a column.
         """
         table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
-        if self.names is not None and table.names is not None:
-            table = table.only([self.names[j] for j in numbers], parameter)
+        labels = self.names or list(range(len(self.columns)))
+        if table.labels is not None and type(table.labels[0]) is type(labels[0]):
+            table = table.only([labels[j] for j in numbers], parameter)
+        else:
+            check_names(X, parameter)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
         encoded[:, numbers] = self._encoded(table, columns, parameter)
         for column, values in zip(columns, table.values, strict=True):

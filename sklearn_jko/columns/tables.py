@@ -50,26 +50,36 @@ class ColumnType(NamedTuple):
 class Table(NamedTuple):
     """The columns of a table.
 
-    `names` is None unless all are texts; `values` are arrays of shape (n,).
+    `labels` are those of a frame's columns where all are texts or all integers, else None; `values`
+    are arrays of shape (n,).
     """
 
     container: str
-    names: list | None
+    labels: list | None
     types: list
     values: list
+
+    @property
+    def names(self):
+        """The labels where they are texts, else None."""
+        return self.labels if self.labels and type(self.labels[0]) is str else None
 
     def shown_name(self, j):
         """Column j's name, or its number, for a message."""
         return repr(j if self.names is None else self.names[j])
 
-    def only(self, names, parameter):
-        """The table of the columns of these names."""
-        missing = [name for name in names if name not in self.names]
+    def only(self, labels, parameter):
+        """The table of the columns of these labels."""
+        missing = [label for label in labels if label not in self.labels]
         if missing:
-            raise ValueError(f"{parameter} lacks the column {missing[0]!r}; it has {self.names}.")
-        numbers = [self.names.index(name) for name in names]
+            raise ValueError(
+                f"{parameter} lacks the column {missing[0]!r}; it has {shown(self.labels)}. The "
+                "columns of a frame go by their labels: select these, or pass "
+                f"{parameter}.to_numpy(), whose columns go by their order."
+            )
+        numbers = [self.labels.index(label) for label in labels]
         parts = [[part[j] for j in numbers] for part in (self.types, self.values)]
-        return Table(self.container, names, *parts)
+        return Table(self.container, labels, *parts)
 
 
 def read_table(X, parameter="X"):
@@ -109,19 +119,20 @@ def read_table(X, parameter="X"):
                 f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
                 f"one of {', '.join(TYPES[container])}."
             )
-    twice = [name for name, n in Counter(table.names).items() if n > 1]
+    twice = [label for label, n in Counter(table.labels).items() if n > 1]
     if twice:
         raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
     return table
 
 
-def check_names(X):
+def check_names(X, parameter="X"):
     """Raise ValueError where the names of a whole frame's columns could be taken for places."""
     names = X.columns.tolist() if _is_frame(X, "pandas") else []
-    if _texts(names) is None and names != list(range(len(names))):
+    if not _are(str, names) and names != list(range(len(names))):
         raise ValueError(
-            f"X has the column names {shown(names)}; let them be texts, as by X.columns = "
-            "X.columns.map(str), so that none is taken for a place."
+            f"{parameter} has the column names {shown(names)}; let them be texts, as by "
+            f"{parameter}.columns = {parameter}.columns.map(str), so that none is taken for a "
+            "place."
         )
 
 
@@ -186,7 +197,7 @@ def _read_pandas(X):
         (column.astype(object) if column_type.name == "category" else column).to_numpy()
         for column, column_type in zip(columns, types, strict=True)
     ]
-    return _texts(X.columns.tolist()), types, values
+    return _labels(X.columns.tolist()), types, values
 
 
 def _pandas_type(dtype):
@@ -206,8 +217,12 @@ def _polars_type(dtype):
     return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
 
 
-def _texts(names):
-    return names if all(type(name) is str for name in names) else None
+def _labels(names):
+    return names if _are(str, names) or _are(int, names) else None
+
+
+def _are(kind, names):
+    return all(type(name) is kind for name in names)
 
 
 def _build_array(_, types, values):
