@@ -311,6 +311,21 @@ def test_missing_values_of_frames_are_nan(column, kind, code):
     np.testing.assert_array_equal(roles.encode(frame)[:, 1], [code, np.nan])
 
 
+@pytest.mark.parametrize("frame_of", [pd.DataFrame, pl.DataFrame])
+def test_labels_beside_missing_values_stay_integers(frame_of):
+    """They were floats, of which polars makes no integers, and which round large ones."""
+    labels = [2**53 + 3, None, 2**53 + 4, 7]
+    column = pd.array(labels, dtype="Int64") if frame_of is pd.DataFrame else labels
+    frame = frame_of({"label": column})
+    roles = resolve_roles(frame, {"label": "category"})
+    table = roles.encode(frame)
+    np.testing.assert_array_equal(table[:, 0], [1, np.nan, 2, 0])
+    decoded = roles.decode(np.nan_to_num(table))
+    expected = [2**53 + 3, 7, 2**53 + 4, 7]
+    assert decoded["label"].to_list() == expected
+    assert decoded["label"].dtype == frame["label"].dtype
+
+
 def test_integers_that_floats_do_not_tell_apart_are_guessed_numbers():
     roles = resolve_roles(np.array([[2**60], [1]]), "auto")
     assert roles.columns[0].kind.name == "numeric"

@@ -194,7 +194,9 @@ def _read_pandas(X):
     columns = [X.iloc[:, j] for j in range(X.shape[1])]
     types = [_pandas_type(column.dtype) for column in columns]
     values = [
-        (column.astype(object) if column_type.name == "category" else column).to_numpy()
+        column.astype(object).to_numpy()
+        if _needs_objects(column_type, column.hasnans)
+        else column.to_numpy()
         for column, column_type in zip(columns, types, strict=True)
     ]
     return _labels(X.columns.tolist()), types, values
@@ -209,12 +211,24 @@ def _pandas_type(dtype):
 def _read_polars(X):
     columns = X.get_columns()
     types = [_polars_type(column.dtype) for column in columns]
-    return X.columns, types, [column.to_numpy() for column in columns]
+    values = [
+        np.array(column.to_list(), dtype=object)
+        if _needs_objects(column_type, column.null_count() > 0)
+        else column.to_numpy()
+        for column, column_type in zip(columns, types, strict=True)
+    ]
+    return X.columns, types, values
 
 
 def _polars_type(dtype):
     name = str(dtype.base_type())
     return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
+
+
+def _needs_objects(column_type, has_missing):
+    """Whether only objects are the values as they are: integers with gaps would become floats."""
+    is_integer = column_type.name in _CAPITAL_INTEGERS
+    return column_type.name == "category" or (is_integer and has_missing)
 
 
 def _labels(names):
