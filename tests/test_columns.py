@@ -15,7 +15,7 @@ from sklearn_jko.columns.roles import Roles, resolve_roles
 
 N = 40
 COLOURS = ["red", "green", "blue", "green"] * (N // 4)
-SHARES = np.linspace(0, 1, N)
+SHARES = np.linspace(-0.1, 1.1, N).clip(0, 1)  # with several on either end
 PLAIN = {
     "share": SHARES,
     "length": np.linspace(-3, 5, N).astype(np.float32),
@@ -392,6 +392,16 @@ def test_auto_guesses_bounds_with_care():
     assert guess(rng.normal(10, 1, size=500)) is None
     assert guess(2 * uniform) is None  # positive and not skewed
     assert guess(np.r_[rng.normal(10, 1, size=500), 1e6]) is None  # one outlier
+
+
+def test_auto_does_not_take_scaled_numbers_for_shares():
+    """New rows were out of bounds: of the least density, where training scaled by its range."""
+    rng = np.random.default_rng(0)
+    normal, lognormal = rng.normal(size=300), rng.lognormal(size=300)
+    for x in (normal, lognormal, normal.round(2), np.r_[normal, np.full(50, normal.min())]):
+        assert guess((x - x.min()) / np.ptp(x)) is None
+    assert guess(lognormal / lognormal.max()) == (0.0, None)
+    assert guess(rng.normal(0.5, 0.3, size=300).clip(0, 1)) == (0.0, 1.0)
 
 
 def test_auto_leaves_multiples_numbers_and_takes_two_integers_for_labels():

@@ -8,6 +8,10 @@ __all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
 MIN_ROWS = 20
 # How near to either end of [0, 1] a share's values come, as a part of it.
 NEAR_ENDS = 0.05
+# Rows on an end of [0, 1] that may be there because somebody divided by the range of the data, not
+# because a share goes no farther: the next row may then lie outside, where the density is zero. One
+# is there of most columns, and up to three of rounded ones; ends of shares have none or many.
+FEW_ON_END = 3
 # Skewness of a column to which a logarithm is worth trying; that of an exponential one is 2.
 STRONG_SKEWNESS = 1.0
 # A column that begins far from zero has no bound there: its least value over its median.
@@ -23,7 +27,8 @@ def guess_kind(values, column_type, some_missing=False):
     - "integer": types of integers, without bounds; and whole numbers beside missing values, which
       types of integers mostly do not hold; up to 2^52, and not where all are multiples of another
       number, or these plus a number, such as amounts in thousands;
-    - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends;
+    - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends; not where one to three are
+      on an end, as of numbers that were scaled by their own least and largest;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
       absolute value, the least of which is under a fifth of the median;
     - (None, None): all others, and any numbers of fewer than 20 rows.
@@ -83,10 +88,14 @@ def _guess_bounds(x):
     if len(x) < MIN_ROWS or not np.isfinite(x).all():
         return None, None
     least, most = x.min(), x.max()
-    if 0 <= least < NEAR_ENDS and 1 - NEAR_ENDS < most <= 1:
+    if 0 <= least < NEAR_ENDS and 1 - NEAR_ENDS < most <= 1 and not _are_few_on_an_end(x):
         return 0.0, 1.0
     if 0 < least < NEAR_ZERO * np.median(x):
         skewness = skew(x / most)
         if skewness > STRONG_SKEWNESS and abs(skew(np.log(x))) < skewness:
             return 0.0, None
     return None, None
+
+
+def _are_few_on_an_end(x):
+    return any(1 <= np.count_nonzero(x == end) <= FEW_ON_END for end in (0, 1))
