@@ -380,7 +380,7 @@ class JKOFlowDensity(
             channels or of a graph with too many edges; a weight is negative, or less than two are
             positive.
         TypeError
-            If X is a sparse matrix, or an iterator of pyarrow's tables.
+            If X is a sparse matrix, a lazy frame of polars, or an iterator of pyarrow's tables.
         """
         with torch.inference_mode(False):  # gradients are needed, wherever this is called
             fit_density(self, X, y, sample_weight, X_val, process_group)

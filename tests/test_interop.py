@@ -65,6 +65,31 @@ def test_times_are_no_numbers(library, make):
         make().fit(days[:, None])
 
 
+@both
+def test_a_series_is_no_table(library, make):
+    """A series of pandas ended in an error of its own type's."""
+    frame = frame_of(library, np.random.default_rng(0).normal(size=(30, 2)))
+    with pytest.raises(ValueError, match=r"[Ee]xpected.* 2"):
+        make().fit(frame["height"])
+    density = JKOFlowDensity("standard", max_blocks=0, columns="auto")
+    for model in (density, JKOFlowOutlierDetector(density=density)):
+        with pytest.raises(ValueError, match=r"X must be a table.*X.to_frame\(\)"):
+            model.fit(frame["height"])
+        with pytest.raises(ValueError, match=r"X must be a table.*X.to_frame\(\)"):
+            model.fit(frame).score_samples(frame["height"])
+
+
+@pytest.mark.parametrize("columns", [None, "auto"])
+def test_a_lazy_frame_is_to_be_collected(columns):
+    frame = pytest.importorskip("polars").DataFrame({"a": [0.0, 1.0, 3.0], "b": [1.0, 0.0, 2.0]})
+    density = JKOFlowDensity("standard", max_blocks=0, columns=columns)
+    for model in (density, JKOFlowOutlierDetector(density=density)):
+        with pytest.raises(TypeError, match=r"lazy frame of polars; pass X.collect\(\)"):
+            model.fit(frame.lazy())
+        with pytest.raises(TypeError, match=r"lazy frame of polars; pass X.collect\(\)"):
+            model.fit(frame).score_samples(frame.lazy())
+
+
 @pytest.mark.filterwarnings("error:X does not have valid feature names")
 def test_a_detector_judges_frames(library, moons):
     X, held_out = moons[0][:200], moons[1][:20]

@@ -18,6 +18,7 @@ __all__ = [
     "Table",
     "are_missing",
     "build_table",
+    "check_collected",
     "check_names",
     "has_times",
     "read_table",
@@ -101,14 +102,17 @@ def read_table(X, parameter="X"):
         If X is not a table of rows and columns or is empty, two columns have the same name, or a
         column's type is none of numbers, booleans, texts or categories.
     TypeError
-        If X is sparse.
+        If X is sparse, or a lazy frame.
     """
+    check_collected(X, parameter)
     if sparse.issparse(X):
         raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")
     container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
     if container == "numpy" and np.ndim(X) != 2:
         raise ValueError(
-            f"{parameter} must be a table of rows and columns; its shape is {np.shape(X)}."
+            f"{parameter} must be a table of rows and columns; its shape is {np.shape(X)}. Make "
+            f"one column a table by {parameter}.reshape(-1, 1), or a series by "
+            f"{parameter}.to_frame()."
         )
     table = Table(container, *_READERS[container](X))
     if not table.values or len(table.values[0]) == 0:
@@ -136,9 +140,16 @@ def check_names(X, parameter="X"):
         )
 
 
+def check_collected(X, parameter="X"):
+    """Raise TypeError where X is a frame of polars that is yet to be computed."""
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(X, polars.LazyFrame):
+        raise TypeError(f"{parameter} is a lazy frame of polars; pass {parameter}.collect().")
+
+
 def has_times(X):
     """Whether a column of an array or a frame has a type of dates, times or spans of time."""
-    types = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]
+    types = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
     names = ("date", "time", "duration", "period")
     return any(str(column_type).lower().startswith(names) for column_type in types)
 

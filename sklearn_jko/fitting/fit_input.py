@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight,
 
 from sklearn_jko.checks import columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
-from sklearn_jko.columns.tables import has_times, read_table
+from sklearn_jko.columns.tables import check_collected, has_times, read_table
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.reservoir import Sampled, in_memory
@@ -144,7 +144,10 @@ def validated_numbers(estimator, X, allow_missing=True, **options):
     ValueError
         As `validate_data`; if a column holds times, whose numbers depend on their unit; and if
         values are missing that must not.
+    TypeError
+        If X is sparse, or a lazy frame.
     """
+    check_collected(X)
     if has_times(X):
         read_table(X)  # whose error names the column
     X = validate_data(estimator, X, ensure_all_finite="allow-nan", **options)
@@ -233,7 +236,10 @@ def read_rows(X, sample_weight):
     ------
     ValueError
         If a weight is negative, or less than two are positive, or they are not as many as rows.
+    TypeError
+        If X is a lazy frame.
     """
+    check_collected(X)
     sampled = in_memory(X, sample_weight)
     if sampled.weight is None:
         return sampled
