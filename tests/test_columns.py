@@ -473,6 +473,9 @@ def test_a_condition_of_columns_numbered_otherwise_is_refused():
 def test_sparse_tables_are_refused_by_their_name():
     with pytest.raises(TypeError, match=r"X is a sparse matrix; pass X.toarray\(\)"):
         resolve_roles(sparse.csr_array(np.eye(3)), "auto")
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": pd.arrays.SparseArray([0.0, 1.0])})
+    with pytest.raises(ValueError, match=r"'b' is .* Sparse.*X.iloc\[:, 1\].sparse.to_dense\(\)"):
+        resolve_roles(frame, "auto")
 
 
 def test_auto_of_object_columns_looks_at_the_values():

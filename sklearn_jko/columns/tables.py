@@ -118,6 +118,11 @@ def read_table(X, parameter="X"):
     if not table.values or len(table.values[0]) == 0:
         raise ValueError(f"{parameter} must have a row and a column, or more; it is empty.")
     for j, column_type in enumerate(table.types):
+        if column_type.name.startswith("Sparse"):
+            raise ValueError(
+                f"column {table.shown_name(j)} is of the type {column_type.name}; convert it by "
+                f"{parameter}.iloc[:, {j}].sparse.to_dense()."
+            )
         if column_type.name not in TYPES[container]:
             raise ValueError(
                 f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
