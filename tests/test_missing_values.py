@@ -130,6 +130,28 @@ def test_fit_names_the_columns_and_leaves_empty_rows_out():
 
 
 @pytest.mark.filterwarnings("ignore:.*miss values")
+def test_objects_may_hold_missing_values_of_pandas():
+    """They ended in an error of Python's, though `fit` took them by its word."""
+    X = without_some(normal_rows(60, seed=0), 0.1, seed=1)
+    frame = pd.DataFrame(X, columns=list("abc")).astype(object)
+    frame = frame.where(frame.notna(), pd.NA)
+    with pytest.warns(UserWarning, match="miss values"):
+        expected = JKOFlowDensity("whiten", max_blocks=0, random_state=0).fit(X)
+    for table in (frame, frame.to_numpy(), frame.to_numpy().tolist()):
+        with pytest.warns(UserWarning, match="miss values"):
+            density = JKOFlowDensity("whiten", max_blocks=0, random_state=0).fit(table)
+        np.testing.assert_array_equal(density.score_samples(table), expected.score_samples(X))
+        assert hasattr(density, "feature_names_in_") == (table is frame)
+    with pytest.warns(UserWarning, match="miss values"):
+        density.fit(frame, X_val=frame[:9])
+    dated = frame.assign(b=pd.Timestamp("2024-01-01"))[["a", "b", "c"]].astype(object)
+    for method in (density.fit, density.score_samples):
+        with pytest.raises(TypeError, match=r"^X: column 'b': Timestamp.* is no number"):
+            method(dated)
+    with pytest.raises(TypeError, match=r"^X_val: column 'b': Timestamp.* is no number"):
+        density.fit(frame, X_val=dated)
+
+
 def test_judges_and_floats_of_single_precision_may_miss_values():
     X = without_some(normal_rows(80, seed=7), 0.1, seed=0).astype(np.float32)
     model = JKOFlowDensity("standard", **SMALL).fit(X, X_val=X[:20])

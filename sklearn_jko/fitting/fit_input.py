@@ -1,5 +1,6 @@
 """What a fit is given: read, checked, and completed."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
 
 FLOATS = (np.float64, np.float32)
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
+NO_NUMBER = "argument must be a string or a real number"  # as Python says of other objects
 
 
 class FitInput(NamedTuple):
@@ -145,15 +147,30 @@ def validated_numbers(estimator, X, allow_missing=True, **options):
         As `validate_data`; if a column holds times, whose numbers depend on their unit; and if
         values are missing that must not.
     TypeError
-        If X is sparse, or a lazy frame.
+        If X is sparse, or a lazy frame, or holds objects that are no numbers.
     """
     check_collected(X)
     if has_times(X):
         read_table(X)  # whose error names the column
-    X = validate_data(estimator, X, ensure_all_finite="allow-nan", **options)
+    validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
+    X = _with_objects(validate, X, "X")
     if not allow_missing:
         check_complete(estimator, X)
     return X
+
+
+def _with_objects(validate, X, parameter):
+    """What a function makes of a table, whose objects may be pandas' own missing values."""
+    try:
+        return validate(X)
+    except TypeError as error:
+        if NO_NUMBER not in str(error):
+            raise
+    try:
+        numbers = resolve_roles(X).encode(X)
+    except ValueError as error:
+        raise TypeError(f"{parameter}: {error} A float's {NO_NUMBER}.") from error
+    return validate(type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers)
 
 
 def check_complete(estimator, X, remedy="`impute` X first"):
@@ -198,19 +215,21 @@ def _judges(density, X_val, roles):
 
 
 def _checked_judges(density, X_val, roles):
+    check_collected(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     if roles is not None:
         X_val = roles.encode(X_val, "X_val")
     elif has_times(X_val):
         read_table(X_val, "X_val")  # whose error names the column
-    X_val = check_table(
-        X_val,
+    check = functools.partial(
+        check_table,
         dtype=FLOATS,
         estimator=density,
         input_name="X_val",
         ensure_min_samples=2,
         ensure_all_finite="allow-nan",
     )
+    X_val = _with_objects(check, X_val, "X_val")
     if X_val.shape[1] != density.n_features_in_:
         raise ValueError(
             f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, as X."
