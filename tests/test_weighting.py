@@ -159,6 +159,16 @@ def test_order_of_rows_with_gaps_does_not_matter():
     np.testing.assert_array_equal(other.score_samples(X), model.score_samples(X))
 
 
+@pytest.mark.filterwarnings("error")
+def test_weights_that_leave_no_rows_to_judge_by_are_told():
+    """Nothing was trained then, without a word."""
+    X, weight = np.random.default_rng(0).normal(size=(100, 2)), np.r_[1e9, np.ones(99)]
+    model = small(max_blocks=1, max_iter=1)
+    with pytest.warns(UserWarning, match="leaves 0 of 100 rows to judge by.*pass X_val"):
+        assert model.fit(X, sample_weight=weight).n_blocks_ == 0
+    model.fit(X[:26], sample_weight=weight[:26])  # of so few nothing is trained by any weights
+
+
 def test_weights_tilt_the_density():
     """Normal rows weighted by exp(x) are normal around one."""
     x = np.random.default_rng(0).normal(size=(4000, 1))

@@ -41,6 +41,8 @@ SCORING_SOLVERS = ("dop853", "dopri5_by_row")
 TRAINING_SHARE = 0.93
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
+# Of up to so many rows less than MIN_JUDGES are held out, as is documented.
+FEW_ROWS = 26
 MAX_SCALER_ROWS = 200_000
 MANY_ROWS = 100_000
 MAX_MEASURED_ROWS = 1000
@@ -125,7 +127,7 @@ class _Fit:
         self.processes.of_first(lambda: _warn_of_noise(*told))
         size = self.shares.train_size, read.X.shape[1], len(self.held_out)
         self.options = training_options(density, *size, n_codes_given(self.roles), read.structure)
-        self.processes.of_first(lambda: _warn_of_few_judges(density, read.X_val, self.held_out))
+        self.processes.of_first(lambda: _warn_of_few_judges(density, read, self.held_out))
         self.categories = _category_model(self.roles, self.parts.train)
         self.new_scaler = functools.partial(
             make_table_scaler,
@@ -266,11 +268,19 @@ def _warn_of_noise(density, noise_width, roles, has_weights):
         )
 
 
-def _warn_of_few_judges(density, X_val, held_out):
-    if X_val is not None and len(held_out) < MIN_JUDGES and density.max_blocks > 0:
+def _warn_of_few_judges(density, read, held_out):
+    if len(held_out) >= MIN_JUDGES or density.max_blocks == 0:
+        return
+    fate = (
+        "too few to tell what a block gains, so that none is trained and the density is the "
+        "scaling's alone"
+    )
+    if read.X_val is not None:
+        warn_user(f"X_val has {len(held_out)} rows, {fate}. Give {MIN_JUDGES} rows or more.")
+    elif read.sample_weight is not None and len(read.X) > FEW_ROWS:
         warn_user(
-            f"X_val has {len(held_out)} rows, too few to tell what a block gains, so that none is "
-            f"trained and the density is the scaling's alone. Give {MIN_JUDGES} rows or more."
+            f"sample_weight leaves {len(held_out)} of {len(read.X)} rows to judge by, {fate}. A "
+            "few weights outweigh all others: limit them, or pass X_val."
         )
 
 
