@@ -280,6 +280,7 @@ MODELS = {"condition": ["kind"], "columns": {"kind": "category"}}
     ("parameters", "message"),
     [
         ({"condition": ["age"]}, "condition: there is no column 'age'"),
+        ({"condition": {"size"}}, "condition must be a list of names .* got {'size'}"),
         ({"condition": [7]}, "condition: there is no column 7; use 0 to 1"),
         ({"condition": ["size", 1]}, "condition names the column 'size' twice"),
         ({"condition": ["kind"]}, "column 'kind': 'carp' is no number; convert it, or make the"),

@@ -1,7 +1,7 @@
 """The parameters `columns` and `condition`, read for the table at hand."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -102,7 +102,8 @@ def given_columns(condition, table):
         If a column is not known or named twice, or all are given.
     """
     condition = () if condition is None else condition
-    if isinstance(condition, str) or not isinstance(condition, Iterable):
+    # A set could not be saved as it is, and has no order.
+    if isinstance(condition, str | Set | Mapping) or not isinstance(condition, Iterable):
         raise ValueError(
             f"condition must be a list of names or numbers of columns; got {condition!r}."
         )
