@@ -168,7 +168,8 @@ class JKOFlowDensity(
         of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
         end, and a fit with another `max_time`, `solver_tol` or `verbose`, more `max_blocks` (before
         any refinement) or more `n_refinements` goes on from there too: this is the warm start. A
-        file of other data, parameters or versions, or a damaged one, is an error.
+        file of other data, parameters or versions, or a damaged one, is an error; so is one in a
+        cross-validation or search, whose fits would share it.
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"

@@ -11,7 +11,9 @@ import pytest
 import safetensors
 import torch
 from conftest import SMALL, two_moons
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import cross_val_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.files import checkpoint
@@ -260,6 +262,22 @@ def test_damaged_file_is_refused(rows, path):
             if damaged != content:
                 with pytest.raises(ValueError, match="is damaged or no checkpoint"):
                     model.fit(rows)
+
+
+def test_folds_that_share_a_file_are_told(rows, path):
+    model = JKOFlowDensity(**{**SETTINGS, "max_blocks": 0}, checkpoint=path).fit(rows)
+    with pytest.raises(ValueError, match=r"belongs to another fit.*search share one file"):
+        cross_val_score(model, rows, cv=2, error_score="raise")
+
+
+def test_a_saved_model_is_no_checkpoint(rows, path):
+    model = JKOFlowDensity(**{**SETTINGS, "max_blocks": 0}, checkpoint=path)
+    clone(model).set_params(checkpoint=None, step_size=0.5).fit(rows).save(path)
+    with pytest.raises(ValueError, match=r"is a model that `save` wrote.*Name another file"):
+        model.fit(rows)
+    write_arrays(path, {"a": np.zeros(3)}, {})
+    with pytest.raises(ValueError, match=r"no checkpoint \(it lacks 'fit'\)"):
+        model.fit(rows)
 
 
 @pytest.mark.parametrize("name", ["9.weight", "-1.weight", "weight"])

@@ -85,7 +85,8 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} belongs to another fit: it was made with {made}, "
                 f"but this fit has {now}. Fit with what it was made with to go on, or name "
-                "another file, or delete this one to start anew."
+                "another file, or delete this one to start anew. The fits of a cross-validation or "
+                "a search share one file: set checkpoint=None there."
             )
         return saved
 
@@ -108,15 +109,22 @@ class Checkpoint:
             )
 
     def _read(self):
+        texts = {}
         try:
             with safetensors.safe_open(self.path, "np") as file:
-                arrays = read_arrays(file)
-                fields = json.loads(file.metadata()["fit"])
+                texts = file.metadata() or {}
+                arrays, fields = read_arrays(file), json.loads(texts["fit"])
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             return _parsed(fields, tensors)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            if "model" in texts:
+                raise ValueError(
+                    f"checkpoint={str(self.path)!r} is a model that `save` wrote, from which no "
+                    "fit goes on. Name another file."
+                ) from error
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise ValueError(
-                f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({error}). Delete it "
+                f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({reason}). Delete it "
                 "to start anew, or name another file."
             ) from error
 
