@@ -258,8 +258,8 @@ class JKOFlowOutlierDetector(
         """
         if fdr is None:
             return np.where(self.decision_function(X) < 0, -1, 1)
-        if not 0 < fdr < 1:
-            raise ValueError(f"fdr={fdr!r} must lie between 0 and 1.")
+        if not isinstance(fdr, Real) or not 0 < fdr < 1:
+            raise ValueError(f"fdr={fdr!r} must be a number between 0 and 1, such as 0.1.")
         check_is_fitted(self)
         if fdr * (1 + self.calibration_size_) < 1:
             warn_user(

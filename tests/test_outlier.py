@@ -118,9 +118,9 @@ def test_without_outliers_next_to_nothing_is_found(moons, detector):
     assert (detector.predict(moons[1], fdr=0.05) == -1).sum() == 0
 
 
-@pytest.mark.parametrize("fdr", [0.0, 1.0, -0.1])
+@pytest.mark.parametrize("fdr", [0.0, 1.0, -0.1, "a", True])
 def test_wrong_rate_is_told(moons, detector, fdr):
-    with pytest.raises(ValueError, match=f"fdr={fdr}"):
+    with pytest.raises(ValueError, match=f"fdr={fdr!r} must be a number"):
         detector.predict(moons[1], fdr=fdr)
 
 
