@@ -111,7 +111,7 @@ def test_after_an_adaptive_solver(path, moons):
 @pytest.mark.parametrize("name", [*SCALERS])
 def test_scalers_name_what_they_learn(name):
     scaler = make_scaler(name).fit(two_moons(50, 0))
-    assert set(vars(scaler)) == set(scaler.learned)
+    assert set(vars(scaler)) - set(vars(make_scaler(name))) == set(scaler.learned)
     scaler.check(2)
     for attribute in scaler.learned:
         other = make_scaler(name).fit(two_moons(50, 0))
