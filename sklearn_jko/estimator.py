@@ -344,11 +344,11 @@ class JKOFlowDensity(
         ----------
         X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
             NaN where a value is missing (or None, or pandas' own): for training it is filled in
-            with a draw given the other values of the row, from a mixture fitted to what is
-            observed. An iterator gives tables with rows, such as the batches of a file, and is
-            read once. Of more than 2^26 numbers (6.7 million rows of 10 columns), from an array in
-            memory, a mapped file, Dask or an iterator alike, a sample of so many is taken
-            (`sklearn_jko.rows.reservoir`).
+            with a draw given the other values of the row, a label by Bayes' rule and a number from
+            a mixture, both fitted to what is observed. An iterator gives tables with rows, such as
+            the batches of a file, and is read once. Of more than 2^26 numbers (6.7 million rows of
+            10 columns), from an array in memory, a mapped file, Dask or an iterator alike, a sample
+            of so many is taken (`sklearn_jko.rows.reservoir`).
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional

@@ -17,9 +17,10 @@ __all__ = ["completed", "fit_proposal"]
 def completed(X, weight, seed, *others, roles=None):
     """Tables with draws, given what is observed, where values are missing.
 
-    The draws are those of a mixture that was fitted to what X shows (`MarginalMixture`), and do not
-    depend on the order of the rows. In a column of repeated values, and of integers or labels, they
-    are rounded to values of X.
+    Labels are drawn first (`LabelDraws`), numbers then from a mixture that was fitted to what X
+    shows (`MarginalMixture`, of numbers standardised within their labels). The draws do not depend
+    on the order of the rows. In a column of repeated values, and of integers, they are rounded to
+    values of X.
 
     Parameters
     ----------
@@ -55,31 +56,24 @@ def completed(X, weight, seed, *others, roles=None):
     """
     check_columns(X)
     random_state = np.random.default_rng(seed)
-    tables, rows = (
-        [np.array(table, dtype=np.float64) for table in (X, *others)],
-        weighted_rows(X, weight).repeated,
-    )
-    has_labels = roles is not None and len(roles.category) > 0
-    if has_labels:
+    rows = weighted_rows(X, weight).repeated
+    tables = [np.array(table, dtype=np.float64) for table in (X, *others)]
+    mixture = _new_mixture(roles)
+    if roles is not None and len(roles.category):
         labels = LabelDraws(*roles.cell_bounds, roles.category, roles.n_labels_of_categories)
         labels.fit(tables[0][rows])
         tables = [_in_order(labels.fill, table, random_state) for table in tables]
-    widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
-    if roles is not None:
-        widths[[*roles.integer, *roles.category]] = 1.0
-    if any(np.isnan(table).any() for table in tables):
-        mixture = MarginalMixture()
-        if has_labels:
-            mixture = LabelledMixture(*roles.cell_bounds, roles.category)
-        elif roles is not None:
-            mixture = MarginalMixture(*roles.cell_bounds)
-        mixture.fit(_blurred(tables[0][rows], widths, roles, random_state), seed)
-        tables = [_in_order(mixture.draw, table, random_state) for table in tables]
+        mixture = LabelledMixture(*roles.cell_bounds, roles.category)
+    gaps = [np.isnan(table) for table in tables]
+    if not any(gap.any() for gap in gaps):
+        return tables
+    widths = _widths(X, roles)
+    mixture.fit(_blurred(tables[0][rows], widths, roles, random_state), seed)
+    tables = [_in_order(mixture.draw, table, random_state) for table in tables]
     for j in np.flatnonzero(widths):
         values = np.unique(X[~np.isnan(X[:, j]), j])
-        for filled, table in zip(tables, (X, *others), strict=True):
-            gaps = np.isnan(table[:, j])
-            filled[gaps, j] = _nearest(values, filled[gaps, j])
+        for table, gap in zip(tables, gaps, strict=True):
+            table[gap[:, j], j] = _nearest(values, table[gap[:, j], j])
     return tables
 
 
@@ -101,8 +95,20 @@ def fit_proposal(rows, roles, seed):
     widths = np.zeros(rows.shape[1])
     if roles is not None:
         widths[roles.category] = 1.0
-    mixture = MarginalMixture() if roles is None else MarginalMixture(*roles.cell_bounds)
-    return mixture.fit(_blurred(rows, widths, roles, np.random.default_rng(seed)), seed)
+    blurred = _blurred(rows, widths, roles, np.random.default_rng(seed))
+    return _new_mixture(roles).fit(blurred, seed)
+
+
+def _new_mixture(roles):
+    return MarginalMixture() if roles is None else MarginalMixture(*roles.cell_bounds)
+
+
+def _widths(X, roles):
+    """Widths of the noise in numbers: repeated values would be spikes."""
+    widths = np.array([_width(column[~np.isnan(column)]) for column in X.T])
+    if roles is not None:
+        widths[roles.integer], widths[roles.category] = 1.0, 0.0
+    return widths
 
 
 def _blurred(X, widths, roles, random_state):
@@ -118,8 +124,6 @@ def _in_order(fill, X, random_state):
 
 
 def _width(values):
-    if len(values) == 0:
-        return 0.0  # which `MarginalMixture.fit` refuses by name
     _, spread = median_and_spread(values[:, None])
     return tie_width(values, spread[0])
 
