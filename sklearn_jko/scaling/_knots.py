@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import pdtrc
+from scipy.special import gammainc, pdtrc
 
 from sklearn_jko.scaling._spline import evaluate, spline_through
 
@@ -21,9 +21,11 @@ MIN_ROWS = 5
 FEW_ROWS = 40
 # Chance by the spline, at most, of as many rows as far out as there are, where these are outliers.
 UNLIKELY = 1e-3
-# Beyond the outer knots, that the last piece's slope is worth. Where this piece leads over a gap,
-# as from zeros to a few amounts, it is far too gentle, and draws came a thousand times too far out.
-ROWS_OF_PIECE = 2.0
+# Where the last piece leads over a gap, as from zeros to a few amounts, it is far too gentle to go
+# on from there: draws came a thousand times too far out. Then it is worth so many rows beside those
+# behind it, if these are as near as by this chance at most. Of steeper tails that costs more than
+# it gains.
+GENTLE, UNLIKELY_NEAR, ROWS_OF_PIECE = 0.5, 0.05, 2.0
 
 
 def fit_spline(values, score, cdf, n_rows):
@@ -32,8 +34,8 @@ def fit_spline(values, score, cdf, n_rows):
     Starting from five quantiles (three below 40 rows), a knot is added wherever the spline's
     distribution function misses the sample's by more than chance allows: a normal sample keeps five
     knots, a narrow peak gets knots at its edges. So does an outlier, which else a steep tail would
-    carry as far out again. The slope of a tail is one between that of the last piece and the
-    likeliest of the rows beyond it.
+    carry as far out again. A tail goes on as the last piece ends or, where this is gentle and the
+    rows behind it are too near for that, steeper.
 
     Parameters
     ----------
@@ -121,8 +123,10 @@ def _tail_slope(knot, values, survival, n_rows):
     x, y, slope_of_piece = knot
     excess = values[values > x + RESOLUTION] - x
     near, far = survival(np.array([y, y + 0.5]))
-    if len(excess) == 0 or far <= 0:
+    if len(excess) == 0 or far <= 0 or slope_of_piece > GENTLE:
         return slope_of_piece
     hazard = np.log(near / far) / 0.5
     rows, total = np.array([len(excess), hazard * excess.sum()]) * n_rows / len(values)
+    if gammainc(rows, total * slope_of_piece) > UNLIKELY_NEAR:
+        return slope_of_piece
     return (rows + ROWS_OF_PIECE) / (total + ROWS_OF_PIECE / slope_of_piece)

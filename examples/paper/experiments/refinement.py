@@ -25,7 +25,7 @@ __all__ = ["OPTIONS", "ratios", "run", "table"]
 OPTIONS = (
     Option("datasets", tuple(DATASETS), ("thyroid",), "data sets", tuple(DATASETS)),
     Option("blocks", 3, 2, "blocks of the first training"),
-    Option("iterations", 1000, 50, "optimiser steps of each of its blocks"),
+    Option("iterations", 1000, 20, "optimiser steps of each of its blocks"),
     Option("rounds", 2, 1, "rounds of refinement"),
     Option("step-size", 0.0, 0.0, "the same for all blocks, as in the paper; doubled where 0"),
 )
