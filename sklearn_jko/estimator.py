@@ -398,7 +398,7 @@ class JKOFlowDensity(
             Of a row with missing values, NaN, it is the density of those observed (given those of
             the `condition`, which must be there): an estimate by importance sampling, from 256
             draws of the others (`sklearn_jko.missing.importance_sampling`). The first such call
-            takes seconds longer, to learn what to draw.
+            takes seconds longer, to learn what to draw; each such row takes as long as 256 others.
         return_std : bool, default=False
             Whether to return the standard errors of such estimates too.
 
@@ -409,11 +409,13 @@ class JKOFlowDensity(
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
             Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 15 to 63 points, or 64 where several columns hold
-            integers. They are the same for all rows, so that errors do not cancel out in a mean
-            over rows (`sklearn_jko.columns.cells`).
+            mean over their cells, estimated from 15 to 64 points, as each row needs. They are the
+            same for all rows, so that errors do not cancel out in a mean over rows
+            (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
-            In nats; 0 where the log-density is exact, as of complete rows without integers.
+            In nats; 0 where the log-density is exact, as of complete rows without integers. Of
+            rows with missing values errors from about 0.5 on are themselves too low, and so are
+            their log-densities: no draw met what matters, as where the rest is far from all data.
         """
         X = self._validated(X, allow_missing=True)
         if not return_std:
