@@ -1,4 +1,4 @@
-"""Mixtures that fill in missing values: for training, and as proposals."""
+"""Missing values filled in for training, and the mixture that proposes them in scores."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def completed(X, weight, seed, *others, roles=None):
     X : ndarray of shape (n, d)
         With NaN where a value is missing.
     weight : ndarray of shape (n,) or None
-        Of the rows of X, to which the mixture is fitted; see `weighted_rows`.
+        Of the rows of X, by which the draws go; see `weighted_rows`.
     seed : int
     *others : ndarrays of shape (m, d)
         Tables to fill in likewise.
@@ -57,18 +57,18 @@ def completed(X, weight, seed, *others, roles=None):
     check_columns(X)
     random_state = np.random.default_rng(seed)
     rows = weighted_rows(X, weight).repeated
-    tables = [np.array(table, dtype=np.float64) for table in (X, *others)]
+    tables = [X, *others]
     mixture = _new_mixture(roles)
     if roles is not None and len(roles.category):
         labels = LabelDraws(*roles.cell_bounds, roles.category, roles.n_labels_of_categories)
-        labels.fit(tables[0][rows])
+        labels.fit(X[rows])
         tables = [_in_order(labels.fill, table, random_state) for table in tables]
         mixture = LabelledMixture(*roles.cell_bounds, roles.category)
     gaps = [np.isnan(table) for table in tables]
     if not any(gap.any() for gap in gaps):
         return tables
-    widths = _widths(X, roles)
-    mixture.fit(_blurred(tables[0][rows], widths, roles, random_state), seed)
+    widths, sample = _widths(X, roles), tables[0][rows].astype(np.float64, copy=False)
+    mixture.fit(_blurred(sample, widths, roles, random_state), seed)
     tables = [_in_order(mixture.draw, table, random_state) for table in tables]
     for j in np.flatnonzero(widths):
         values = np.unique(X[~np.isnan(X[:, j]), j])
@@ -119,7 +119,7 @@ def _blurred(X, widths, roles, random_state):
 def _in_order(fill, X, random_state):
     """The rows filled in one after another in an order that only their values decide."""
     order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
-    filled[order] = fill(X[order], random_state)
+    filled[order] = fill(X[order].astype(np.float64, copy=False), random_state)
     return filled
 
 

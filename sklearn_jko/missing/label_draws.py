@@ -46,7 +46,7 @@ class LabelDraws:
 
     def fit(self, X):
         Z, _ = self.within.fit(X).transform(X)
-        mean, covariance = fit_normal(Z[~np.isnan(Z).all(axis=1)])
+        mean, covariance = fit_normal(Z)
         self.normal_ = NormalMixture(np.ones(1), mean[None], covariance[None])
         self.known_ = X[:, self.labels]
         return self

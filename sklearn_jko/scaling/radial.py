@@ -43,13 +43,14 @@ class Radial:
     def fit(self, X):
         half = X.shape[1] / 2
         radius = _radius(X)
+        radius = radius[radius > 0]
         self.spline_ = IDENTITY.copy()
-        if np.any(radius > 0):
+        if len(radius):
             self.spline_ = fit_spline(
-                np.log(radius[radius > 0]),
+                np.log(radius),
                 lambda probability: np.log(2 * gammaincinv(half, probability)) / 2,
                 lambda v: gammainc(half, np.exp(2 * np.minimum(v, 300.0)) / 2),
-                max(self.share * len(X), 1.0),
+                max(self.share * len(radius), 1.0),
             )
         self.spline_[2, 0] = 1.0
         self.spline_[2, -1] = np.clip(self.spline_[2, -1], FLATTEST_TAIL, 1.0)
