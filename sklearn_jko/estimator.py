@@ -228,7 +228,8 @@ class JKOFlowDensity(
         with missing values, which were filled in; or of the kind "integer" whose values are all
         multiples of another number. If `X_val` has less than seven rows, or the weights of more
         than 26 rows leave less than seven held-out ones, so that no block is trained. And in
-        scores, naming columns of which labels were not seen in `fit`.
+        scores, naming columns of which labels were not seen in `fit`, or of the kind "integer" with
+        values that are none: these count as the nearest ones.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.

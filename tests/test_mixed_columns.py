@@ -194,10 +194,17 @@ def test_scores_do_not_depend_on_the_other_rows(of_homes):
 
 def test_wrong_values_are_told(of_homes):
     X = homes(20, seed=7)
-    with pytest.raises(ValueError, match="column 'rooms': 20 of its 20 values are no integers"):
-        of_homes.score_samples(X.assign(rooms=X["rooms"] + 0.5))
     with pytest.raises(ValueError, match="column 'price': 'dear' is no number"):
         of_homes.score_samples(X.assign(price="dear"))
+
+
+def test_a_fraction_among_integers_is_told_and_scored_as_the_nearest(of_homes):
+    """It was an error for the whole batch, though "auto" may have called the column so."""
+    X = homes(20, seed=7)
+    off = X.assign(rooms=X["rooms"] + np.r_[0.25, np.zeros(19)])
+    with pytest.warns(UserWarning, match="column 'rooms': 1 of its 20 values are no integers"):
+        scores = of_homes.score_samples(off)
+    np.testing.assert_array_equal(scores, of_homes.score_samples(X))
 
 
 def test_texts_without_roles_are_told_with_the_remedy():

@@ -10,8 +10,16 @@ from sklearn_jko.checks import check_keys, check_number, shown
 from sklearn_jko.columns.guess import LARGEST_INTEGER
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
+from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
+__all__ = [
+    "MAX_LABELS",
+    "Column",
+    "check_integers",
+    "check_present",
+    "column_from_state",
+    "labels_of",
+]
 
 MAX_LABELS = 1000
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
@@ -51,6 +59,11 @@ class Column:
         ------
         ValueError
             If a value is not of the column's kind.
+
+        Warns
+        -----
+        UserWarning
+            If values of a column of integers are none; they count as the nearest ones.
         """
         encoded = np.full(len(values), np.nan)
         is_present = ~are_missing(values)
@@ -65,8 +78,7 @@ class Column:
             return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
         numbers = _numbers(self.shown, values)
         if self.kind.name == INTEGER:
-            _check_whole(self.shown, numbers)
-            return numbers
+            return _nearest_integers(self.shown, numbers)
         return self._on_bounds(numbers)
 
     def _on_bounds(self, numbers):
@@ -180,6 +192,17 @@ def labels_of(shown_name, values, column_type):
     return labels
 
 
+def check_integers(shown_name, values):
+    """Raise ValueError, naming the column, if values of it that are not missing are no integers."""
+    numbers = _numbers(shown_name, values[~are_missing(values)])
+    wrong = _fractional(numbers)
+    if len(wrong):
+        raise ValueError(
+            f"{_no_integers(shown_name, wrong, numbers)} Round them, or do not call the column "
+            "integer."
+        )
+
+
 def check_present(shown_name, values):
     """Raise ValueError, naming the column, if values of it, which are given, are missing."""
     missing = np.flatnonzero(are_missing(values))
@@ -214,19 +237,31 @@ def _not_a_number(shown_name, value):
     )
 
 
-def _check_whole(shown_name, numbers):
-    wrong = numbers[numbers != np.rint(numbers)]
-    if len(wrong):
-        raise ValueError(
-            f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
-            f"first is {wrong[0]}. Round them, or do not call the column integer."
-        )
+def _nearest_integers(shown_name, numbers):
     far = numbers[np.abs(numbers) > LARGEST_INTEGER]
     if len(far):
         raise ValueError(
             f"column {shown_name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers "
             "apart. Leave the column out, or do not call it integer."
         )
+    wrong = _fractional(numbers)
+    if len(wrong):
+        warn_user(
+            f"{_no_integers(shown_name, wrong, numbers)} They count as the nearest integers. If "
+            "the column holds fractions, fit with `columns` that do not call it integer."
+        )
+    return np.rint(numbers)
+
+
+def _fractional(numbers):
+    return numbers[numbers != np.rint(numbers)]
+
+
+def _no_integers(shown_name, wrong, numbers):
+    return (
+        f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
+        f"first is {wrong[0]}."
+    )
 
 
 def _plain_labels(shown_name, values):

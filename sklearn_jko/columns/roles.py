@@ -3,7 +3,13 @@
 import numpy as np
 
 from sklearn_jko.checks import check_keys, shown
-from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
+from sklearn_jko.columns.column import (
+    Column,
+    check_integers,
+    check_present,
+    column_from_state,
+    labels_of,
+)
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
 from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table
@@ -116,6 +122,11 @@ class Roles:
         ValueError
             If X has another number of columns, a value that is not of its column's kind, or a
             given one is missing. Values may be outside their bounds: see `outside`.
+
+        Warns
+        -----
+        UserWarning
+            If values of a column of integers are none; they count as the nearest ones.
         """
         check_names(X)
         table = read_table(X, parameter)
@@ -343,6 +354,8 @@ def _column(table, j, kind, given):
             f"column {name} is of the type {column_type.name}; make it a category by "
             f"columns={{{name}: 'category'}}, or convert it."
         )
+    if kind.name == INTEGER:
+        check_integers(name, values)
     return Column(name, column_type, kind, None, given)
 
 
