@@ -1,10 +1,19 @@
-"""Checks of values that come from a file, which anybody may have written, and words for errors."""
+"""Checks of values, which may come from a file that anybody has written, and words for errors."""
 
 import reprlib
 
 import numpy as np
 
-__all__ = ["SMALLEST", "check_array", "check_keys", "check_number", "columns_in_words", "shown"]
+__all__ = [
+    "SMALLEST",
+    "are_nan",
+    "check_array",
+    "check_complete",
+    "check_keys",
+    "check_number",
+    "columns_in_words",
+    "shown",
+]
 
 SMALLEST = np.nextafter(0.0, 1.0)
 EVERYTHING = (-np.inf, np.inf)
@@ -49,3 +58,17 @@ def columns_in_words(model, chosen):
     listed = ", ".join(repr(name) for name in names[:10].tolist())
     dots = ", ..." if len(names) > 10 else ""
     return f"{len(names)} of {model.n_features_in_} columns ({listed}{dots})"
+
+
+def check_complete(estimator, X, remedy="`impute` X first"):
+    """Raise ValueError, naming the columns, where values of an array (n, d) are missing."""
+    is_missing = np.broadcast_to(are_nan(X), X.shape).any(axis=0)
+    if is_missing.any():
+        raise ValueError(f"{columns_in_words(estimator, is_missing)} miss values: {remedy}.")
+
+
+def are_nan(X):
+    """Which values are NaN: of shape (n, d), or (1, d) where none is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        has_any = np.isnan(X.sum())  # it is one where a value is
+    return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from sklearn_jko.normal_mixture import NormalMixture
+from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["fit_clusters"]
 
@@ -46,17 +47,13 @@ def fit_clusters(Z, seed=0):
     -------
     clusters, alone : NormalMixture
     """
-    Z = _some(Z, max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)).round(DIGITS)
+    Z = evenly_spread(Z, max(min(MAX_ROWS, MAX_VALUES // Z.shape[1]), 2)).round(DIGITS)
     if len(Z) < MIN_ROWS:
         alone = _regular(_by_em(Z, 1, seed), len(Z), ALL, SHRINKAGES[-1])
         return alone, alone
-    n_clusters, pooling, shrinkage = _best(_some(Z, MAX_ROWS_OF_SEARCH), seed)
+    n_clusters, pooling, shrinkage = _best(evenly_spread(Z, MAX_ROWS_OF_SEARCH), seed)
     alone = _regular(_by_em(Z, 1, seed), len(Z), ALL, shrinkage)
     return _regular(_by_em(Z, n_clusters, seed), len(Z), pooling, shrinkage), alone
-
-
-def _some(Z, most):
-    return Z[:: -(-len(Z) // most)]
 
 
 def _best(Z, seed):

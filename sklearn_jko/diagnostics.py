@@ -9,6 +9,7 @@ import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_jko.checks import check_complete
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import JKOFlow, in_parts
 
@@ -143,6 +144,7 @@ def _path(density, X):
             "JKOFlowOutlierDetector, give `density_`."
         )
     X, base = density._validated(X), density.flow_.base
+    check_complete(density, X)
     shape = len(density.flow_.blocks) + 1, len(X)
     path, log_density = np.empty((*shape, density._n_features_out)), np.empty(shape)
     for chunk in gen_batches(len(X), CHUNK):

@@ -37,7 +37,7 @@ from sklearn_jko.files.model_state import (
 )
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
-from sklearn_jko.fitting.fit_input import FLOATS, check_complete, validated_numbers
+from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
@@ -418,7 +418,7 @@ class JKOFlowDensity(
             rows with missing values errors from about 0.5 on are themselves too low, and so are
             their log-densities: no draw met what matters, as where the rest is far from all data.
         """
-        X = self._validated(X, allow_missing=True)
+        X = self._validated(X)
         if not return_std:
             return self._evaluator().log_density(X)
         both = self._evaluator().log_density_and_error(X)
@@ -458,7 +458,7 @@ class JKOFlowDensity(
         >>> bool(1 < density.impute(X, random_state=0)[0, 2] < 2)  # of the short petals
         True
         """
-        rows = self._validated(X, allow_missing=True)
+        rows = self._validated(X, rounds=False)
         if self.roles_ is not None:
             self.roles_.check_known(rows, "X")
             self.roles_.check_inside(rows)
@@ -512,7 +512,7 @@ class JKOFlowDensity(
             One coordinate for every column that is neither given nor a category. All of a row
             that misses a value are NaN: `impute` it first.
         """
-        X = self._validated(X, allow_missing=True)
+        X = self._validated(X)
         return self._evaluator().latent(X)
 
     def inverse_transform(self, X, condition=None):
@@ -657,15 +657,13 @@ class JKOFlowDensity(
         """Number of columns of the flow's rows, what they are given included."""
         return self._n_features_out + n_codes_given(self.roles_)
 
-    def _validated(self, X, allow_missing=False):
+    def _validated(self, X, rounds=True):
         check_is_fitted(self)
         if self.roles_ is None:
-            return validated_numbers(self, X, allow_missing, dtype=NUMBERS, reset=False)
+            return validated_numbers(self, X, dtype=NUMBERS, reset=False)
         _check_feature_names(self, X, reset=False)
-        table = self.roles_.encode(X)
+        table = self.roles_.encode(X, rounds=rounds)
         self._warn_of_unknown(table)
-        if not allow_missing:
-            check_complete(self, table)
         return table
 
     def _table_of(self, condition, numbers, n_rows):

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.checks import check_array, check_keys, check_number
+from sklearn_jko.checks import check_array, check_complete, check_keys, check_number
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, rounding
@@ -28,15 +28,14 @@ from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import (
     FLOATS,
     NOT_NUMERIC,
-    check_complete,
     read_rows,
     validated_numbers,
 )
-from sklearn_jko.rows.blurred import evenly_spread
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
+from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
@@ -187,7 +186,7 @@ class JKOFlowOutlierDetector(
         with watched_part(self, density, X):
             fitted.density_ = density.fit(X, sample_weight=sample_weight)
             fitted._take_names()
-            table = fitted.density_._validated(X, allow_missing=True)
+            table = fitted.density_._validated(X)
             fitted._calibrate(table, weighted_rows(table, sample_weight))
             held_out = fitted.density_.validation_indices_
             fitted.density_.validation_indices_ = sampled.numbers_of(held_out)
@@ -311,7 +310,7 @@ class JKOFlowOutlierDetector(
         --------
         sklearn_jko.detection.attribution.attribute : How the shares are taken.
         """
-        X = self._validated(X, allow_missing=False)
+        X = self._complete(X)
         return attribute(self._scores, X, self._references(X), self._labels[0])
 
     def references(self, X):
@@ -330,7 +329,7 @@ class JKOFlowOutlierDetector(
         X_reference : ndarray of shape (n_samples, n_features)
             A table like X of `fit` where the density has `columns`.
         """
-        rows = self._references(self._validated(X, allow_missing=False))
+        rows = self._references(self._complete(X))
         return self.density_._decoded(rows, like=X)
 
     @by_parts(width=lambda self: self._n_features_out)
@@ -423,14 +422,14 @@ class JKOFlowOutlierDetector(
             if hasattr(self.density_, name):
                 setattr(self, name, getattr(self.density_, name))
 
-    def _validated(self, X, allow_missing=True):
+    def _validated(self, X):
         check_is_fitted(self)
         if self.density_.roles_ is not None:
-            table = self.density_._validated(X, allow_missing=True)
-        else:
-            table = validated_numbers(self, X, dtype=NUMBERS, reset=False)
-        if allow_missing:
-            return table
+            return self.density_._validated(X)
+        return validated_numbers(self, X, dtype=NUMBERS, reset=False)
+
+    def _complete(self, X):
+        table = self._validated(X)
         check_complete(self, table, "fill them in first, as by `density_.impute(X)`")
         return np.asarray(table, dtype=np.float64)
 

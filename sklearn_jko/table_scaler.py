@@ -11,6 +11,7 @@ from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.scaling.whiten import Whiten
+from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["Conditional", "make_table_scaler"]
 
@@ -162,7 +163,6 @@ class Conditional:
 def _ridge_slopes(codes, targets):
     if len(codes) < MIN_ROWS:
         return np.zeros((codes.shape[1], targets.shape[1]))
-    some = slice(None, None, -(-len(codes) // MAX_ROWS))
-    codes, targets = codes[some], targets[some]
+    codes, targets = (evenly_spread(part, MAX_ROWS) for part in (codes, targets))
     ridge = RidgeCV(len(codes) * PENALTIES).fit(codes, targets)
     return np.ascontiguousarray(ridge.coef_.reshape(targets.shape[1], -1).T)

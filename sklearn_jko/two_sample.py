@@ -10,6 +10,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import check_array, check_random_state, gen_batches
 
+from sklearn_jko.thinning import evenly_spread
+
 __all__ = ["ClassifierTest", "MMDTest", "classifier_test", "median_distance", "mmd_test"]
 
 NUMBERS_AT_ONCE = 2**23
@@ -123,7 +125,7 @@ def median_distance(X):
     distance : float
     """
     X = check_array(X, ensure_min_samples=2)
-    return float(np.median(pdist(X[:: -(-len(X) // MAX_MEDIAN_ROWS)])))
+    return float(np.median(pdist(evenly_spread(X, MAX_MEDIAN_ROWS))))
 
 
 def classifier_test(X, Y, *, random_state=None):

@@ -542,3 +542,10 @@ def test_a_state_with_all_columns_given_is_refused():
     state["columns"][1]["given"] = True
     with pytest.raises(ValueError, match="must not be given"):
         Roles.from_state(state)
+
+
+def test_labels_are_known_in_single_precision():
+    """There 0.1 is another number than in double precision, and was an unknown label."""
+    X = np.array([[0.1], [0.2], [3.0]])
+    roles = resolve_roles(X, {0: "category"})
+    np.testing.assert_array_equal(roles.encode(X.astype(np.float32)), roles.encode(X))

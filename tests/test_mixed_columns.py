@@ -205,6 +205,9 @@ def test_a_fraction_among_integers_is_told_and_scored_as_the_nearest(of_homes):
     with pytest.warns(UserWarning, match="column 'rooms': 1 of its 20 values are no integers"):
         scores = of_homes.score_samples(off)
     np.testing.assert_array_equal(scores, of_homes.score_samples(X))
+    for refuses in (of_homes.impute, lambda rows: clone(of_homes).fit(X, X_val=rows)):
+        with pytest.raises(ValueError, match="'rooms': 1 of its 20 values are no integers"):
+            refuses(off)
 
 
 def test_texts_without_roles_are_told_with_the_remedy():

@@ -12,14 +12,7 @@ from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = [
-    "MAX_LABELS",
-    "Column",
-    "check_integers",
-    "check_present",
-    "column_from_state",
-    "labels_of",
-]
+__all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
@@ -50,36 +43,38 @@ class Column:
     labels: list | None
     given: bool
 
-    def encode(self, values):
+    def encode(self, values, rounds=False):
         """Numbers of shape (n,): a category's codes, with -1 for an unknown label.
 
-        NaN where a value is missing.
+        NaN where a value is missing. With `rounds`, fractions in a column of integers are rounded,
+        with a warning.
 
         Raises
         ------
         ValueError
             If a value is not of the column's kind.
-
-        Warns
-        -----
-        UserWarning
-            If values of a column of integers are none; they count as the nearest ones.
         """
         encoded = np.full(len(values), np.nan)
         is_present = ~are_missing(values)
         if is_present.any():
-            encoded[is_present] = self._encoded(values[is_present])
+            encoded[is_present] = self._encoded(values[is_present], rounds)
         return encoded
 
-    def _encoded(self, values):
+    def _encoded(self, values, rounds):
         if self.kind.name == CATEGORY:
-            codes = {label: code for code, label in enumerate(self.labels)}
+            codes = {label: code for code, label in enumerate(self._labels_in(values.dtype))}
             labels = _plain_labels(self.shown, values)
             return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
         numbers = _numbers(self.shown, values)
         if self.kind.name == INTEGER:
-            return _nearest_integers(self.shown, numbers)
+            return _integers(self.shown, numbers, rounds)
         return self._on_bounds(numbers)
+
+    def _labels_in(self, dtype):
+        """The labels as values of this type hold them: in single precision 0.1 is another float."""
+        if dtype.kind != "f":
+            return self.labels
+        return [dtype.type(v).item() if type(v) is float else v for v in self.labels]
 
     def _on_bounds(self, numbers):
         """The numbers, those on a bound as single precision holds it by the very bound."""
@@ -192,17 +187,6 @@ def labels_of(shown_name, values, column_type):
     return labels
 
 
-def check_integers(shown_name, values):
-    """Raise ValueError, naming the column, if values of it that are not missing are no integers."""
-    numbers = _numbers(shown_name, values[~are_missing(values)])
-    wrong = _fractional(numbers)
-    if len(wrong):
-        raise ValueError(
-            f"{_no_integers(shown_name, wrong, numbers)} Round them, or do not call the column "
-            "integer."
-        )
-
-
 def check_present(shown_name, values):
     """Raise ValueError, naming the column, if values of it, which are given, are missing."""
     missing = np.flatnonzero(are_missing(values))
@@ -237,31 +221,26 @@ def _not_a_number(shown_name, value):
     )
 
 
-def _nearest_integers(shown_name, numbers):
+def _integers(shown_name, numbers, rounds):
+    wrong = numbers[numbers != np.rint(numbers)]
+    if len(wrong):
+        message = (
+            f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
+            f"first is {wrong[0]}."
+        )
+        if not rounds:
+            raise ValueError(f"{message} Round them, or do not call the column integer.")
+        warn_user(
+            f"{message} They count as the nearest integers. If the column holds fractions, fit "
+            "with `columns` that do not call it integer."
+        )
     far = numbers[np.abs(numbers) > LARGEST_INTEGER]
     if len(far):
         raise ValueError(
             f"column {shown_name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers "
             "apart. Leave the column out, or do not call it integer."
         )
-    wrong = _fractional(numbers)
-    if len(wrong):
-        warn_user(
-            f"{_no_integers(shown_name, wrong, numbers)} They count as the nearest integers. If "
-            "the column holds fractions, fit with `columns` that do not call it integer."
-        )
     return np.rint(numbers)
-
-
-def _fractional(numbers):
-    return numbers[numbers != np.rint(numbers)]
-
-
-def _no_integers(shown_name, wrong, numbers):
-    return (
-        f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
-        f"first is {wrong[0]}."
-    )
 
 
 def _plain_labels(shown_name, values):

@@ -3,13 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import check_keys, shown
-from sklearn_jko.columns.column import (
-    Column,
-    check_integers,
-    check_present,
-    column_from_state,
-    labels_of,
-)
+from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
 from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table
@@ -102,7 +96,7 @@ class Roles:
         kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
         return {key: kind for key, kind in kinds if kind is not None}
 
-    def encode(self, X, parameter="X"):
+    def encode(self, X, parameter="X", rounds=False):
         """The table as numbers: categories are codes 0, 1, ..., or -1 for an unknown label.
 
         Parameters
@@ -111,6 +105,8 @@ class Roles:
             With NaN, None or missing values of pandas where one is missing.
         parameter : str, default="X"
             What X is called, for messages.
+        rounds : bool, default=False
+            Whether fractions in a column of integers count as the nearest ones, with a warning.
 
         Returns
         -------
@@ -122,15 +118,10 @@ class Roles:
         ValueError
             If X has another number of columns, a value that is not of its column's kind, or a
             given one is missing. Values may be outside their bounds: see `outside`.
-
-        Warns
-        -----
-        UserWarning
-            If values of a column of integers are none; they count as the nearest ones.
         """
         check_names(X)
         table = read_table(X, parameter)
-        encoded = self._encoded(table, self.columns, parameter)
+        encoded = self._encoded(table, self.columns, parameter, rounds)
         for j in self.given:
             check_present(self.columns[j].shown, table.values[j])
         return encoded
@@ -183,7 +174,7 @@ class Roles:
         """Numbers of the columns in which an encoded table has labels that are unknown."""
         return [j for j in self.category if np.any(table[:, j] == -1)]
 
-    def _encoded(self, table, columns, parameter):
+    def _encoded(self, table, columns, parameter, rounds=False):
         if len(table.values) != len(columns):
             names = ", ".join(column.shown for column in columns[:10])
             raise ValueError(
@@ -191,7 +182,7 @@ class Roles:
                 f"{', ...' if len(columns) > 10 else ''}."
             )
         parts = zip(columns, table.values, strict=True)
-        return np.stack([column.encode(values) for column, values in parts], axis=1)
+        return np.stack([column.encode(values, rounds) for column, values in parts], axis=1)
 
     def decode(self, table):
         """The numbers as a table such as `resolve_roles` saw.
@@ -354,8 +345,6 @@ def _column(table, j, kind, given):
             f"column {name} is of the type {column_type.name}; make it a category by "
             f"columns={{{name}: 'category'}}, or convert it."
         )
-    if kind.name == INTEGER:
-        check_integers(name, values)
     return Column(name, column_type, kind, None, given)
 
 

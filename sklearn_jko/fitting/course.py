@@ -19,11 +19,11 @@ from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
-from sklearn_jko.rows.blurred import evenly_spread
 from sklearn_jko.rows.processes import ALONE, Group
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solvers import TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
+from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.automatic import MIN_JUDGES, training_options
 from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports

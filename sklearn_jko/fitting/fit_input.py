@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_array as check_table
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
-from sklearn_jko.checks import columns_in_words
+from sklearn_jko.checks import are_nan, columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
 from sklearn_jko.columns.tables import check_collected, has_times, read_table
 from sklearn_jko.devices import device_named
@@ -22,7 +22,6 @@ __all__ = [
     "FLOATS",
     "NOT_NUMERIC",
     "FitInput",
-    "check_complete",
     "read_input",
     "read_rows",
     "validated_numbers",
@@ -65,7 +64,7 @@ class FitInput(NamedTuple):
     @property
     def has_missing(self):
         tables = (self.X, self.X_val)
-        return any(_are_missing(table).any() for table in tables if table is not None)
+        return any(are_nan(table).any() for table in tables if table is not None)
 
     def completed(self, density, seed):
         """The same with missing values filled in, of which the user is told.
@@ -77,7 +76,7 @@ class FitInput(NamedTuple):
         """
         if not self.has_missing:
             return self
-        _check_missing(density, _are_missing(self.X))
+        _check_missing(density, are_nan(self.X))
         rows, sampled, judges = self._with_values(self.X), self.sampled, []
         if len(rows) < len(self.X):
             sampled = sampled.only(rows)
@@ -94,7 +93,7 @@ class FitInput(NamedTuple):
     def _with_values(self, X):
         """Numbers of the rows that tell something: have a value beside what is given."""
         given = [] if self.roles is None else self.roles.given
-        is_missing = np.broadcast_to(_are_missing(X), X.shape)
+        is_missing = np.broadcast_to(are_nan(X), X.shape)
         return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
 
 
@@ -129,23 +128,21 @@ def read_input(density, X, sample_weight, X_val):
     return FitInput(sampled, X, X_val, roles, structure, device)
 
 
-def validated_numbers(estimator, X, allow_missing=True, **options):
+def validated_numbers(estimator, X, **options):
     """X as an array of numbers, checked as scikit-learn does for an estimator.
 
     Parameters
     ----------
     estimator : estimator
     X : array-like of shape (n, d)
-    allow_missing : bool, default=True
-        Whether NaN may stand for missing values.
     **options
         Of `sklearn.utils.validation.validate_data`.
 
     Raises
     ------
     ValueError
-        As `validate_data`; if a column holds times, whose numbers depend on their unit; and if
-        values are missing that must not.
+        As `validate_data`, but that NaN may stand for missing values; and if a column holds times,
+        whose numbers depend on their unit.
     TypeError
         If X is sparse, or a lazy frame, or holds objects that are no numbers.
     """
@@ -153,10 +150,7 @@ def validated_numbers(estimator, X, allow_missing=True, **options):
     if has_times(X):
         read_table(X)  # whose error names the column
     validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
-    X = _with_objects(validate, X, "X")
-    if not allow_missing:
-        check_complete(estimator, X)
-    return X
+    return _with_objects(validate, X, "X")
 
 
 def _with_objects(validate, X, parameter):
@@ -171,13 +165,6 @@ def _with_objects(validate, X, parameter):
     except ValueError as error:
         raise TypeError(f"{parameter}: {error} A float's {NO_NUMBER}.") from error
     return validate(type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers)
-
-
-def check_complete(estimator, X, remedy="`impute` X first"):
-    """Raise ValueError, naming the columns, where values of an array (n, d) are missing."""
-    is_missing = np.broadcast_to(_are_missing(X), X.shape).any(axis=0)
-    if is_missing.any():
-        raise ValueError(f"{columns_in_words(estimator, is_missing)} miss values: {remedy}.")
 
 
 def _rows(density, X):
@@ -286,10 +273,3 @@ def _check_missing(density, is_missing):
             f"{columns_in_words(density, is_missing.any(axis=0))} miss values. For training these "
             "were filled in with draws given the other values of their rows."
         )
-
-
-def _are_missing(X):
-    """Which values are NaN, by a look at their sum first: it is one where a value is."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        has_any = np.isnan(X.sum())
-    return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)

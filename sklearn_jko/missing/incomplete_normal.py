@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sklearn_jko.thinning import evenly_spread
+
 __all__ = ["fit_normal", "patterns", "shrunk"]
 
 MAX_ITERATIONS = 30
@@ -77,10 +79,9 @@ def patterns(missing):
 def _groups(Z):
     """Patterns with the observed values of their rows, and how many rows that is."""
     Z = Z[~np.isnan(Z).all(axis=1)]
-    step = -(-len(Z) // MAX_ROWS)
-    while len(found := patterns(np.isnan(Z[::step]))) > MAX_PATTERNS:
-        step *= 2
-    Z = Z[::step]
+    Z = evenly_spread(Z, MAX_ROWS)
+    while len(found := patterns(np.isnan(Z))) > MAX_PATTERNS:
+        Z = Z[::2]
     return [(missing, Z[np.ix_(rows, ~missing)]) for missing, rows in found], len(Z)
 
 

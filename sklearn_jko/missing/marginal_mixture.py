@@ -10,6 +10,7 @@ from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.marginal import Marginal
+from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["MarginalMixture", "check_columns"]
 
@@ -86,7 +87,7 @@ class MarginalMixture:
         self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
         X = X[~missing.all(axis=1)]
         if missing.any():
-            X = X[:: -(-len(X) // MAX_ROWS)]
+            X = evenly_spread(X, MAX_ROWS)
         Z, _ = self.transform(X)
         if missing.any():
             Z = _completed(Z, seed)

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from sklearn_jko.column_statistics import bounded
-from sklearn_jko.rows.blurred import evenly_spread
+from sklearn_jko.thinning import evenly_spread
 
 __all__ = [
     "INLIER",

@@ -4,7 +4,9 @@ import copy
 
 import numpy as np
 
-__all__ = ["BlurredRows", "blur", "evenly_spread", "reflect"]
+from sklearn_jko.thinning import evenly_spread
+
+__all__ = ["BlurredRows", "blur", "reflect"]
 
 
 class BlurredRows:
@@ -71,8 +73,3 @@ def reflect(X, bounds):
         column = np.where(column > high, 2 * high - column, column)
         X[:, j] = np.clip(column, low, high)
     return X
-
-
-def evenly_spread(values, n):
-    """So many of the values, or all, in their order; those of `BlurredRows` as an array."""
-    return values[np.arange(n) * len(values) // n] if n < len(values) else values[:]

@@ -8,7 +8,8 @@ data's own resolution, added for training only, gives it a finite answer.
 import numpy as np
 
 from sklearn_jko.column_statistics import bounded, median_and_spread
-from sklearn_jko.rows.blurred import blur, evenly_spread
+from sklearn_jko.rows.blurred import blur
+from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["are_few_values", "noise_widths", "tie_width"]
 
@@ -47,7 +48,7 @@ def noise_widths(X, rows=None):
         nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
     rows = np.arange(len(X)) if rows is None else rows
-    some = X[rows[:: -(-len(rows) // MAX_ROWS)]].astype(np.float64)
+    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
     _, spread = median_and_spread(some)
     # One column at a time in double precision: X itself may be a mapped file.
     columns = (column[rows].astype(np.float64) for column in X.T)

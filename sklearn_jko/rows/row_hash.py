@@ -24,7 +24,9 @@ def hash_rows(X):
     )
     total = np.full(len(X), offset)
     for column, multiplier in zip(X.T, multipliers, strict=True):
-        bits = (column.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0, its equal
+        values = column.astype(np.float64) + 0.0  # -0.0 becomes 0.0, its equal
+        values[np.isnan(values)] = np.nan  # whatever its sign and bits
+        bits = values.view(np.uint64)
         total += (bits ^ (bits >> np.uint64(32))) * (np.uint64(2) * multiplier + np.uint64(1))
     return mix(total)
 

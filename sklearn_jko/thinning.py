@@ -1,0 +1,20 @@
+"""Some of many rows."""
+
+import numpy as np
+
+__all__ = ["evenly_spread"]
+
+
+def evenly_spread(rows, n):
+    """So many of the rows, or all, in their order.
+
+    Parameters
+    ----------
+    rows : sequence that takes an array of indices
+    n : int
+
+    Returns
+    -------
+    some : ndarray of shape (min(n, len(rows)), ...)
+    """
+    return rows[np.arange(n) * len(rows) // n] if n < len(rows) else rows[:]
