@@ -288,6 +288,7 @@ class JKOFlowOutlierDetector(
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
 
+    @by_parts(width=lambda self: self.n_features_in_)
     def explain(self, X):
         """What each column adds to the score of each row.
 
@@ -449,11 +450,11 @@ class JKOFlowOutlierDetector(
         """Take over neighbours, the scores of held-out rows and the threshold."""
         held_out = self.density_.validation_indices_
         train = _once_each(vars(self.density_).pop("_train_indices"), X, rows)
-        shows_something = ~np.isnan(X[train]).all(axis=1)
-        some = evenly_spread(train[shows_something], MAX_NEIGHBOURS)
-        neighbours = X[some].astype(np.float64)
-        self.neighbours_ = self._evaluator.filled(neighbours, seed=0, alike=False)
-        self.latent_neighbours_, _ = self._evaluator.latent_and_log_density(self.neighbours_)
+        del self.density_._keeps_rows_to_judge  # fitted again, it is a density as any other
+        evaluator = self._evaluator
+        neighbours = X[evenly_spread(train, MAX_NEIGHBOURS)].astype(np.float64)
+        self.neighbours_ = evaluator.filled(neighbours, seed=0, alike=False)
+        self.latent_neighbours_, _ = evaluator.latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
         calibration = held_out if len(held_out) else rows.repeated
@@ -481,25 +482,27 @@ class JKOFlowOutlierDetector(
         return self.neighbours_[self._score.nearest(X, self._typical)]
 
     def _scores(self, X):
-        scores = np.empty(len(X))
+        scores, evaluator = np.empty(len(X)), self._evaluator
         for chunk in gen_batches(len(X), CHUNK):
             part = np.ascontiguousarray(X[chunk], dtype=np.float64)
             is_complete = ~np.isnan(part).any(axis=1)
-            scores[chunk][is_complete] = self._complete_scores(part[is_complete])
-            scores[chunk][~is_complete] = self._mean_scores(part[~is_complete])
+            for rows, method in (
+                (is_complete, self._complete_scores),
+                (~is_complete, self._mean_scores),
+            ):
+                if rows.any():
+                    scores[chunk][rows] = method(evaluator, part[rows])
         return scores
 
-    def _mean_scores(self, X):
+    def _mean_scores(self, evaluator, X):
         """Means over draws of what rows miss."""
         total = np.zeros(len(X))
         for seed in range(N_DRAWS):
-            total += self._complete_scores(self._evaluator.filled(X, seed, alike=True))
+            total += self._complete_scores(evaluator, evaluator.filled(X, seed, alike=True))
         return total / N_DRAWS
 
-    def _complete_scores(self, X):
-        if len(X) == 0:
-            return np.empty(0)
-        latent, log_density = self._evaluator.latent_and_log_density(X)
+    def _complete_scores(self, evaluator, X):
+        latent, log_density = evaluator.latent_and_log_density(X)
         if self._has_condition:
             return (log_density + standard_normal_log_density(latent)) / 2
         return self._score.of(X, latent, log_density)

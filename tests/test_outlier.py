@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import SMALL, two_moons
 from scipy.stats import binom
-from sklearn.base import is_outlier_detector
+from sklearn.base import clone, is_outlier_detector
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KDTree
 
@@ -307,6 +307,15 @@ def test_what_the_density_does_the_detector_does(moons, detector):
     assert detector.score(moons[1]) == density.score(moons[1])
     back = detector.inverse_transform(detector.transform(moons[1]))
     np.testing.assert_allclose(back, moons[1], rtol=1e-6)
+
+
+def test_its_density_is_fitted_again_as_any_other(moons):
+    """It went on keeping rows to judge by, in pickles but not in files."""
+    X = np.random.default_rng(0).normal(size=(60, 2)) ** 3
+    inner = small().fit(X).density_.set_params(max_blocks=0).fit(X)
+    other = clone(inner).fit(X)
+    assert vars(inner).keys() == vars(other).keys()
+    np.testing.assert_array_equal(inner.score_samples(X), other.score_samples(X))
 
 
 def test_names_of_columns_are_kept(moons):

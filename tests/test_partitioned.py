@@ -12,7 +12,7 @@ da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
 ROWS = two_moons(500, 3)
-METHODS = ("score_samples", "transform", "decision_function", "predict", "p_values")
+METHODS = ("score_samples", "transform", "decision_function", "predict", "p_values", "explain")
 
 
 @pytest.fixture(scope="module")
