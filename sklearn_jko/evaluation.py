@@ -19,11 +19,11 @@ CHUNK = 2048
 
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
-# At which the density is taken in the cell of a row's integers: 16 leave errors of 0.05 nats of
-# three columns, and of half a nat of more.
+# Most points in the cell of a row's integers at which the density is taken: 16 would leave errors
+# of 0.05 nats with three columns of integers, and of half a nat with more.
 CELL_POINTS = 64
-# For each row with missing values, to score it and to fill it in; and rows of the flow's own to
-# which the mixture that proposes them is fitted.
+# Draws to score a row with gaps, proposals to fill one in, and rows of the flow's own to which the
+# mixture is fitted that makes both.
 N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
 
 

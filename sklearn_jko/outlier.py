@@ -42,14 +42,15 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["JKOFlowOutlierDetector"]
 
 CHUNK = 8192
-# On sets of ADBench 10,000 were no better, and take 2.5 times as long.
+# Training rows that are kept to measure distances to. On ADBench 10,000 were no better, and took
+# 2.5 times as long.
 MAX_NEIGHBOURS = 4000
-FENCE = 1.5
-# Of fewer scores quartiles are a matter of chance: of 20 normal rows, five of them held out, the
-# fence called up to 73 % of new ones outliers, by the scores of all up to 19 %.
+FENCE = 1.5  # Tukey's, in interquartile ranges
+# With fewer held-out scores the quartiles are a matter of chance: after a fit of 20 normal rows,
+# five of them held out, up to 73 % of new normal rows were called outliers. By the scores of all
+# rows, held out or not, it was up to 19 %.
 MIN_SCORES_OF_FENCE = 20
-# For what a row misses.
-N_DRAWS = 8
+N_DRAWS = 8  # completions of a row with gaps, over which its score is averaged
 LARGEST_SCORE = 1e301
 FITTED = (
     "neighbours_",
