@@ -407,6 +407,16 @@ def test_skops_takes_a_model_and_asks_for_our_classes_alone(path, velocity):
     assert_same(skops.io.load(path, trusted=TRUSTED), model, two_moons(20, 1))
 
 
+def test_skops_asks_for_our_classes_alone_of_a_detector(path, detector):
+    """The trees of its neighbours were in the file, which are of classes that skops distrusts."""
+    skops.io.dump(detector, path)
+    types = skops.io.get_untrusted_types(file=path)
+    assert all(name.startswith("sklearn_jko.") for name in types)
+    loaded = skops.io.load(path, trusted=types)
+    X = two_moons(20, 1)
+    np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
+
+
 # Files that are damaged, or were forged with the right check sum.
 
 
