@@ -285,6 +285,8 @@ class JKOFlowOutlierDetector(
         p_values : ndarray of shape (n_samples,)
             For a row like those of `fit`, at most u with a chance of at most u: approximately, as
             the held-out rows also stopped the training, and not at all where none were held out.
+            A held-out row of the weight k counts as k rows, as its copies would: where whole
+            weights tell importance, not numbers, divide them by their sum.
         """
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
@@ -319,7 +321,7 @@ class JKOFlowOutlierDetector(
         """The rows that `explain` compares with: of the typical rows the nearest.
 
         Typical are those of `neighbours_` that score above their median; distances are taken in
-        standardised columns.
+        standardised columns, those of a `condition` first.
 
         Parameters
         ----------
@@ -490,7 +492,9 @@ class JKOFlowOutlierDetector(
         if self._typical is None:
             scores = self._scores(self.neighbours_)
             self._typical = np.flatnonzero(scores >= np.median(scores))
-        return self.neighbours_[self._score.nearest(X, self._typical)]
+        typical, roles = self.neighbours_[self._typical], self.density_.roles_
+        given = () if roles is None else roles.given  # as these are, the rest is judged
+        return typical[self._score.nearest(X, typical, given)]
 
     def _scores(self, X):
         scores, evaluator = np.empty(len(X)), self._evaluator

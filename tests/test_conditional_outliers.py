@@ -66,6 +66,16 @@ def test_shares_add_up_and_name_the_column(detector):
     assert np.mean(shares.argmin(axis=1) == 2) > 0.9
 
 
+def test_strange_rows_are_compared_with_rows_of_the_same_condition(detector):
+    """They were with rows whose price is near too, so that the condition took the blame."""
+    strange = dear(dear(homes(30, seed=3)))
+    references = detector.references(strange)
+    assert (references["city"].to_numpy() == strange["city"].to_numpy()).all()
+    assert np.abs(references["rooms"].to_numpy() - strange["rooms"].to_numpy()).max() <= 2
+    shares = np.abs(detector.explain(strange))
+    assert shares[:, :2].sum() < 0.05 * shares.sum()
+
+
 def test_what_is_given_must_be_there_and_the_rest_may_be_missing(detector):
     gaps = homes(6, seed=4).assign(price=None)
     assert np.isfinite(detector.score_samples(gaps)).all()

@@ -11,6 +11,8 @@ __all__ = ["SCALING", "CombinedScore"]
 N_TERMS = 6
 # One value far from all others must not make a column a constant.
 SCALING = "tails+standard"
+# Of the distance in columns that come first.
+SHARE_OF_OTHERS = 0.01
 
 
 class CombinedScore:
@@ -53,11 +55,21 @@ class CombinedScore:
         neighbours += self.in_latents.score_samples(self.latents.of(beside))
         return (log_density + normal + 2 * neighbours) / N_TERMS
 
-    def nearest(self, X, among):
-        """Of the neighbours whose numbers are given, that which is nearest to each row, (n,)."""
-        index = NeighbourDensity(self.columns.points[among]).index
-        points = self.columns.of(self._standard(X))
-        return among[index.kneighbors(points, 1, return_distance=False)[:, 0]]
+    def nearest(self, X, rows, first):
+        """Which of some rows (m, d) is nearest to each of X (n, d): its number, (n,).
+
+        Nearest in some columns first, whose numbers are given, if any.
+        """
+        index = NeighbourDensity(self._points(rows, first)).index
+        return index.kneighbors(self._points(X, first), 1, return_distance=False)[:, 0]
+
+    def _points(self, X, first):
+        standard = self._standard(X)
+        if len(first):
+            others = np.setdiff1d(np.arange(X.shape[1]), first)
+            standard[:, np.setdiff1d(others, self.labels)] *= SHARE_OF_OTHERS
+            standard[:, np.intersect1d(others, self.labels)] = 0.0
+        return self.columns.of(standard)
 
     def _standard(self, X):
         """Rows with their numbers standardised."""
