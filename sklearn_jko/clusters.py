@@ -85,7 +85,7 @@ def _by_em(Z, k, seed):
     if k == 1:
         mean = Z.mean(axis=0)
         covariance = (Z - mean).T @ (Z - mean) / len(Z)
-        return NormalMixture(np.ones(1), mean[None], covariance[None])
+        return NormalMixture.single(mean, covariance)
     is_quick = k <= CLUSTERS_FOR_RESTARTS and Z.size <= VALUES_FOR_RESTARTS
     n_init = RESTARTS if is_quick else 1
     mixture = GaussianMixture(k, tol=1e-2, max_iter=1000, n_init=n_init, random_state=seed).fit(Z)

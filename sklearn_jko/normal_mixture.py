@@ -22,6 +22,11 @@ class NormalMixture(NamedTuple):
     means: np.ndarray
     covariances: np.ndarray
 
+    @classmethod
+    def single(cls, mean, covariance):
+        """One normal distribution, of a mean (d,) and a covariance (d, d)."""
+        return cls(np.ones(1), mean[None], covariance[None])
+
     def log_density(self, Z):
         """Log-density (n,), in nats, of rows (n, d)."""
         inverses = np.linalg.inv(np.linalg.cholesky(self.covariances))

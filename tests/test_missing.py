@@ -16,7 +16,7 @@ from sklearn_jko.normal_mixture import NormalMixture
 
 D = 6
 ROOT = np.random.default_rng(7).normal(size=(D, D)) / D + 0.5 * np.eye(D)
-NORMAL = NormalMixture(np.ones(1), np.full((1, D), 0.5), (ROOT @ ROOT.T)[None])
+NORMAL = NormalMixture.single(np.full(D, 0.5), ROOT @ ROOT.T)
 MIXTURE = NormalMixture(
     np.array([0.3, 0.7]),
     np.stack([np.linspace(-2, 2, D), np.linspace(1, -1, D)]),

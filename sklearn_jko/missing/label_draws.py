@@ -46,8 +46,7 @@ class LabelDraws:
 
     def fit(self, X):
         Z, _ = self.within.fit(X).transform(X)
-        mean, covariance = fit_normal(Z)
-        self.normal_ = NormalMixture(np.ones(1), mean[None], covariance[None])
+        self.normal_ = NormalMixture.single(*fit_normal(Z))
         self.known_ = X[:, self.labels]
         return self
 

@@ -168,8 +168,7 @@ def _column_map(values, low, high):
 def _completed(Z, seed):
     """The coordinates with draws of a mixture where they are missing."""
     random_state = np.random.default_rng(seed)
-    mean, covariance = fit_normal(Z)
-    mixture, rounds = NormalMixture(np.ones(1), mean[None], covariance[None]), ROUNDS
+    mixture, rounds = NormalMixture.single(*fit_normal(Z)), ROUNDS
     complete = Z[~np.isnan(Z).any(axis=1)]
     if len(complete) >= MIN_COMPLETE:
         clusters, _ = fit_clusters(complete, seed)
