@@ -36,8 +36,9 @@ def completed(X, weight, seed, *others, roles=None):
 
     Returns
     -------
-    tables : list of ndarray, float64
-        X and the others, filled in.
+    tables : list of ndarray
+        X and the others, filled in: float64. Where no value is missing they may be X and the others
+        themselves, of any type.
 
     Raises
     ------
