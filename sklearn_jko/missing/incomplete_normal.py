@@ -1,10 +1,10 @@
-"""A multivariate normal distribution fitted to rows with missing values."""
+"""Normal distributions and rows with missing values: a fit to these, and their density."""
 
 import numpy as np
 
 from sklearn_jko.thinning import evenly_spread
 
-__all__ = ["fit_normal", "patterns", "shrunk"]
+__all__ = ["fit_normal", "marginal_log_density", "patterns", "shrunk"]
 
 MAX_ITERATIONS = 30
 # In units of the deviations. What starts from the result needs no more digits.
@@ -74,6 +74,22 @@ def patterns(missing):
     found, pattern_of, counts = np.unique(missing, axis=0, return_inverse=True, return_counts=True)
     numbers = np.argsort(pattern_of.ravel(), kind="stable")
     return list(zip(found, np.split(numbers, np.cumsum(counts))[:-1], strict=True))
+
+
+def marginal_log_density(mixture, Z):
+    """Log-density (n,), in nats, of what rows show: 0 where all is missing.
+
+    Parameters
+    ----------
+    mixture : sklearn_jko.normal_mixture.NormalMixture
+    Z : ndarray of shape (n, d), finite or NaN
+    """
+    log_density = np.zeros(len(Z))
+    for missing, rows in patterns(np.isnan(Z)):
+        if not missing.all():
+            observed = mixture.marginal(~missing)
+            log_density[rows] = observed.log_density(Z[np.ix_(rows, ~missing)])
+    return log_density
 
 
 def _groups(Z):

@@ -5,7 +5,7 @@ from scipy.special import logsumexp
 
 from sklearn_jko.columns.categories import CategoricalChain
 from sklearn_jko.columns.input_codes import InputCodes
-from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
+from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density
 from sklearn_jko.missing.within_labels import WithinLabels
 from sklearn_jko.normal_mixture import NormalMixture
 
@@ -69,12 +69,8 @@ class LabelDraws:
         return X
 
     def _of_numbers(self, X):
-        Z, log_density = self.within.transform(X)
-        for missing, rows in patterns(np.isnan(Z)):
-            if not missing.all():
-                observed = self.normal_.marginal(~missing)
-                log_density[rows] += observed.log_density(Z[np.ix_(rows, ~missing)])
-        return log_density
+        Z, log_slope = self.within.transform(X)
+        return log_slope + marginal_log_density(self.normal_, Z)
 
 
 class _Regression:

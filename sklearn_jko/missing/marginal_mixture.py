@@ -5,7 +5,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko.clusters import fit_clusters
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
-from sklearn_jko.missing.incomplete_normal import fit_normal, patterns
+from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density, patterns
 from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
@@ -172,20 +172,12 @@ def _completed(Z, seed):
     complete = Z[~np.isnan(Z).any(axis=1)]
     if len(complete) >= MIN_COMPLETE:
         clusters, _ = fit_clusters(complete, seed)
-        if _log_density(clusters, Z) > _log_density(mixture, Z):
+        of_clusters, of_one = (marginal_log_density(m, Z).sum() for m in (clusters, mixture))
+        if of_clusters > of_one:
             mixture, rounds = clusters, ROUNDS - 1
     for _ in range(rounds - 1):
         mixture, _ = fit_clusters(_drawn(mixture, Z, random_state), seed)
     return _drawn(mixture, Z, random_state)
-
-
-def _log_density(mixture, Z):
-    """Sum over the rows, in nats, of what is observed of them."""
-    total = 0.0
-    for missing, rows in patterns(np.isnan(Z)):
-        observed = mixture.marginal(~missing)
-        total += observed.log_density(Z[np.ix_(rows, ~missing)]).sum()
-    return total
 
 
 def _drawn(mixture, Z, random_state, alike=False):
