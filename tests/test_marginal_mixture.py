@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from mixtures import observed_part, rows_of, without_some
 from scipy import stats
 
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
-from sklearn_jko.missing.incomplete_normal import fit_normal, patterns, shrunk
+from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density, patterns, shrunk
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
 from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.marginal import Marginal
@@ -15,10 +16,6 @@ COVARIANCE = np.array([[1.0, 0.6, -0.3], [0.6, 1.2, 0.2], [-0.3, 0.2, 0.8]])
 
 def normal_rows(n, seed=0):
     return np.random.default_rng(seed).multivariate_normal([0.1, -0.2, 0.0], COVARIANCE, n)
-
-
-def without_some(X, share, seed=0):
-    return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
 
 
 def skewed_rows(n, seed=0):
@@ -31,19 +28,6 @@ def two_clusters(d=3):
         np.stack([np.full(d, -1.0), np.full(d, 1.0)]),
         np.stack([0.1 * np.eye(d) + 0.1, 0.3 * np.eye(d)]),
     )
-
-
-def rows_of(mixture, n, seed=0):
-    rng = np.random.default_rng(seed)
-    component = rng.choice(len(mixture.weights), size=n, p=mixture.weights)
-    noise = rng.normal(size=(n, mixture.means.shape[1]))
-    roots = np.linalg.cholesky(mixture.covariances)[component]
-    return mixture.means[component] + (roots @ noise[:, :, None])[:, :, 0]
-
-
-def marginal_of(mixture, columns):
-    covariances = mixture.covariances[:, columns][:, :, columns]
-    return NormalMixture(mixture.weights, mixture.means[:, columns], covariances)
 
 
 def test_em_of_complete_rows_is_the_shrunk_sample_covariance():
@@ -117,6 +101,16 @@ def test_mixture_log_density_is_that_of_scipy():
     np.testing.assert_allclose(mixture.log_density(Z), np.log(expected), rtol=1e-10)
 
 
+def test_density_of_what_rows_show_is_exact():
+    mixture = two_clusters()
+    Z = without_some(rows_of(mixture, 200), 0.4)
+    is_empty = np.isnan(Z).all(axis=1)
+    found = marginal_log_density(mixture, Z)
+    np.testing.assert_allclose(found[~is_empty], observed_part(mixture, Z[~is_empty]), rtol=1e-10)
+    assert is_empty.any()
+    assert (found[is_empty] == 0).all()
+
+
 @pytest.mark.parametrize("missing", [(0,), (0, 2), (0, 1, 2)])
 def test_conditional_times_marginal_is_the_joint_density(missing):
     mixture = two_clusters()
@@ -128,7 +122,7 @@ def test_conditional_times_marginal_is_the_joint_density(missing):
         given = NormalMixture(np.exp(log_weights), means, covariances)
         joint = given.log_density(z[None, missing])
         if not missing.all():
-            joint += marginal_of(mixture, np.flatnonzero(~missing)).log_density(z[None, ~missing])
+            joint += mixture.marginal(~missing).log_density(z[None, ~missing])
         np.testing.assert_allclose(joint, mixture.log_density(z[None]), rtol=1e-10)
 
 

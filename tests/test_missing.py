@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mixtures import observed_part, rows_of
 from scipy import integrate, stats
 from scipy.special import logsumexp
 
@@ -24,29 +25,10 @@ MIXTURE = NormalMixture(
 )
 
 
-def rows_of(mixture, n, seed=0):
-    rng = np.random.default_rng(seed)
-    component = rng.choice(len(mixture.weights), size=n, p=mixture.weights)
-    noise = rng.normal(size=(n, mixture.means.shape[1], 1))
-    roots = np.linalg.cholesky(mixture.covariances)[component]
-    return mixture.means[component] + (roots @ noise)[:, :, 0]
-
-
 def without_some(X, n_missing, seed=0):
     """The rows without so many values each."""
     order = np.random.default_rng(seed).random(X.shape).argsort(axis=1)
     return np.where(order < n_missing, np.nan, X)
-
-
-def observed_part(mixture, X):
-    """Exact log-density of what each row shows."""
-    parts = []
-    for row in X:
-        seen = np.flatnonzero(~np.isnan(row))
-        covariances = mixture.covariances[:, seen][:, :, seen]
-        marginal = NormalMixture(mixture.weights, mixture.means[:, seen], covariances)
-        parts.append(marginal.log_density(row[None, seen])[0])
-    return np.array(parts)
 
 
 def banana_rows(n, seed=0):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from mixtures import without_some
 from scipy import stats
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
@@ -21,10 +22,6 @@ MISSING = [[1], [0, 2], [2]]
 
 def normal_rows(n, seed):
     return np.random.default_rng(seed).multivariate_normal(MEAN, COVARIANCE, n)
-
-
-def without_some(X, share, seed):
-    return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
 
 
 def fitted_moments(density):
