@@ -6,6 +6,9 @@ import pandas as pd
 COLUMNS = {"city": "category", "rooms": "integer", "price": (0, None)}
 CITIES = np.array(["Bonn", "Kiel", "Ulm"], dtype=object)
 SHARES, RATES = np.array([0.6, 0.3, 0.1]), np.array([2.0, 6.0, 10.0])
+# Of flows that learn the law well enough: to be held against it, and to find outliers.
+SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
+SMALLER = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 150, "random_state": 0}
 
 
 def homes(n, seed):

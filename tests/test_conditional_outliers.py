@@ -3,18 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from homes import COLUMNS, homes, with_gaps
+from homes import COLUMNS, SMALLER, homes, with_gaps
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 
 GIVEN = ["city", "rooms"]
-SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 150, "random_state": 0}
 
 
 def fitted(condition):
-    density = JKOFlowDensity("standard", columns=COLUMNS, condition=condition, **SMALL)
+    density = JKOFlowDensity("standard", columns=COLUMNS, condition=condition, **SMALLER)
     return JKOFlowOutlierDetector(density=density).fit(homes(1500, seed=0))
 
 
@@ -86,7 +85,7 @@ def test_what_is_given_must_be_there_and_the_rest_may_be_missing(detector):
 def test_fit_to_rows_with_gaps():
     frame = homes(400, seed=5)
     frame["price"] = with_gaps(frame, 0.3, seed=0)["price"]
-    density = JKOFlowDensity("standard", columns=COLUMNS, condition=GIVEN, **SMALL)
+    density = JKOFlowDensity("standard", columns=COLUMNS, condition=GIVEN, **SMALLER)
     with pytest.warns(UserWarning, match="price"):
         detector = JKOFlowOutlierDetector(density=density).fit(frame)
     frame = homes(200, seed=6)

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from homes import CITIES, COLUMNS, RATES, SHARES, homes, with_gaps
+from homes import CITIES, COLUMNS, RATES, SHARES, SMALL, homes, with_gaps
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
 from sklearn_jko import JKOFlowDensity, evaluation
 from sklearn_jko.diagnostics import path_through_blocks
 
-SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
 ROOMS = np.arange(-10, 45)  # the law has none below zero, but the density does not know
 LOG_PRICES = np.linspace(-6, 9, 301)
 

@@ -5,14 +5,12 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from homes import CITIES, COLUMNS, RATES, SHARES, homes
+from homes import CITIES, COLUMNS, RATES, SHARES, SMALL, homes
 from scipy import stats
 from sklearn.base import clone
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
-
-SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 3, "max_iter": 200, "random_state": 0}
 
 
 def homes_log_density(frame):

@@ -5,19 +5,17 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from homes import COLUMNS, homes, with_gaps
+from homes import COLUMNS, SMALLER, homes, with_gaps
 from sklearn.metrics import roc_auc_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.coordinates import PRIOR_ROWS, Coordinates
 
-SMALL = {"hidden_layer_sizes": (32, 32), "max_blocks": 2, "max_iter": 150, "random_state": 0}
-
 
 @pytest.fixture(scope="module")
 def detector():
-    density = JKOFlowDensity("standard", columns=COLUMNS, **SMALL)
+    density = JKOFlowDensity("standard", columns=COLUMNS, **SMALLER)
     return JKOFlowOutlierDetector(density=density, random_state=0).fit(homes(1500, seed=0))
 
 
@@ -83,7 +81,7 @@ def test_rows_may_miss_values(detector):
 def test_a_fit_to_rows_with_gaps():
     frame = homes(400, seed=5)
     gaps = with_gaps(frame, 0.2, seed=0)
-    density = JKOFlowDensity("standard", columns="auto", **{**SMALL, "max_blocks": 0})
+    density = JKOFlowDensity("standard", columns="auto", **{**SMALLER, "max_blocks": 0})
     with pytest.warns(UserWarning, match="miss values"):
         detector = JKOFlowOutlierDetector(0.1, density=density).fit(gaps)
     assert np.isfinite(detector.score_samples(frame)).all()
