@@ -20,6 +20,7 @@ __all__ = [
     "peak_memory_of",
     "rows_for",
     "seconds_of",
+    "timed",
 ]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -31,10 +32,14 @@ def limit_threads(n):
     threadpool_limits(n)
 
 
-def seconds_of(function):
+def timed(function):
+    """What a function returns, and the seconds that it took."""
     start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    return function(), time.perf_counter() - start
+
+
+def seconds_of(function):
+    return timed(function)[1]
 
 
 def interleaved(contenders, rounds, warmup=0):

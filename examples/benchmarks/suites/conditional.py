@@ -16,12 +16,12 @@ in [0, 1) is added before the split, the same for all. Logistic regression, whic
 there for comparison.
 """
 
-import functools
 import math
-import time
+from functools import partial
 
 import numpy as np
 from datasets import data_folder
+from measuring import timed
 from reporting import Option, markdown, printed, ratio
 from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import LedoitWolf
@@ -65,9 +65,8 @@ def run(arguments):
         for name, method in PRICE_METHODS.items():
             if name == "Gaussian process" and n > MAX_PROCESS_ROWS:
                 continue
-            start = time.perf_counter()
-            log_density, quantiles = method(X[train], y[train], X[test], y[test], arguments)
-            seconds = time.perf_counter() - start
+            parts = X[train], y[train], X[test], y[test]
+            (log_density, quantiles), seconds = timed(partial(method, *parts, arguments))
             nll = None if log_density is None else -float(np.mean(log_density))
             figures = {"nll": nll, **interval(quantiles, y[test])}
             of = {"task": f"prices, {len(train)} rows", "method": name}
@@ -145,10 +144,9 @@ def digits(arguments):
     )
     records = []
     for name, method in DIGIT_METHODS.items():
-        start = time.perf_counter()
-        figures = method(*parts, arguments)
+        figures, seconds = timed(partial(method, *parts, arguments))
         of = {"task": f"digits, {len(parts[0])} rows", "method": name}
-        records.append(printed({**of, "seconds": time.perf_counter() - start, **figures}))
+        records.append(printed({**of, "seconds": seconds, **figures}))
     return records
 
 
@@ -202,8 +200,8 @@ def logistic_digits(X, X_test, y, y_test, arguments):
 
 
 DIGIT_METHODS = {
-    OURS: functools.partial(flow_digits, "auto"),
-    STANDARD: functools.partial(flow_digits, "standard"),
+    OURS: partial(flow_digits, "auto"),
+    STANDARD: partial(flow_digits, "standard"),
     "GaussianNB": naive_digits,
     "QDA, shrunk": quadratic_digits,
     "KernelDensity": kernel_digits,

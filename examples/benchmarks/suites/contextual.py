@@ -21,7 +21,7 @@ import numpy as np
 from datasets import DATASETS
 from detectors import DETECTORS
 from flows import OURS_DETECTOR
-from measuring import limit_threads
+from measuring import limit_threads, timed
 from reporting import Option
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -32,7 +32,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from suites.outliers import ALL, HALF, judged, ratios, run_jobs, setting_table, timed
+from suites.outliers import ALL, HALF, judged, ratios, run_jobs, setting_table
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

@@ -6,15 +6,9 @@ by least squares on logarithms. Early stopping is the default's, so a fit's step
 fits against blocks are forced to keep them: rows too wide, small steps, no scaling and no pilot.
 """
 
-import time
-import warnings
-
-from flows import FORCED_BLOCKS, curved_rows, forced_rows
-from measuring import exponent
+from flows import FORCED_BLOCKS, curved_rows, forced_rows, quiet_fit
+from measuring import exponent, timed
 from reporting import Option, markdown, printed, ratio
-from sklearn.exceptions import ConvergenceWarning
-
-from sklearn_jko import JKOFlowDensity
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
@@ -43,21 +37,17 @@ def run(arguments):
 
 def fit_of(sizes, forced, arguments):
     """Sizes and seconds of one fit."""
-    make_rows, settings = (forced_rows, FORCED_BLOCKS) if forced else (curved_rows, {})
+    make_rows, changes = (forced_rows, FORCED_BLOCKS) if forced else (curved_rows, {})
     X = make_rows(sizes["rows"], sizes["columns"], arguments.seed)
-    estimator = JKOFlowDensity(
-        hidden_layer_sizes=(sizes["width"],) * 2,
-        max_blocks=sizes["blocks"],
-        max_iter=arguments.max_iter,
-        random_state=arguments.seed,
-        device="cpu",
-        **settings,
-    )
-    start = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the blocks are limited on purpose
-        estimator.fit(X)
-    seconds = time.monotonic() - start
+    settings = {
+        "hidden_layer_sizes": (sizes["width"],) * 2,
+        "max_blocks": sizes["blocks"],
+        "max_iter": arguments.max_iter,
+        "random_state": arguments.seed,
+        "device": "cpu",
+        **changes,
+    }
+    estimator, seconds = timed(lambda: quiet_fit(settings, X))
     trained = sum(record.seconds for record in estimator.history_)
     return {
         **sizes,

@@ -13,11 +13,11 @@ import dask
 import dask.array
 import numpy as np
 from dask.distributed import Client, LocalCluster
-from flows import curved_rows, warm_up
-from measuring import in_new_process, seconds_of
+from flows import curved_rows, quiet_fit, warm_up
+from measuring import in_new_process, timed
 from reporting import Option, markdown, printed, ratio
 
-from suites.memory import quiet_fit, save_rows, settings_of
+from suites.memory import save_rows, settings_of
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
@@ -41,10 +41,10 @@ def run(arguments):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
         save_rows(path, arguments.rows, arguments, curved_rows)
-        seconds, scores = in_new_process(arguments.threads, by_one, estimator, path)
+        scores, seconds = in_new_process(arguments.threads, by_one, estimator, path)
         method = f"one process, {arguments.threads} threads"
         alone = record(method, seconds, arguments, estimator, 0.0)
-        seconds, found = by_workers(estimator, path, arguments)
+        found, seconds = by_workers(estimator, path, arguments)
         method = f"Dask, {arguments.workers} workers"
         difference = float(np.abs(found - scores).max())
         return [alone, record(method, seconds, arguments, estimator, difference)]
@@ -64,11 +64,10 @@ def record(method, seconds, arguments, estimator, difference):
 
 
 def by_one(estimator, path):
-    """Seconds, and the scores."""
+    """The scores, and the seconds that they took."""
     warm_up()
-    X, found = np.load(path, mmap_mode="r"), []
-    seconds = seconds_of(lambda: found.append(estimator.score_samples(X)))
-    return seconds, found[0]
+    X = np.load(path, mmap_mode="r")
+    return timed(lambda: estimator.score_samples(X))
 
 
 def by_workers(estimator, path, arguments):
@@ -81,9 +80,8 @@ def by_workers(estimator, path, arguments):
         Client(cluster) as client,
     ):
         client.run(warm_up)
-        X, found = mapped(path, arguments), []
-        seconds = seconds_of(lambda: found.append(estimator.score_samples(X).compute()))
-    return seconds, found[0]
+        X = mapped(path, arguments)
+        return timed(lambda: estimator.score_samples(X).compute())
 
 
 def mapped(path, arguments):

@@ -10,11 +10,10 @@ at the budget and are judged as they are; every figure of ours is also given wit
 steps doubled and quadrupled.
 """
 
-import time
-
 from baselines import BASELINES
 from datasets import DATASETS, DEQUANTISATION, data_folder, make_splits
 from flows import OURS, fit_ours, likelihood
+from measuring import timed
 from reporting import Option, listed, markdown, printed, ratio
 
 __all__ = ["OPTIONS", "ratios", "run", "steps_table", "table"]
@@ -57,9 +56,7 @@ def run_method(method, parts, arguments):
 
 def fit_baseline(fit, parts, budget, seed):
     train, validation, test = parts
-    start = time.monotonic()
-    density = fit(train, validation, budget, seed)
-    seconds = time.monotonic() - start
+    density, seconds = timed(lambda: fit(train, validation, budget, seed))
     return {**likelihood(density.log_density, test), "fit_seconds": seconds}
 
 

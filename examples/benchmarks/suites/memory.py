@@ -10,16 +10,13 @@ depend, and the estimator that is called has one block, so that millions of rows
 
 import functools
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
-from flows import FORCED_BLOCKS, curved_rows, forced_rows, warm_up
+from flows import FORCED_BLOCKS, curved_rows, forced_rows, quiet_fit, warm_up
 from measuring import in_new_process, peak_memory_of
 from reporting import Option, markdown, printed, ratio
-from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_jko import JKOFlowDensity
 from sklearn_jko.rows.reservoir import MAX_NUMBERS
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
@@ -118,12 +115,6 @@ def call_in_process(estimator, call, n, path):
     """Peak memory of a method of the fitted estimator."""
     argument = n if call == "sample" else np.load(path, mmap_mode="r")
     return peak_memory_of(functools.partial(getattr(estimator, call), argument))
-
-
-def quiet_fit(settings, X):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so few steps are the point
-        return JKOFlowDensity(**settings).fit(X)
 
 
 def record_of(what, sizes, peak, read, returned):

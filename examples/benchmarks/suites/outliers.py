@@ -15,7 +15,6 @@ where they are few.
 """
 
 import functools
-import time
 import warnings
 
 import numpy as np
@@ -23,7 +22,7 @@ from datasets import data_folder
 from detectors import DETECTORS
 from flows import OURS_DETECTOR
 from joblib import Parallel, delayed
-from measuring import limit_threads
+from measuring import limit_threads, timed
 from reporting import Option, markdown, printed, ratio
 from scipy.stats import binom, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -114,11 +113,6 @@ def judged_ours(train, test, is_outlier, seed, arguments):
     }
     yield {**judged(OURS, is_outlier, scores, seconds), **calibration}
     yield judged(ALONE, is_outlier, -detector.density_.score_samples(test), seconds)
-
-
-def timed(function):
-    start = time.monotonic()
-    return function(), time.monotonic() - start
 
 
 def judged(method, is_outlier, scores, seconds):

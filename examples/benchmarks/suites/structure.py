@@ -19,9 +19,10 @@ the solver's steps are doubled.
 """
 
 import math
-import time
+from functools import partial
 
 import numpy as np
+from measuring import timed
 from reporting import Option, markdown, printed, ratio
 from scipy.sparse.csgraph import laplacian
 from scipy.stats import multivariate_normal
@@ -65,9 +66,7 @@ def digits(arguments):
     records = []
 
     def record(method, fit):
-        start = time.perf_counter()
-        model, log_density = fit()
-        seconds = time.perf_counter() - start
+        (model, log_density), seconds = timed(fit)
         bits = -log_density(X_test) / (math.log(2) * X.shape[1])
         figures = {"bits": float(bits.mean()), "median_bits": float(np.median(bits))}
         error = getattr(model, "solver_error_", None)
@@ -116,9 +115,8 @@ def fields(arguments, sizes, has_labels):
     for n in sizes:
         X, _ = draw_field(graph, n, arguments.seed, has_labels)
         for method, structure in ((STRUCTURE, known), (PLAIN, None)):
-            start = time.perf_counter()
-            model, log_density = flow(X, arguments, structure=structure, **settings)
-            seconds = time.perf_counter() - start
+            fit = partial(flow, X, arguments, structure=structure, **settings)
+            (model, log_density), seconds = timed(fit)
             missed = truth - log_density(X_test)
             task = f"field{' given labels' if has_labels else ''}, {n} rows"
             of = {"task": task, "method": method, "seconds": seconds}

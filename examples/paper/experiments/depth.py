@@ -11,10 +11,10 @@ import functools
 
 import numpy as np
 import torch
-from flows import FORCED_BLOCKS, forced_rows, new_block, warm_up
+from flows import FORCED_BLOCKS, forced_rows, new_block, quiet_fit, warm_up
 from measuring import in_new_process, peak_memory_of
 from reporting import Option, markdown, printed, ratio
-from suites.memory import MIB, quiet_fit
+from suites.memory import MIB, settings_of
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import divergence_for_training
@@ -45,7 +45,7 @@ def run(arguments):
 
 def record_of(training, n_blocks, arguments):
     peaks = [
-        in_new_process(arguments.threads, TRAININGS[training], n_blocks, vars(arguments))
+        in_new_process(arguments.threads, TRAININGS[training], n_blocks, arguments)
         for _ in range(arguments.repeats)
     ]
     return {
@@ -56,40 +56,34 @@ def record_of(training, n_blocks, arguments):
     }
 
 
-def train_block_by_block(n_blocks, options):
+def train_block_by_block(n_blocks, arguments):
     """Peak memory of a fit that keeps all its blocks."""
-    settings = {
-        "hidden_layer_sizes": (options["width"], options["width"]),
-        "batch_size": options["batch_size"],
-        "max_iter": options["max_iter"],
-        "max_blocks": n_blocks,
-        "random_state": options["seed"],
-        "device": "cpu",
-    }
-    X = forced_rows(options["rows"], options["columns"], options["seed"])
+    settings = settings_of(arguments) | FORCED_BLOCKS
+    settings |= {"batch_size": arguments.batch_size, "max_blocks": n_blocks}
+    X = forced_rows(arguments.rows, arguments.columns, arguments.seed)
     warm_up()
     fitted = []
-    peak = peak_memory_of(lambda: fitted.append(quiet_fit({**settings, **FORCED_BLOCKS}, X)))
+    peak = peak_memory_of(lambda: fitted.append(quiet_fit(settings, X)))
     if fitted[0].n_blocks_ != n_blocks:
         raise SystemExit(f"{fitted[0].n_blocks_} of {n_blocks} blocks were kept: raise --max-iter.")
     return peak
 
 
-def train_end_to_end(n_blocks, options):
+def train_end_to_end(n_blocks, arguments):
     """Peak memory of a few steps of one objective through all the blocks."""
-    X = forced_rows(options["rows"], options["columns"], options["seed"])
-    end_to_end_steps(1, X[:10], options)  # loads parts of torch
-    return peak_memory_of(functools.partial(end_to_end_steps, n_blocks, X, options))
+    X = forced_rows(arguments.rows, arguments.columns, arguments.seed)
+    end_to_end_steps(1, X[:10], arguments)  # loads parts of torch
+    return peak_memory_of(functools.partial(end_to_end_steps, n_blocks, X, arguments))
 
 
-def end_to_end_steps(n_blocks, X, options):
+def end_to_end_steps(n_blocks, X, arguments):
     rows = torch.from_numpy(X.astype(np.float32))
-    width, d = options["width"], options["columns"]
+    width, d = arguments.width, arguments.columns
     blocks = torch.nn.ModuleList(
-        new_block(d, (width, width), options["seed"] + k) for k in range(n_blocks)
+        new_block(d, (width, width), arguments.seed + k) for k in range(n_blocks)
     )
     optimizer = torch.optim.AdamW(blocks.parameters(), lr=1e-3)
-    for batch in rows.split(options["batch_size"])[:N_END_TO_END_STEPS]:
+    for batch in rows.split(arguments.batch_size)[:N_END_TO_END_STEPS]:
         optimizer.zero_grad()
         end_to_end_loss(blocks, batch).backward()
         optimizer.step()

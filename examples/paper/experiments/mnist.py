@@ -19,13 +19,13 @@ and are what a density would come to that is that of the training codes.
 
 import functools
 import gzip
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import data_folder
 from flows import OURS, judged, likelihood
+from measuring import timed
 from reporting import Option, markdown, printed, ratio
 from sklearn.mixture import GaussianMixture
 from suites.likelihood import cell
@@ -99,10 +99,9 @@ def read_idx(path):
 
 def trained_autoencoder(images, test_images, arguments):
     """The network, and a record of how well it gives the test images back."""
-    start = time.monotonic()
-    loss, n_epochs = binary_cross_entropy_with_logits, arguments.autoencoder_epochs
-    network = trained(new_autoencoder, loss, images, images, n_epochs, arguments.seed)
-    seconds = time.monotonic() - start
+    loss = binary_cross_entropy_with_logits
+    train = functools.partial(trained, new_autoencoder, loss, images, images)
+    network, seconds = timed(lambda: train(arguments.autoencoder_epochs, arguments.seed))
     error = (applied(network, test_images).sigmoid() - test_images).square().mean()
     record = {"network": "autoencoder", "squared_error": float(error), "fit_seconds": seconds}
     return network, printed(record)
@@ -110,10 +109,8 @@ def trained_autoencoder(images, test_images, arguments):
 
 def trained_classifier(images, labels, test_images, test_labels, arguments):
     """The network, and a record of how many of the test images it names rightly."""
-    start = time.monotonic()
-    n_epochs = arguments.classifier_epochs
-    network = trained(new_classifier, cross_entropy, images, labels, n_epochs, arguments.seed)
-    seconds = time.monotonic() - start
+    train = functools.partial(trained, new_classifier, cross_entropy, images, labels)
+    network, seconds = timed(lambda: train(arguments.classifier_epochs, arguments.seed))
     hits = applied(network, test_images).argmax(dim=1) == test_labels
     accuracy = float(hits.double().mean())
     record = {"network": "classifier", "accuracy": accuracy, "fit_seconds": seconds}
@@ -210,11 +207,8 @@ def frechet_distance(A, B):
 
 
 def flow(codes, test_codes, arguments):
-    start = time.monotonic()
-    estimator = JKOFlowDensity(
-        max_iter=arguments.max_iter, random_state=arguments.seed, device="cpu"
-    ).fit(codes)
-    seconds = time.monotonic() - start
+    settings = {"max_iter": arguments.max_iter, "random_state": arguments.seed}
+    estimator, seconds = timed(lambda: JKOFlowDensity(**settings, device="cpu").fit(codes))
     figures = {"fit_seconds": seconds, **judged(estimator, test_codes)}
     return figures, estimator.sample(arguments.samples, random_state=arguments.seed)
 
@@ -228,9 +222,8 @@ def gaussian_mixture(codes, test_codes, arguments):
 
 
 def mixture_of(n_components, codes, test_codes, arguments):
-    start = time.monotonic()
-    mixture = GaussianMixture(n_components, random_state=arguments.seed).fit(codes)
-    seconds = time.monotonic() - start
+    unfitted = GaussianMixture(n_components, random_state=arguments.seed)
+    mixture, seconds = timed(lambda: unfitted.fit(codes))
     figures = {"fit_seconds": seconds, **likelihood(mixture.score_samples, test_codes)}
     sample, _ = mixture.sample(arguments.samples)
     # They come component by component, and a picture shows the first.

@@ -11,12 +11,12 @@ rows (0.5 is chance). Ours is fitted within the budget of seconds, in its defaul
 
 import functools
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 from baselines import BASELINES
 from flows import OURS, judged, likelihood
+from measuring import timed
 from reporting import Option, markdown, printed, ratio
 from suites.likelihood import cell, steps_table
 from toys import PICTURES, TOYS, image_intensity, picture_entropy, picture_rows
@@ -79,29 +79,20 @@ def truth(dataset, arguments):
 
 def fit(method, train, validation, test, dataset, arguments):
     """A record with the likelihood, and under "sample" a function that draws rows."""
-    start = time.monotonic()
     if method == OURS:
         settings = {} if arguments.tiny else SETTINGS.get(dataset, {})
         limits = {"max_time": arguments.budget, "random_state": arguments.seed}
         estimator = JKOFlowDensity(**settings, **limits, device="cpu")
-        estimator.fit(np.r_[train, validation])
-        seconds = time.monotonic() - start
+        density, seconds = timed(lambda: estimator.fit(np.r_[train, validation]))
         if arguments.pictures:
-            save_picture(estimator, train, dataset, Path(arguments.pictures))
-        return {
-            "fit_seconds": seconds,
-            "budget": arguments.budget,
-            **judged(estimator, test),
-            "sample": estimator.sample,
-        }
-    density = BASELINES[method](train, validation, arguments.budget, arguments.seed)
-    seconds = time.monotonic() - start
-    return {
-        "fit_seconds": seconds,
-        "budget": arguments.budget,
-        **likelihood(density.log_density, test),
-        "sample": density.sample,
-    }
+            save_picture(density, train, dataset, Path(arguments.pictures))
+        figures = judged(density, test)
+    else:
+        baseline = functools.partial(BASELINES[method], train, validation)
+        density, seconds = timed(lambda: baseline(arguments.budget, arguments.seed))
+        figures = likelihood(density.log_density, test)
+    fitted = {"fit_seconds": seconds, "budget": arguments.budget, **figures}
+    return {**fitted, "sample": density.sample}
 
 
 def compared(sample, fresh, seed):
