@@ -1,6 +1,7 @@
 """Checks of values, which may come from a file that anybody has written, and words for errors."""
 
 import reprlib
+from numbers import Integral
 
 import numpy as np
 
@@ -12,6 +13,7 @@ __all__ = [
     "check_keys",
     "check_number",
     "columns_in_words",
+    "is_whole",
     "shown",
 ]
 
@@ -45,6 +47,11 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
     if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):
         kind = "an integer" if whole else "a number"
         raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
+
+
+def is_whole(value):
+    """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def shown(value):

@@ -19,7 +19,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from sklearn_jko.checks import check_array, check_keys, check_number, columns_in_words, shown
+from sklearn_jko.checks import (
+    check_array,
+    check_keys,
+    check_number,
+    columns_in_words,
+    is_whole,
+    shown,
+)
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import device_named
 from sklearn_jko.diagnostics import STEPS
@@ -577,8 +584,7 @@ class JKOFlowDensity(
             that is not of its column's kind.
         """
         check_is_fitted(self)
-        is_whole = isinstance(n_samples, Integral) and not isinstance(n_samples, bool)
-        if not is_whole or n_samples < 1:
+        if not is_whole(n_samples) or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer; got {n_samples!r}.")
         seed = check_random_state(random_state).randint(2**31 - 1)
         given = () if self.roles_ is None else self.roles_.given

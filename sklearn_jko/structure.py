@@ -2,14 +2,13 @@
 
 import itertools
 import math
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from sklearn_jko.checks import check_array, check_keys, shown
+from sklearn_jko.checks import check_array, check_keys, is_whole, shown
 
 __all__ = ["Structure", "structure_of"]
 
@@ -197,8 +196,7 @@ def structure_of(structure, is_given):
 def _checked_shape(structure, known):
     """(height, width, channels) of an image, checked."""
     shape = (*structure, 1) if len(structure) == 2 else structure
-    are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in shape)
-    if len(shape) != 3 or not are_whole or min(shape) < 1:
+    if len(shape) != 3 or not all(map(is_whole, shape)) or min(shape) < 1:
         raise ValueError(
             f"structure={shown(structure)} must be (height, width) or (height, width, channels) of "
             "an image, or the adjacency matrix of a graph."

@@ -1,6 +1,5 @@
 """Tests whether two samples come from one distribution."""
 
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import check_array, check_random_state, gen_batches
 
+from sklearn_jko.checks import is_whole
 from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["ClassifierTest", "MMDTest", "classifier_test", "median_distance", "mmd_test"]
@@ -98,8 +98,7 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     X, Y = _two_samples(X, Y)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive; got {bandwidth!r}.")
-    is_whole = isinstance(n_splits, Integral) and not isinstance(n_splits, bool)
-    if not is_whole or n_splits < 1:
+    if not is_whole(n_splits) or n_splits < 1:
         raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")

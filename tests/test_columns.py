@@ -240,6 +240,8 @@ WRONG = [
     ({"a": (1, 1)}, None, r"column 'a': the lower bound 1.0 must be below the upper, 1.0"),
     ({"a": (math.nan, 1)}, None, r"column 'a': the lower bound nan must be below"),
     ({"a": (-1e301, 1)}, None, r"column 'a': the bound -1e\+301 is beyond 1e\+300"),
+    ({"a": (0, 10**400)}, None, r"column 'a': a bound is beyond 1e\+300"),
+    ({"c": ("integer", -(10**5000), None)}, None, r"column 'c': a bound is beyond 1e\+300"),
     ({"c": ("integer", 0.5, 9)}, None, r"column 'c': the bound 0.5 of integers must be whole"),
     ("all", None, r"columns must be 'auto', or a dictionary .*; got 'all'"),
     (

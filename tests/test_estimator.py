@@ -287,6 +287,7 @@ def test_adaptive_steps_score_each_row_by_itself(moons, fitted):
     [
         ({"scaling": "median"}, "'median'"),
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": (True,)}, r"hidden_layer_sizes .* integers; got \(True,\)"),
         ({"hidden_layer_sizes": "large"}, "hidden_layer_sizes"),
         ({"max_blocks": -1}, "max_blocks"),
         ({"step_size": 0.0}, "step_size"),

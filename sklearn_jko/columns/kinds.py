@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 
-from sklearn_jko.checks import shown
+from sklearn_jko.checks import is_whole, shown
 from sklearn_jko.columns.guess import are_two_values, guess_kind
 from sklearn_jko.columns.tables import are_missing
 
@@ -140,7 +140,7 @@ def _numbers(parameter, columns, table):
 
 def _number(parameter, column, table):
     d = len(table.values)
-    if isinstance(column, Integral) and not isinstance(column, bool):
+    if is_whole(column):
         if 0 <= column < d:
             return int(column)
         raise ValueError(f"{parameter}: there is no column {column}; use 0 to {d - 1}.")
@@ -162,16 +162,20 @@ def _kind(spelling, column):
         whole = len(spelling) == 3 and isinstance(spelling[0], str) and spelling[0] == INTEGER
         bounds = spelling[1:] if whole else spelling
         if len(bounds) == 2 and all(map(_is_bound, bounds)):
-            open_ends = (-math.inf, math.inf)
-            ends = [
-                end if bound is None else float(bound)
-                for bound, end in zip(bounds, open_ends, strict=True)
-            ]
-            kind = Kind(INTEGER if whole else NUMERIC, *ends)
+            low = _bound(bounds[0], -math.inf, column)
+            high = _bound(bounds[1], math.inf, column)
+            kind = Kind(INTEGER if whole else NUMERIC, low, high)
     if kind is None:
         raise ValueError(f"column {column}: {spelling!r} is no kind; use {SPELLINGS}.")
     kind.check(column)
     return kind
+
+
+def _bound(value, open_end, column):
+    try:
+        return open_end if value is None else float(value)
+    except OverflowError:  # of an integer of hundreds of digits
+        raise ValueError(f"column {column}: a bound is beyond {LARGEST_BOUND}.") from None
 
 
 def _is_bound(value):

@@ -1,8 +1,9 @@
 """What parameters that are "auto" become, by the numbers of rows and columns."""
 
 import functools
-from numbers import Integral, Real
+from numbers import Real
 
+from sklearn_jko.checks import is_whole
 from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training.block_training import TrainingOptions
 
@@ -69,7 +70,7 @@ def training_options(density, n, d, n_judges, n_given=0, structure=None):
     if isinstance(hidden, str):
         hidden = (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
     hidden = tuple(hidden)
-    if not all(isinstance(width, Integral) and width > 0 for width in hidden):
+    if not all(is_whole(width) and width > 0 for width in hidden):
         raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
     if is_local and len(hidden) != 2:
         raise ValueError(
