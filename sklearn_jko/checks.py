@@ -9,8 +9,10 @@ __all__ = [
     "SMALLEST",
     "are_nan",
     "check_array",
+    "check_choice",
     "check_complete",
     "check_keys",
+    "check_list",
     "check_number",
     "columns_in_words",
     "is_whole",
@@ -52,6 +54,18 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
 def is_whole(value):
     """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless the value is one of some names, such as a dictionary's keys."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {list(choices)}; it is {shown(value)}")
+
+
+def check_list(name, value):
+    """Raise ValueError unless the value is a list."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list; it is {shown(value)}")
 
 
 def shown(value):

@@ -6,7 +6,7 @@ from numbers import Number
 
 import numpy as np
 
-from sklearn_jko.checks import check_keys, check_number, shown
+from sklearn_jko.checks import check_choice, check_keys, check_number, shown
 from sklearn_jko.columns.guess import LARGEST_INTEGER
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
@@ -142,8 +142,8 @@ def column_from_state(state, container):
     """
     keys = ("shown", "type", "declares", "ordered", "kind", "low", "high", "labels", "given")
     check_keys("column", state, keys)
-    _check_choice("type", state["type"], TYPES[container])
-    _check_choice("kind", state["kind"], KINDS)
+    check_choice("type", state["type"], TYPES[container])
+    check_choice("kind", state["kind"], KINDS)
     if type(state["shown"]) is not str:
         raise ValueError(f"shown must be a text; it is {shown(state['shown'])}")
     for name in ("declares", "ordered", "given"):
@@ -272,8 +272,3 @@ def _check_labels(labels, kind):
             f"labels must be 1 to {MAX_LABELS} different texts, booleans or numbers; they are "
             f"{shown(labels)}"
         )
-
-
-def _check_choice(name, value, choices):
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {list(choices)}; it is {shown(value)}")

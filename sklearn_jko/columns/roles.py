@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_keys, shown
+from sklearn_jko.checks import check_choice, check_keys, check_list, shown
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
@@ -259,10 +259,8 @@ class Roles:
         """
         check_keys("roles", state, ("container", "names", "columns"))
         container, names, columns = state["container"], state["names"], state["columns"]
-        if not isinstance(container, str) or container not in TYPES:
-            raise ValueError(f"container must be one of {list(TYPES)}; it is {shown(container)}")
-        if not isinstance(columns, list):
-            raise ValueError(f"columns must be a list; it is {shown(columns)}")
+        check_choice("container", container, TYPES)
+        check_list("columns", columns)
         _check_names(names, len(columns), container)
         columns = [column_from_state(column, container) for column in columns]
         if all(column.given for column in columns):

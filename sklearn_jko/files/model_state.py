@@ -7,7 +7,14 @@ import numpy as np
 import torch
 
 from sklearn_jko.bases import BASES
-from sklearn_jko.checks import check_array, check_keys, check_number, shown
+from sklearn_jko.checks import (
+    check_array,
+    check_choice,
+    check_keys,
+    check_list,
+    check_number,
+    shown,
+)
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.roles import Roles
 from sklearn_jko.flow import JKOBlock, JKOFlow
@@ -57,8 +64,8 @@ def flow_from_state(state, n_features):
     check_keys("flow", state, ("base", "n_given", "solver", "n_steps", "structure", "blocks"))
     check_number("n_given", state["n_given"], 0, n_features - 1, whole=True)
     for name, table in (("base", BASES), ("solver", SOLVERS)):
-        _check_name(name, state[name], table)
-    _check_list("blocks", state["blocks"])
+        check_choice(name, state[name], table)
+    check_list("blocks", state["blocks"])
     n_blocks = len(state["blocks"])
     check_array("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
     n_given = state["n_given"]
@@ -86,7 +93,7 @@ def restore_parts(model, state):
     ValueError
         If these are other parts.
     """
-    _check_list(type(model).__name__, state)
+    check_list(type(model).__name__, state)
     parts = _parts(model)
     if len(state) != len(parts):
         raise ValueError(f"a {type(model).__name__} has {len(parts)} parts, not {len(state)}")
@@ -176,7 +183,7 @@ def history_from_state(state):
     ValueError
         If the state is not sound.
     """
-    _check_list("history", state)
+    check_list("history", state)
     return [_record_from_state(record) for record in state]
 
 
@@ -224,8 +231,8 @@ def _block_from_state(state, n_features, n_given, structure):
 
 def _velocity_from_state(state, n_features, n_given, structure):
     name, hidden, weights = state["velocity"], state["hidden_layer_sizes"], state["weights"]
-    _check_name("velocity", name, VELOCITIES)
-    _check_list("hidden_layer_sizes", hidden)
+    check_choice("velocity", name, VELOCITIES)
+    check_list("hidden_layer_sizes", hidden)
     for width in hidden:
         check_number("width", width, 1, MAX_COUNT, whole=True)
     if (name == "local") != (structure is not None):
@@ -266,13 +273,3 @@ def _name_of(cls, table):
         if entry is cls:
             return name
     raise ValueError(f"a {cls.__name__} cannot be saved: its table is {list(table)}")
-
-
-def _check_name(name, value, table):
-    if not isinstance(value, str) or value not in table:
-        raise ValueError(f"{name} must be one of {list(table)}; it is {shown(value)}")
-
-
-def _check_list(name, value):
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list; it is {shown(value)}")
