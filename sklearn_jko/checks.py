@@ -14,8 +14,10 @@ __all__ = [
     "check_keys",
     "check_list",
     "check_number",
+    "check_texts",
     "columns_in_words",
     "is_whole",
+    "listed",
     "shown",
 ]
 
@@ -51,6 +53,12 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
         raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
 
 
+def check_texts(name, value, n):
+    """Raise ValueError unless the value is a list of n strings."""
+    if not isinstance(value, list) or len(value) != n or any(type(v) is not str for v in value):
+        raise ValueError(f"{name}={shown(value)} must be {n} strings")
+
+
 def is_whole(value):
     """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -76,9 +84,13 @@ def shown(value):
 def columns_in_words(model, chosen):
     """How many of a fitted model's columns these are, and their names or numbers."""
     names = getattr(model, "feature_names_in_", np.arange(model.n_features_in_))[chosen]
-    listed = ", ".join(repr(name) for name in names[:10].tolist())
-    dots = ", ..." if len(names) > 10 else ""
-    return f"{len(names)} of {model.n_features_in_} columns ({listed}{dots})"
+    return f"{len(names)} of {model.n_features_in_} columns ({listed(map(repr, names.tolist()))})"
+
+
+def listed(texts):
+    """The first ten of some texts, and dots for others."""
+    texts = list(texts)
+    return ", ".join(texts[:10]) + (", ..." if len(texts) > 10 else "")
 
 
 def check_complete(estimator, X, remedy="`impute` X first"):

@@ -23,6 +23,7 @@ from sklearn_jko.checks import (
     check_array,
     check_keys,
     check_number,
+    check_texts,
     columns_in_words,
     is_whole,
     shown,
@@ -625,7 +626,8 @@ class JKOFlowDensity(
         check_number("inversion_error_", state["inversion_error_"])
         self.n_features_in_, self._cache = d, {}
         if names is not None:
-            self.feature_names_in_ = _names_of_columns(names, d)
+            check_texts("feature_names_in_", names, d)
+            self.feature_names_in_ = np.array(names, dtype=object)
         self.validation_indices_ = indices
         self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
         flow = flow_from_state(state["flow_"], self._n_flow_columns)
@@ -731,10 +733,3 @@ class JKOFlowDensity(
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "solver_error_")
-
-
-def _names_of_columns(names, d):
-    """They, as scikit-learn keeps them."""
-    if not isinstance(names, list) or len(names) != d or not all(type(n) is str for n in names):
-        raise ValueError(f"feature_names_in_={shown(names)} must be {d} strings")
-    return np.array(names, dtype=object)

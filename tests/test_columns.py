@@ -511,6 +511,7 @@ COLOUR, SIZE, COUNT = 4, 6, 2
         (["columns"], None),
         (["columns"], []),
         (["names"], ["a"]),
+        (["names"], ["a"] * 11),
         (["names"], "abcdefghijk"),
         (["extra"], 1),
         (["columns", COUNT], 7),

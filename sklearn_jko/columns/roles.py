@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_choice, check_keys, check_list, shown
+from sklearn_jko.checks import check_choice, check_keys, check_list, check_texts, listed, shown
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
@@ -176,10 +176,10 @@ class Roles:
 
     def _encoded(self, table, columns, parameter, rounds=False):
         if len(table.values) != len(columns):
-            names = ", ".join(column.shown for column in columns[:10])
+            names = listed(column.shown for column in columns)
             raise ValueError(
-                f"{parameter} has {len(table.values)} columns; it must have {len(columns)}: {names}"
-                f"{', ...' if len(columns) > 10 else ''}."
+                f"{parameter} has {len(table.values)} columns; it must have {len(columns)}: "
+                f"{names}."
             )
         parts = zip(columns, table.values, strict=True)
         return np.stack([column.encode(values, rounds) for column, values in parts], axis=1)
@@ -349,6 +349,6 @@ def _column(table, j, kind, given):
 def _check_names(names, d, container):
     if names is None and container != "polars":
         return
-    is_list = isinstance(names, list) and all(type(name) is str for name in names)
-    if not is_list or not len(names) == len(set(names)) == d:
-        raise ValueError(f"names={shown(names)} must be {d} different texts")
+    check_texts("names", names, d)
+    if len(set(names)) < d:
+        raise ValueError(f"names={shown(names)} must be different")

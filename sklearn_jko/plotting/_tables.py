@@ -7,6 +7,8 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
+from sklearn_jko.checks import listed
+
 __all__ = [
     "as_table_like",
     "column_names",
@@ -39,10 +41,9 @@ def _position(column, names):
         return names.index(column)
     if isinstance(column, Integral) and 0 <= column < len(names):
         return int(column)
-    shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
     raise ValueError(
-        f"columns holds {column!r}, which X has not. Pass names among {shown}, or numbers from 0 "
-        f"to {len(names) - 1}."
+        f"columns holds {column!r}, which X has not. Pass names among {listed(map(repr, names))}, "
+        f"or numbers from 0 to {len(names) - 1}."
     )
 
 
