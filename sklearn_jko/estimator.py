@@ -19,32 +19,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from sklearn_jko.checks import (
-    check_array,
-    check_keys,
-    check_number,
-    check_texts,
-    columns_in_words,
-    is_whole,
-    shown,
-)
+from sklearn_jko.checks import columns_in_words, is_whole, shown
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import device_named
-from sklearn_jko.diagnostics import STEPS
 from sklearn_jko.evaluation import Evaluator
-from sklearn_jko.files.model_state import (
-    categories_from_state,
-    flow_from_state,
-    flow_state,
-    given_rows_from_state,
-    history_from_state,
-    history_state,
-    parts_state,
-    roles_from_state,
-    scaler_from_state,
-)
+from sklearn_jko.files.density_state import density_state, restore_density
+from sklearn_jko.files.model_state import flow_from_state, flow_state
 from sklearn_jko.files.persistence import FileMixin
-from sklearn_jko.fitting.course import SCORING_SOLVERS, attributes_of_flow, fit_density
+from sklearn_jko.fitting.course import fit_density
 from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
 from sklearn_jko.rows.partitioned import by_parts
 from sklearn_jko.solvers import TRAINING_SOLVERS
@@ -55,22 +37,6 @@ __all__ = ["JKOFlowDensity"]
 
 # Kept as they are in tables to score; a table of any other type is converted as for `fit`.
 NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
-# What `fit` learns and a file holds; the other attributes follow from these.
-FITTED = (
-    "n_features_in_",
-    "feature_names_in_",
-    "roles_",
-    "categories_",
-    "given_rows_",
-    "validation_indices_",
-    "noise_width_",
-    "scaling_",
-    "scaler_",
-    "history_",
-    "flow_",
-    "solver_error_",
-    "inversion_error_",
-)
 
 
 class JKOFlowDensity(
@@ -595,52 +561,10 @@ class JKOFlowDensity(
         return self._decoded(self._evaluator().draw(n_samples, table, seed))
 
     def _fitted_state(self):
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "n_features_in_": self.n_features_in_,
-            "feature_names_in_": None if names is None else names.tolist(),
-            "roles_": None if self.roles_ is None else self.roles_.state(),
-            "categories_": None if self.categories_ is None else parts_state(self.categories_),
-            "given_rows_": self.given_rows_,
-            "validation_indices_": self.validation_indices_,
-            "noise_width_": self.noise_width_,
-            "scaling_": self.scaling_,
-            "scaler_": parts_state(self.scaler_),
-            "history_": history_state(self.history_),
-            "flow_": flow_state(self.flow_),
-            "solver_error_": self.solver_error_,
-            "inversion_error_": self.inversion_error_,
-        }
+        return density_state(self)
 
     def _set_fitted_state(self, state):
-        check_keys("fitted", state, FITTED)
-        d, names = state["n_features_in_"], state["feature_names_in_"]
-        check_number("n_features_in_", d, 1, whole=True)
-        check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
-        self.roles_ = roles_from_state(state["roles_"], d)
-        self.categories_ = categories_from_state(state["categories_"], self.roles_)
-        self.given_rows_ = given_rows_from_state(state["given_rows_"], self.roles_)
-        indices = state["validation_indices_"]
-        check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
-        check_number("solver_error_", state["solver_error_"], low=0.0)
-        check_number("inversion_error_", state["inversion_error_"])
-        self.n_features_in_, self._cache = d, {}
-        if names is not None:
-            check_texts("feature_names_in_", names, d)
-            self.feature_names_in_ = np.array(names, dtype=object)
-        self.validation_indices_ = indices
-        self.noise_width_, self.scaling_ = state["noise_width_"], state["scaling_"]
-        flow = flow_from_state(state["flow_"], self._n_flow_columns)
-        scaler = self.scaling_, state["scaler_"], d, self.roles_
-        self.scaler_ = scaler_from_state(*scaler, whitens=state["flow_"]["structure"] is None)
-        if flow.base.n_given != self._n_flow_columns - self._n_features_out:
-            raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
-        vars(self).update(attributes_of_flow(flow, history_from_state(state["history_"])))
-        if self.flow_.solver not in SCORING_SOLVERS:
-            raise ValueError(f"solver={self.flow_.solver!r} must be one of {SCORING_SOLVERS}")
-        check_array("n_steps", self.flow_.n_steps, (self.n_blocks_,), 1, STEPS[-1], dtype=np.int64)
-        self.solver_error_ = state["solver_error_"]
-        self.inversion_error_ = state["inversion_error_"]
+        restore_density(self, state)
 
     def __getstate__(self):
         # In a pickle too the flow is names and arrays: torch's own is of its version, and skops

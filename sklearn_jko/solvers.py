@@ -17,6 +17,7 @@ import torchdiffeq
 from scipy.integrate import DOP853, RK45
 
 __all__ = [
+    "SCORING_SOLVERS",
     "SOLVERS",
     "TABLEAUS",
     "TRAINING_SOLVERS",
@@ -183,3 +184,5 @@ SOLVERS = {
 }
 # All that evaluate every row at every stage: the fixed noise of a stochastic divergence needs that.
 TRAINING_SOLVERS = ("rk4", "midpoint", "dopri5", "dopri5_adjoint")
+# After a training of equal steps, and after an adaptive one. Their work has a bound.
+SCORING_SOLVERS = ("dop853", "dopri5_by_row")

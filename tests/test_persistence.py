@@ -26,8 +26,8 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.checks import check_array, check_keys, check_number
 from sklearn_jko.files import persistence
+from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.files.persistence import FileMixin, SavedModelError
-from sklearn_jko.fitting.course import attributes_of_flow
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.scaling import SCALERS, make_scaler
 from sklearn_jko.training.block_training import BlockRecord

@@ -17,11 +17,12 @@ from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.files.checkpoint import SavedFit
+from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group
 from sklearn_jko.rows.shards import divide_among
-from sklearn_jko.solvers import TABLEAUS
+from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.automatic import MIN_JUDGES, training_options
@@ -33,10 +34,8 @@ from sklearn_jko.training.scaled_rows import as_rows
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["SCORING_SOLVERS", "attributes_of_flow", "fit_density"]
+__all__ = ["fit_density"]
 
-# After a training of equal steps, and after an adaptive one. Their work has a bound.
-SCORING_SOLVERS = ("dop853", "dopri5_by_row")
 # The rest of the time is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
@@ -86,12 +85,6 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     vars(density).pop("feature_names_in_", None)  # of an earlier fit
     vars(density).update(vars(fitted))
     reports.ended()
-
-
-def attributes_of_flow(flow, history):
-    """The fitted attributes that tell of a flow."""
-    n_iter = sum(record.n_iter for record in history)
-    return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
 
 
 class _Fit:
