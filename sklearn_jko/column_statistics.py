@@ -1,10 +1,23 @@
-"""Column statistics that neither overflow nor cancel."""
+"""Column statistics that neither overflow nor cancel, and columns put in units of them.
+
+Values beyond +-1e300 count as these, so that no difference or square root of a product overflows.
+"""
 
 import numpy as np
 
-__all__ = ["CENTRAL_RANGES", "bounded", "mean_and_scale", "median_and_spread"]
+__all__ = [
+    "CENTRAL_RANGES",
+    "LARGEST",
+    "LARGEST_EXPONENT",
+    "bounded",
+    "mean_and_scale",
+    "median_and_spread",
+    "standardised",
+    "unstandardised",
+]
 
 LARGEST = 1e300
+LARGEST_EXPONENT = 709.0  # of e, before a float overflows
 
 # Probability on either side of a central range, and the width of that range for a normal column of
 # unit deviation.
@@ -14,6 +27,18 @@ CENTRAL_RANGES = ((0.25, 1.3490), (0.05, 3.2897), (0.005, 5.1517), (0.0, 6.0))
 def bounded(values):
     """Clip to +-1e300, which keeps a matrix product of the result finite."""
     return np.clip(values, -LARGEST, LARGEST)
+
+
+def standardised(X, centre, scale):
+    """X (n, d) as distances from each column's centre in units of its scale, bounded."""
+    with np.errstate(over="ignore"):
+        return bounded((bounded(X) - centre) / scale)
+
+
+def unstandardised(Z, centre, scale):
+    """The rows, bounded, of which `standardised` makes Z."""
+    with np.errstate(over="ignore"):
+        return bounded(Z * scale + centre)
 
 
 def mean_and_scale(X):
@@ -27,6 +52,7 @@ def mean_and_scale(X):
     -------
     mean, scale : ndarrays of shape (d,)
     """
+    X = bounded(X)
     # Deviations from a value inside the column, in units of the largest: no squares of 1e-200, no
     # digits lost to 1e9.
     centre = np.median(X, axis=0)
@@ -54,7 +80,7 @@ def median_and_spread(X, central_ranges=CENTRAL_RANGES):
     -------
     median, spread : ndarrays of shape (d,)
     """
-    spread = np.zeros(X.shape[1])
+    X, spread = bounded(X), np.zeros(X.shape[1])
     for tail, normal_width in central_ranges:
         if np.all(spread > 0):
             break

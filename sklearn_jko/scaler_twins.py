@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_jko.column_statistics import LARGEST
+from sklearn_jko.column_statistics import LARGEST, LARGEST_EXPONENT
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
@@ -27,7 +27,6 @@ from sklearn_jko.scaling.whiten import Whiten
 __all__ = ["TWINS", "twin_of"]
 
 SMALLEST_NORMAL = np.finfo(np.float64).tiny
-LARGEST_EXPONENT = 709.0
 NEWTON_STEPS = 3
 
 
@@ -95,19 +94,19 @@ class IdentityTwin(Learned):
 
 class StandardTwin(Learned):
     def forward(self, X):
-        Z = _bounded((X - self.mean_) / self.scale_)
+        Z = _standardised(X, self.mean_, self.scale_)
         return Z, -self.scale_.log().sum().expand(X.shape[0])
 
 
 class WhitenTwin(Learned):
     def forward(self, X):
-        standard = _bounded((X - self.mean_) / self.scale_)
+        standard = _standardised(X, self.mean_, self.scale_)
         return standard @ self.whitening_, self.log_det_.expand(X.shape[0])
 
 
 class TailsTwin(Learned):
     def forward(self, X):
-        Z = _bounded((X - self.median_) / self.spread_)
+        Z = _standardised(X, self.median_, self.spread_)
         log_stretch = (Z.abs() - REACH).clamp(min=0.0).log1p()
         log_det = -(self.spread_.log() + log_stretch).sum(dim=1)
         return Z.clamp(-REACH, REACH) + Z.sign() * log_stretch, log_det
@@ -139,7 +138,7 @@ class BoundsTwin(Learned):
 
 class PowerTwin(Learned):
     def forward(self, X):
-        inner = _bounded((X - self.centre_) / self.spread_)
+        inner = _standardised(X, self.centre_, self.spread_)
         inside = inner.clamp(self.low_, self.high_)
         # Not sign and abs, whose derivatives at 0 are 0: the median is there.
         sign = torch.where(inside < 0, -1.0, 1.0).to(inside)
@@ -152,7 +151,7 @@ class PowerTwin(Learned):
         )
         power = _bounded(power + (inner - inside) * log_slope.exp())
         log_det = log_slope - self.spread_.log() - self.scale_.log()
-        return _bounded((power - self.mean_) / self.scale_), log_det.sum(1)
+        return _standardised(power, self.mean_, self.scale_), log_det.sum(1)
 
 
 class MarginalTwin(nn.Module):
@@ -196,7 +195,7 @@ class MixtureTwin(Learned):
         self.register_buffer("inverse_roots", torch.tensor(np.linalg.inv(scaler.roots_)))
 
     def forward(self, X):
-        X = ((X - self.mean_) / self.scale_).clamp(-FARTHEST, FARTHEST)
+        X = _standardised(X, self.mean_, self.scale_).clamp(-FARTHEST, FARTHEST)
         roots = zip(self.means_, self.inverse_roots, strict=True)
         deviations = torch.stack([(X - mean) @ inverse.mT for mean, inverse in roots])
         log_scales = self.roots_.diagonal(dim1=-2, dim2=-1).log()
@@ -289,6 +288,10 @@ class Splines(nn.Module):
         slope = (secant / below) ** 2 * (d1 * t**2 + 2 * secant * tt + d0 * (1 - t) ** 2)
         outside = x - inside
         return y + torch.where(outside < 0, self.first, self.last) * outside, slope.log()
+
+
+def _standardised(X, centre, scale):
+    return _bounded((_bounded(X) - centre) / scale)
 
 
 def _bounded(values):

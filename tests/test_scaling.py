@@ -94,6 +94,29 @@ def test_largest_numbers_stay_finite_without_a_warning(name, unit):
         assert np.isfinite(scaler.inverse_transform(row)).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "far",
+    [
+        1.7e308 * np.random.default_rng(0).choice([-1.0, 1.0], 60),
+        1.7e308 * np.random.default_rng(0).choice([0.5, 1.0], 60),
+        1.7e308 * np.random.default_rng(0).uniform(-1, 1, 60),
+        np.full(60, np.finfo(np.float64).max),
+    ],
+    ids=["two ends", "one end", "spread out", "constant"],
+)
+@every_scaler
+def test_samples_of_the_largest_numbers_count_as_bounded(name, far):
+    X = np.c_[far, np.random.default_rng(1).normal(size=60)]
+    scaler = make_scaler(name).fit(X)
+    Z, log_det = scaler.transform(X)
+    assert np.isfinite(log_det).all()
+    assert np.isfinite(scaler.inverse_transform(Z)).all()
+    if name not in ("none", "radial"):  # these know no scale of a column
+        assert np.abs(Z).max() < 10
+        np.testing.assert_array_equal(Z, scaler.transform(np.clip(X, -1e300, 1e300))[0])
+
+
 @every_scaler
 def test_moderately_far_rows_come_back(name):
     X = skewed_rows()

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import expit
 
 from sklearn_jko.checks import SMALLEST, check_array
-from sklearn_jko.column_statistics import bounded
+from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
 
 __all__ = ["Bounds"]
 
@@ -131,9 +131,9 @@ def _from_line(z, low, high):
     if np.isinf(low) and np.isinf(high):
         return z
     if np.isinf(high):
-        return low + np.exp(np.minimum(z, 709.0))
+        return low + np.exp(np.minimum(z, LARGEST_EXPONENT))
     if np.isinf(low):
-        return high - np.exp(np.minimum(-z, 709.0))
+        return high - np.exp(np.minimum(-z, LARGEST_EXPONENT))
     # From the nearer bound, where no digit of a small distance is lost.
     part = (high - low) * expit(-np.abs(z))
     return np.where(z < 0, low + part, high - part)

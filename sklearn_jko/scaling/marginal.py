@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from sklearn_jko.checks import SMALLEST, check_array
-from sklearn_jko.column_statistics import bounded, median_and_spread
+from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
 from sklearn_jko.scaling._spline import check_splines, evaluate, invert, with_gentle_tails
 
@@ -51,7 +51,7 @@ class Marginal:
         likely = LIKELY_EXCESS - ndtri(0.5 / n_rows)
         splines = [
             with_gentle_tails(fit_spline(inner, ndtri, ndtr, n_rows), likely, TAIL_SLOPE)
-            for inner in (self._inner(X[:, j], j) for j in range(X.shape[1]))
+            for inner in (self._inner(bounded(X[:, j]), j) for j in range(X.shape[1]))
         ]
         self.splines_ = np.concatenate(splines, axis=1)
         self.starts_ = np.cumsum([0] + [spline.shape[1] for spline in splines])
@@ -77,7 +77,9 @@ class Marginal:
         for j in range(Z.shape[1]):
             with np.errstate(over="ignore"):
                 inner = invert(self._spline(j), np.ascontiguousarray(Z[:, j]))
-                outer = self.spread_[j] * np.sinh(np.clip(inner, -709.0, 709.0))
+                outer = self.spread_[j] * np.sinh(
+                    np.clip(inner, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+                )
                 X[:, j] = bounded(self.centre_[j] + outer)
         return X
 

@@ -6,7 +6,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.clusters import fit_clusters
-from sklearn_jko.column_statistics import mean_and_scale
+from sklearn_jko.column_statistics import mean_and_scale, standardised
 
 __all__ = ["FARTHEST", "Mixture"]
 
@@ -85,8 +85,7 @@ class Mixture:
         return gen_batches(len(X), max(PART // self.means_.size, 1)) if len(X) else []
 
     def _standard(self, X):
-        with np.errstate(over="ignore"):
-            return ((X - self.mean_) / self.scale_).clip(-FARTHEST, FARTHEST)
+        return standardised(X, self.mean_, self.scale_).clip(-FARTHEST, FARTHEST)
 
     def _normal(self, X):
         inverses = np.linalg.inv(self.roots_)

@@ -5,7 +5,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import boxcox1p, inv_boxcox1p
 
 from sklearn_jko.checks import SMALLEST, check_array
-from sklearn_jko.column_statistics import bounded, mean_and_scale, median_and_spread
+from sklearn_jko.column_statistics import (
+    bounded,
+    mean_and_scale,
+    median_and_spread,
+    standardised,
+    unstandardised,
+)
 
 __all__ = ["Power"]
 
@@ -41,7 +47,7 @@ class Power:
 
     def fit(self, X):
         self.centre_, self.spread_ = median_and_spread(X)
-        inner = self._standardised(X)
+        inner = standardised(X, self.centre_, self.spread_)
         quantiles = _quantiles(inner)
         self.exponent_ = np.array([_likeliest_exponent(column) for column in quantiles.T])
         self.low_, self.high_ = _ends(quantiles, self.exponent_)
@@ -58,22 +64,18 @@ class Power:
         check_array("high_", self.high_, (n_features,), low=self.low_)
 
     def transform(self, X):
-        power, log_slope = self._power(self._standardised(X))
+        power, log_slope = self._power(standardised(X, self.centre_, self.spread_))
         log_slope -= np.log(self.spread_) + np.log(self.scale_)
-        return bounded((power - self.mean_) / self.scale_), log_slope.sum(axis=1)
+        return standardised(power, self.mean_, self.scale_), log_slope.sum(axis=1)
 
     def inverse_transform(self, Z):
         with np.errstate(over="ignore"):
-            power = bounded(Z * self.scale_ + self.mean_)
+            power = unstandardised(Z, self.mean_, self.scale_)
             low, high = _power(self.low_, self.exponent_), _power(self.high_, self.exponent_)
             inside = np.clip(power, low, high)
             inner = _root(inside, self.exponent_)
             inner += (power - inside) * np.exp(-_log_slope(inner, self.exponent_))
-            return bounded(inner * self.spread_ + self.centre_)
-
-    def _standardised(self, X):
-        with np.errstate(over="ignore"):
-            return bounded((X - self.centre_) / self.spread_)
+        return unstandardised(inner, self.centre_, self.spread_)
 
     def _power(self, inner):
         inside = np.clip(inner, self.low_, self.high_)

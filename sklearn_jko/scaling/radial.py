@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import gammainc, gammaincinv
 
-from sklearn_jko.column_statistics import bounded
+from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
 from sklearn_jko.scaling._knots import fit_spline
 from sklearn_jko.scaling._spline import IDENTITY, check_splines, evaluate, invert
 
@@ -74,7 +74,7 @@ class Radial:
 
 def _stretched(X, log_factor):
     with np.errstate(over="ignore"):
-        return bounded(X * np.exp(np.minimum(log_factor, 709.0))[:, None])
+        return bounded(X * np.exp(np.minimum(log_factor, LARGEST_EXPONENT))[:, None])
 
 
 def _radius(X):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array
-from sklearn_jko.column_statistics import bounded, mean_and_scale
+from sklearn_jko.column_statistics import mean_and_scale, standardised, unstandardised
 
 __all__ = ["Standard"]
 
@@ -28,10 +28,8 @@ class Standard:
         check_array("scale_", self.scale_, (n_features,), low=SMALLEST)
 
     def transform(self, X):
-        with np.errstate(over="ignore"):
-            Z = bounded((X - self.mean_) / self.scale_)
+        Z = standardised(X, self.mean_, self.scale_)
         return Z, np.full(len(X), -np.log(self.scale_).sum())
 
     def inverse_transform(self, Z):
-        with np.errstate(over="ignore"):
-            return bounded(Z * self.scale_ + self.mean_)
+        return unstandardised(Z, self.mean_, self.scale_)

@@ -3,7 +3,12 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array
-from sklearn_jko.column_statistics import CENTRAL_RANGES, bounded, median_and_spread
+from sklearn_jko.column_statistics import (
+    CENTRAL_RANGES,
+    median_and_spread,
+    standardised,
+    unstandardised,
+)
 
 __all__ = ["REACH", "Tails"]
 
@@ -34,8 +39,7 @@ class Tails:
         check_array("spread_", self.spread_, (n_features,), low=SMALLEST)
 
     def transform(self, X):
-        with np.errstate(over="ignore"):
-            Z = bounded((X - self.median_) / self.spread_)
+        Z = standardised(X, self.median_, self.spread_)
         log_stretch = np.log1p(np.maximum(np.abs(Z) - REACH, 0.0))
         log_det = -(np.log(self.spread_) + log_stretch).sum(axis=1)
         return Z.clip(-REACH, REACH) + np.copysign(log_stretch, Z), log_det
@@ -43,5 +47,5 @@ class Tails:
     def inverse_transform(self, Z):
         with np.errstate(over="ignore"):
             beyond = np.expm1(np.maximum(np.abs(Z) - REACH, 0.0))
-            distance = Z.clip(-REACH, REACH) + np.copysign(beyond, Z)
-            return bounded(distance * self.spread_ + self.median_)
+        distance = Z.clip(-REACH, REACH) + np.copysign(beyond, Z)
+        return unstandardised(distance, self.median_, self.spread_)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array, check_number
-from sklearn_jko.column_statistics import bounded, mean_and_scale
+from sklearn_jko.column_statistics import bounded, mean_and_scale, standardised, unstandardised
 
 __all__ = ["Whiten", "held_out_losses", "moments"]
 
@@ -32,7 +32,7 @@ class Whiten:
 
     def fit(self, X):
         self.mean_, self.scale_ = mean_and_scale(X)
-        correlation = _shrunk_correlation((X - self.mean_) / self.scale_)
+        correlation = _shrunk_correlation(standardised(X, self.mean_, self.scale_))
         eigenvalues, vectors = np.linalg.eigh(correlation)
         roots = np.sqrt(np.maximum(eigenvalues, EIGENVALUE_FLOOR * eigenvalues[-1]))
         self.whitening_ = (vectors / roots) @ vectors.T
@@ -48,13 +48,13 @@ class Whiten:
         check_number("log_det_", self.log_det_, -MAX_FLOAT, MAX_FLOAT)
 
     def transform(self, X):
-        with np.errstate(over="ignore"):
-            standard = bounded((X - self.mean_) / self.scale_)
+        standard = standardised(X, self.mean_, self.scale_)
         return standard @ self.whitening_, np.full(len(X), self.log_det_)
 
     def inverse_transform(self, Z):
         with np.errstate(over="ignore"):
-            return bounded(bounded(Z @ self.colouring_) * self.scale_ + self.mean_)
+            coloured = bounded(Z @ self.colouring_)
+        return unstandardised(coloured, self.mean_, self.scale_)
 
 
 def moments(rows):
