@@ -28,6 +28,7 @@ LAYERS = {
     "sklearn_jko.user_warnings": 0,
     "sklearn_jko.velocities": 0,
     "sklearn_jko.clusters": 1,
+    "sklearn_jko.covariance": 1,
     "sklearn_jko.two_sample": 1,
     "sklearn_jko.flow": 2,
     "sklearn_jko.rows": 2,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import check_array
-from sklearn_jko.scaling.whiten import held_out_losses, moments
+from sklearn_jko.covariance import held_out_losses, moments, symmetric_roots
 
 __all__ = ["LabelWhitening"]
 
@@ -70,14 +70,9 @@ class LabelWhitening:
         prior = PRIOR_ROWS[np.argmin(losses)]
         for k, rows in rows_of.items():
             mean, scatter = moments(rows)
-            eigenvalues, vectors = np.linalg.eigh(
-                (scatter + prior * np.eye(p)) / (len(rows) + prior)
-            )
-            roots = np.sqrt(eigenvalues)
+            covariance = (scatter + prior * np.eye(p)) / (len(rows) + prior)
             self.means_[k] = mean
-            self.whitening_[k] = (vectors / roots) @ vectors.T
-            self.colouring_[k] = (vectors * roots) @ vectors.T
-            self.log_dets_[k] = -np.log(roots).sum()
+            self.whitening_[k], self.colouring_[k], self.log_dets_[k] = symmetric_roots(covariance)
         return self
 
     def check(self, p):

@@ -4,12 +4,12 @@ import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array, check_number
 from sklearn_jko.column_statistics import bounded, mean_and_scale, standardised, unstandardised
+from sklearn_jko.covariance import held_out_losses, symmetric_roots
 
-__all__ = ["Whiten", "held_out_losses", "moments"]
+__all__ = ["Whiten"]
 
 EIGENVALUE_FLOOR = 1e-9
 SHRINKAGES = np.geomspace(1e-9, 1.0, 37)
-FOLDS = 5
 MAX_FLOAT = np.finfo(float).max
 
 
@@ -33,11 +33,8 @@ class Whiten:
     def fit(self, X):
         self.mean_, self.scale_ = mean_and_scale(X)
         correlation = _shrunk_correlation(standardised(X, self.mean_, self.scale_))
-        eigenvalues, vectors = np.linalg.eigh(correlation)
-        roots = np.sqrt(np.maximum(eigenvalues, EIGENVALUE_FLOOR * eigenvalues[-1]))
-        self.whitening_ = (vectors / roots) @ vectors.T
-        self.colouring_ = (vectors * roots) @ vectors.T
-        self.log_det_ = float(-np.log(self.scale_).sum() - np.log(roots).sum())
+        self.whitening_, self.colouring_, log_det = symmetric_roots(correlation, EIGENVALUE_FLOOR)
+        self.log_det_ = float(log_det - np.log(self.scale_).sum())
         return self
 
     def check(self, n_features):
@@ -55,44 +52,6 @@ class Whiten:
         with np.errstate(over="ignore"):
             coloured = bounded(Z @ self.colouring_)
         return unstandardised(coloured, self.mean_, self.scale_)
-
-
-def moments(rows):
-    """Mean, with one row more at the origin, and scatter (d, d) around it."""
-    mean = rows.sum(axis=0) / (len(rows) + 1)
-    deviation = rows - mean
-    return mean, deviation.T @ deviation
-
-
-def held_out_losses(rows, variances):
-    """Normal negative log-likelihood of rows that the moments have not seen, in five folds.
-
-    There are fewer folds where these had less than two rows: of rows whose sum is zero, a single
-    one lies in the span of the others. One fold, of up to three rows, has seen none.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d)
-        Of about zero mean; copies of a row stand together.
-    variances : callable
-        From the eigenvalues (d,) of the scatter of n rows, and n, to the variances (k, d) that k
-        rules make of them.
-
-    Returns
-    -------
-    losses : ndarray of shape (k,)
-        In nats, up to a constant.
-    """
-    losses, n_folds = 0.0, max(min(FOLDS, len(rows) // 2), 1)
-    folds = np.arange(len(rows)) * n_folds // max(len(rows), 1)
-    for fold in range(n_folds):
-        train, held_out = rows[folds != fold], rows[folds == fold]
-        mean, scatter = moments(train)
-        eigenvalues, vectors = np.linalg.eigh(scatter)
-        energy = (((held_out - mean) @ vectors) ** 2).sum(axis=0)
-        of_rules = variances(np.maximum(eigenvalues, 0.0), len(train))
-        losses += (energy / of_rules + len(held_out) * np.log(of_rules)).sum(axis=1) / 2
-    return losses
 
 
 def _shrunk_correlation(standard):
