@@ -45,7 +45,11 @@ def check_array(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
 
 
 def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
-    """Raise ValueError unless the value is a number within the range, a NaN in the widest."""
+    """Raise ValueError unless the value is a number within the range.
+
+    The default range takes any number, NaN and the infinities included; any other refuses NaN. An
+    int is a number up to 2^53 in size. With `whole`, only an int is, of whatever size.
+    """
     is_float = type(value) is float or (type(value) is int and abs(value) <= LARGEST_EXACT)
     is_number = type(value) is int if whole else is_float
     if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):

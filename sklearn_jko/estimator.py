@@ -65,14 +65,19 @@ class JKOFlowDensity(
         short pilot on several and takes the best; with less than 32 rows to train on it is
         "marginal+whiten".
     columns : dict, "auto" or None, default=None
-        What columns hold, by name or number, such as ``{"share": (0, 1), "price": (0, None),
-        "rooms": "integer", "city": "category"}``; others are numbers. Bounds (low, high): the
-        density is zero outside, samples are inside, and a logarithm or logit (exact, as all
-        scaling) goes first, so that nothing is lost at them. "integer", or ("integer", low, high):
-        scores hold the probability of the integer, samples are integers. "category", of texts or
-        numbers: its probability goes by logistic regression, and the flow is given it. "auto"
-        guesses, by types first; ``roles_.kinds`` tells what, and is what to pass on where all folds
-        of a cross-validation are to have the same kinds. Numbers are places in X.
+        Kind of each column, by name or by its place in X, such as ``{"share": (0, 1), "price":
+        (0, None), "rooms": "integer", "city": "category"}``. Others are numbers without bounds.
+
+        - ``(low, high)``: numbers within bounds, None where open. The density is zero outside, and
+          samples are inside. A logarithm or logit goes first (exact, as all scaling), so that
+          nothing is lost at the bounds.
+        - ``"integer"`` or ``("integer", low, high)``: scores hold the probability of the integer,
+          and samples are integers.
+        - ``"category"``, of texts or numbers: its probability is by logistic regression, and the
+          flow is conditioned on it.
+
+        ``"auto"`` guesses all kinds, by types and then by values. ``roles_.kinds`` tells them: pass
+        that to fix the kinds across the folds of a cross-validation.
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
         condition). A category must be named in `columns` too. Given numbers more than ten
@@ -383,10 +388,9 @@ class JKOFlowDensity(
             Natural logarithm, in the units of X; always finite: -1e300 outside the bounds of
             `columns`, where the density is zero. A value on a bound counts as one just inside,
             see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
-            Of integers and categories it is the probability; that of integers is the density's
-            mean over their cells, estimated from 15 to 64 points, as each row needs. They are the
-            same for all rows, so that errors do not cancel out in a mean over rows
-            (`sklearn_jko.columns.cells`).
+            Integers and categories contribute probabilities. An integer's is the mean density over
+            its cell, estimated at 15 to 64 points, as each row needs. All rows share these points,
+            so averaging over rows does not cancel the error (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as of complete rows without integers. Of
             rows with missing values errors from about 0.5 on are themselves too low, and so are

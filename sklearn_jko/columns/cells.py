@@ -10,10 +10,10 @@ from sklearn.utils import gen_batches
 __all__ = ["cell_log_probability"]
 
 MIN_POINTS = 16
-# Errors told, in nats, at which a row takes no more points. By Fejer's rule the mean
-# log-probability of eight tables with a count is then within 0.00004 of that by 63 points
-# throughout, by 17 to 51 a row; a row moves by up to 0.005. What Sobol points tell of two or three
-# columns is several times their error: Poisson counts are off by 0.002, by 25 points a row.
+# A row takes no more points when its error, as it is told, is this small, in nats. On eight tables
+# with a count that is 17 to 51 points of Fejer's rule: the mean log-probability is then within
+# 0.00004 of that by 63 points throughout, a row's within 0.005. Of two or three columns, Sobol
+# points tell several times their error: by 25 points a row, Poisson counts are off by 0.002.
 CLOSE_BY_FEJER, CLOSE_BY_SOBOL = 5e-4, 0.02
 # In which Sobol points follow each other: their scatter tells the error.
 GROUPS = 8
@@ -23,21 +23,10 @@ POINTS_AT_ONCE = 65_536
 def cell_log_probability(log_density, X, widths, n_points, seed):
     """Log-probability of each row's integers, with the density of its other columns.
 
-    The integer k stands for its cell, the interval [k - w/2, k + w/2]: the result is the
-    logarithm of the integral of the density over the cells of all integer columns. The mean of the
-    density over the cells is taken at points that are the same for all rows, so that a row's
-    result depends on that row and the seed only:
-
-    - for one integer column by Fejer's second rule: of 15 points, and of twice as many and one
-      where its error is more than 0.0005 nats, up to ``n_points - 1``. The error is told by the
-      rule of half as many, which uses every other one, and is mostly overstated;
-    - for more by scrambled Sobol points: 16, and twice as many where the error is more than 0.02
-      nats, up to `n_points`. The scatter of eight groups, in which they follow each other, gives
-      the standard error: of few columns several times too much, as the groups' errors cancel out;
-      of twenty or more too little, as few points of many columns miss what weighs most. The mean
-      is unbiased but for that choice, so that its logarithm is too low in expectation, by half of
-      its squared error. As all rows have the same points, their errors do not cancel out in a mean
-      over rows.
+    The integer k stands for its cell, the interval [k - w/2, k + w/2]. The result is the logarithm
+    of the integral of the density over the cells of all integer columns. It is estimated by the
+    density at some points of the cells. All rows share these points: a row's result depends on that
+    row and the seed only, and averaging over rows does not cancel the error.
 
     Parameters
     ----------
@@ -62,6 +51,25 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     ------
     ValueError
         If `n_points` is no power of two of 16 or more.
+
+    Notes
+    -----
+    One integer column is integrated by Fejer's second rule.
+
+    - It begins with 15 points. Where the error is more than 0.0005 nats, it takes twice as many and
+      one, up to ``n_points - 1``.
+    - The error is the difference from the rule of half as many points, which are every other one of
+      these. It is mostly overstated.
+
+    Several columns are integrated by scrambled Sobol points.
+
+    - There are 16 at first. Where the error is more than 0.02 nats, it takes twice as many, up to
+      `n_points`.
+    - The standard error is by the scatter of eight groups, in which the points follow each other.
+    - Of few columns it is several times too large, as the groups' errors cancel out.
+    - Of twenty or more columns it is too small, as few points miss what weighs most.
+    - The mean is unbiased, but for the choice of the number of points. Its logarithm is too low in
+      expectation, by half of its squared error.
 
     References
     ----------
