@@ -602,10 +602,10 @@ class JKOFlowDensity(
         self._warn_of_unknown(table)
         return table
 
-    def _table_of(self, condition, numbers, n_rows):
+    def _table_of(self, condition, indices, n_rows):
         """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
         roles = self.roles_
-        if len(numbers) == 0:
+        if len(indices) == 0:
             if condition is not None:
                 raise ValueError(
                     f"condition={shown(condition)}: this density is given nothing; fit one with "
@@ -613,12 +613,12 @@ class JKOFlowDensity(
                 )
             return None if roles is None else np.full((n_rows, len(roles.columns)), np.nan)
         if condition is None:
-            names = ", ".join(roles.columns[j].shown for j in numbers)
+            names = ", ".join(roles.columns[j].shown for j in indices)
             raise ValueError(
                 f"condition=None: pass a table of the columns {names}, which are given or hold "
                 "categories, such as condition=X[[...]]."
             )
-        return roles.encode_some(condition, numbers, "condition")
+        return roles.encode_some(condition, indices, "condition")
 
     def _decoded(self, rows, like=None):
         """A table of the data's types, with the index of another where pandas gave it one."""

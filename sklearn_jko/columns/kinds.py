@@ -57,7 +57,7 @@ def kinds_of_columns(columns, table, given):
         is open; "integer"; ("integer", low, high); "category".
     table : Table
     given : list of int
-        Numbers of the columns that are conditioned on.
+        Indices of the columns that are conditioned on.
 
     Returns
     -------
@@ -78,13 +78,13 @@ def kinds_of_columns(columns, table, given):
             f"{SPELLINGS}; got {columns!r}."
         )
     kinds = [Kind()] * len(table.values)
-    for j, spelling in zip(_numbers("columns", columns, table), columns.values(), strict=True):
+    for j, spelling in zip(_indices("columns", columns, table), columns.values(), strict=True):
         kinds[j] = _kind(spelling, table.shown_name(j))
     return kinds
 
 
 def given_columns(condition, table):
-    """Numbers of the columns that are conditioned on.
+    """Indices of the columns that are conditioned on.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def given_columns(condition, table):
         raise ValueError(
             f"condition must be a list of names or numbers of columns; got {condition!r}."
         )
-    given = _numbers("condition", condition, table)
+    given = _indices("condition", condition, table)
     if len(given) == len(table.values):
         raise ValueError(f"condition={condition!r} names all columns: leave one or more to model.")
     return given
@@ -124,21 +124,21 @@ def _guesses(table, given):
         guess == INTEGER and are_two_values(seen)
         for guess, seen in zip(guesses, observed, strict=True)
     ]
-    numbers = [j for j, guess in enumerate(guesses) if guess != CATEGORY and not of_two[j]]
-    if set(numbers) <= set(given):  # a density needs one
+    of_numbers = [j for j, guess in enumerate(guesses) if guess != CATEGORY and not of_two[j]]
+    if set(of_numbers) <= set(given):  # a density needs one
         return guesses
     return [CATEGORY if two else guess for guess, two in zip(guesses, of_two, strict=True)]
 
 
-def _numbers(parameter, columns, table):
-    numbers = [_number(parameter, column, table) for column in columns]
-    for j in numbers:
-        if numbers.count(j) > 1:
+def _indices(parameter, columns, table):
+    indices = [_index(parameter, column, table) for column in columns]
+    for j in indices:
+        if indices.count(j) > 1:
             raise ValueError(f"{parameter} names the column {table.shown_name(j)} twice.")
-    return numbers
+    return indices
 
 
-def _number(parameter, column, table):
+def _index(parameter, column, table):
     d = len(table.values)
     if is_whole(column):
         if 0 <= column < d:

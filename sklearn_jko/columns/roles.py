@@ -20,11 +20,11 @@ class Roles:
     Attributes
     ----------
     numeric, integer, category : ndarrays of int64
-        Numbers of the columns by kind; each column is in one of them.
+        Indices of the columns by kind; each column is in one of them.
     given : ndarray of int64
-        Numbers of the columns that are conditioned on, whatever their kind.
+        Indices of the columns that are conditioned on, whatever their kind.
     modelled, inputs : ndarrays of int64
-        Numbers of the columns that a flow models: numbers and integers that are not given; and of
+        Indices of the columns that a flow models: numbers and integers that are not given; and of
         all others, which it is given.
     low, high : ndarrays of shape (d,)
         Bounds of the values to model, infinite where open. Those of integer columns are a half
@@ -53,7 +53,7 @@ class Roles:
 
     @property
     def modelled_categories(self):
-        """Numbers of the categories that are not given."""
+        """Indices of the categories that are not given."""
         return np.setdiff1d(self.category, self.given)
 
     def n_labels_of(self, columns):
@@ -63,8 +63,8 @@ class Roles:
     @property
     def numbers_given(self):
         """Which of the columns that hold numbers are given, shape (n_numbers,), in their order."""
-        numbers = np.delete(np.arange(len(self.columns)), self.category)
-        return np.isin(numbers, self.given)
+        of_numbers = np.delete(np.arange(len(self.columns)), self.category)
+        return np.isin(of_numbers, self.given)
 
     @property
     def cell_width(self):
@@ -126,7 +126,7 @@ class Roles:
             check_present(self.columns[j].shown, table.values[j])
         return encoded
 
-    def encode_some(self, X, numbers, parameter):
+    def encode_some(self, X, indices, parameter):
         """Some columns as numbers, in a table that is empty but for them.
 
         Parameters
@@ -134,8 +134,8 @@ class Roles:
         X : array-like of shape (n, k), or frame
             These columns in their order. A frame whose columns are labelled as they were when the
             roles were found, by texts or by their numbers, may hold them in any order, and others.
-        numbers : ndarray of int
-            Numbers of the columns.
+        indices : ndarray of int
+            Of the columns.
         parameter : str
             What X is called, for messages.
 
@@ -149,14 +149,14 @@ class Roles:
         ValueError
             As of `encode`; and if a value is missing or a label unknown, or a frame lacks a column.
         """
-        table, columns = read_table(X, parameter), [self.columns[j] for j in numbers]
+        table, columns = read_table(X, parameter), [self.columns[j] for j in indices]
         labels = self.names or list(range(len(self.columns)))
         if table.labels is not None and type(table.labels[0]) is type(labels[0]):
-            table = table.only([labels[j] for j in numbers], parameter)
+            table = table.only([labels[j] for j in indices], parameter)
         else:
             check_names(X, parameter)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
-        encoded[:, numbers] = self._encoded(table, columns, parameter)
+        encoded[:, indices] = self._encoded(table, columns, parameter)
         for column, values in zip(columns, table.values, strict=True):
             check_present(column.shown, values)
         self.check_known(encoded, parameter)
@@ -171,7 +171,7 @@ class Roles:
             )
 
     def unknown(self, table):
-        """Numbers of the columns in which an encoded table has labels that are unknown."""
+        """Indices of the columns in which an encoded table has labels that are unknown."""
         return [j for j in self.category if np.any(table[:, j] == -1)]
 
     def _encoded(self, table, columns, parameter, rounds=False):

@@ -78,8 +78,8 @@ class Table(NamedTuple):
                 "columns of a frame go by their labels: select these, or pass "
                 f"{parameter}.to_numpy(), whose columns go by their order."
             )
-        numbers = [self.labels.index(label) for label in labels]
-        parts = [[part[j] for j in numbers] for part in (self.types, self.values)]
+        indices = [self.labels.index(label) for label in labels]
+        parts = [[part[j] for j in indices] for part in (self.types, self.values)]
         return Table(self.container, labels, *parts)
 
 

@@ -48,7 +48,7 @@ def _position(column, names):
 
 
 def columns_of_texts(density):
-    """Numbers of the columns whose labels the density knows to be texts."""
+    """Indices of the columns whose labels the density knows to be texts."""
     roles = getattr(density, "roles_", None)
     if roles is None:
         return []
