@@ -355,7 +355,9 @@ def test_awkward_data_fits_with_a_warning_where_noise_is_added(case):
         model.fit(X)
     assert np.flatnonzero(model.noise_width_).tolist() == noisy
     messages = [str(w.message) for w in caught if w.category is not ConvergenceWarning]
-    assert len(messages) == bool(noisy)
+    tells_of_judges = case in ("all constant", "copied table")  # whose copies leave too few
+    assert len(messages) == bool(noisy) + tells_of_judges
+    assert ("to judge by" in "".join(messages)) == tells_of_judges
     if noisy:
         assert ", ".join(map(str, noisy)) in messages[0]
     far = np.r_[X, X + 1e6, X * 1e30, X * 0 - 1e300]

@@ -54,6 +54,33 @@ def test_judges_that_are_too_few_are_told():
         density.set_params(max_blocks=0).fit(rows(100), X_val=rows(6, seed=1))
 
 
+@pytest.mark.filterwarnings("ignore:.*repeated values")
+@pytest.mark.parametrize(
+    ("n", "copies", "n_val", "copies_val", "message"),
+    [
+        (4, 100, 0, 1, "X has 400 rows, no more than 4 of them different, which leaves 1 to"),
+        (1, 100, 0, 1, "X has 100 rows, no more than 1 of them different, which leaves 0 to"),
+        (100, 1, 4, 100, "X_val has 4 rows beside their copies, too few"),
+    ],
+)
+def test_copies_that_leave_no_rows_to_judge_by_are_told(n, copies, n_val, copies_val, message):
+    """Nothing was trained then, without a word, or with one that counts copies."""
+    X, X_val = rows(n).repeat(copies, axis=0), rows(n_val, seed=1).repeat(copies_val, axis=0)
+    density = JKOFlowDensity("standard", max_iter=2, random_state=0)
+    with pytest.warns(UserWarning, match=message):
+        density.fit(X, X_val=X_val if n_val else None)
+    assert density.history_ == []
+
+
+def test_a_share_of_nearly_all_leaves_rows_to_train_on():
+    """No row was held out then, no block trained, and no word said."""
+    density = JKOFlowDensity(
+        "standard", validation_fraction=0.999, max_blocks=1, max_iter=2, random_state=0
+    )
+    assert len(density.fit(rows(1000)).history_) == 1
+    assert len(density.validation_indices_) == 998
+
+
 def test_a_detector_holds_rows_out_all_the_same():
     X = rows(20)
     detector = JKOFlowOutlierDetector(random_state=0).fit(X)

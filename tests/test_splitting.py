@@ -64,7 +64,8 @@ def test_count_is_near_the_wanted_one(X, fraction):
         (60_000, 0.1, MAX_HELD_OUT),
         (2, 0.1, 0),
         (3, 0.1, 1),
-        (3, 0.9, 0),
+        (3, 0.9, 1),
+        (1000, 0.999, 998),
     ],
 )
 def test_count_of_distinct_rows(n, fraction, wanted):

@@ -21,6 +21,7 @@ from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group
+from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
@@ -120,14 +121,14 @@ class _Fit:
         self.processes.of_first(lambda: _warn_of_noise(*told))
         size = self.shares.train_size, read.X.shape[1], len(self.held_out)
         self.options = training_options(density, *size, n_codes_given(self.roles), read.structure)
-        self.processes.of_first(lambda: _warn_of_few_judges(density, read, self.held_out))
+        self.processes.of_first(lambda: _warn_of_few_judges(density, self.parts, read.X_val))
         self.categories = _category_model(self.roles, self.parts.train)
         self.new_scaler = functools.partial(
             make_table_scaler,
             roles=self.roles,
             noise_width=self.parts.noise_width,
             whitens=read.structure is None,
-            share=self.parts.train_size / len(self.parts.train),
+            share=self.parts.share,
         )
         self.max_time = density.max_time or math.inf
 
@@ -261,19 +262,28 @@ def _warn_of_noise(density, noise_width, roles, has_weights):
         )
 
 
-def _warn_of_few_judges(density, read, held_out):
-    if len(held_out) >= MIN_JUDGES or density.max_blocks == 0:
+def _warn_of_few_judges(density, parts, X_val):
+    """Tell why no block is trained, but of tables so small that it is documented."""
+    n, n_held_out = len(parts.all.X), len(parts.held_out)
+    if n_held_out >= MIN_JUDGES or density.max_blocks == 0:
         return
     fate = (
         "too few to tell what a block gains, so that none is trained and the density is the "
         "scaling's alone"
     )
-    if read.X_val is not None:
-        warn_user(f"X_val has {len(held_out)} rows, {fate}. Give {MIN_JUDGES} rows or more.")
-    elif read.sample_weight is not None and len(read.X) > FEW_ROWS:
+    if X_val is not None:
+        beside = " beside their copies" if n_held_out < len(parts.held_out.X) else ""
+        warn_user(f"X_val has {n_held_out} rows{beside}, {fate}. Give {MIN_JUDGES} rows or more.")
+    elif n > FEW_ROWS and parts.share < 1:
         warn_user(
-            f"sample_weight leaves {len(held_out)} of {len(read.X)} rows to judge by, {fate}. A "
-            "few weights outweigh all others: limit them, or pass X_val."
+            f"sample_weight leaves {n_held_out} of {n} rows to judge by, {fate}. A few weights "
+            "outweigh all others: limit them, or pass X_val."
+        )
+    elif n > FEW_ROWS:
+        n_different = len(np.unique(hash_rows(parts.all.X)))
+        warn_user(
+            f"X has {n} rows, no more than {n_different} of them different, which leaves "
+            f"{n_held_out} to judge by, {fate}. Give more rows that are no copies, or pass X_val."
         )
 
 

@@ -36,6 +36,11 @@ class Parts(NamedTuple):
     noise_width: np.ndarray
     train_size: float
 
+    @property
+    def share(self):
+        """What a row to train on tells of a row of equal weight: less where copies are weights."""
+        return self.train_size / len(self.train)
+
 
 def divide(X, weight, X_val, fraction, seed, roles=None):
     """Divide the rows of a fit, whatever their order.

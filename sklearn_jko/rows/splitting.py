@@ -8,6 +8,7 @@ __all__ = ["divide_common_rows", "held_out_mask", "rank_among_equals"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
+MIN_TRAINED = 2  # as many as a fit asks for
 
 
 def held_out_mask(hashes, fraction, seed, splits_copies=False):
@@ -30,7 +31,8 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     Returns
     -------
     mask : ndarray of shape (n,), bool
-        True where held out. None is where all rows are equal, or fewer than two others were left.
+        True where held out. Two rows or more are left to train on, whatever the fraction; where
+        that cannot be, or all rows are equal, none is held out.
     """
     n = len(hashes)
     wanted = min(max(fraction * n, min(MIN_HELD_OUT, 0.25 * n), 1), MAX_HELD_OUT)
@@ -40,10 +42,10 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     hashes = divide_common_rows(hashes, 1 if splits_copies else max(wanted / 5, 10))
     values, counts = np.unique(hashes, return_counts=True)
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
-    n_groups = np.abs(np.cumsum(counts) - wanted).argmin() + 1
-    n_groups = min(n_groups, len(values) - 1)
-    mask = hashes < values[n_groups]
-    return mask if n - mask.sum() > 1 else np.zeros(n, dtype=bool)
+    n_taken = np.cumsum(counts)
+    n_groups = np.abs(n_taken - wanted).argmin() + 1
+    n_groups = min(n_groups, np.count_nonzero(n - n_taken >= MIN_TRAINED))
+    return hashes < values[n_groups]
 
 
 def divide_common_rows(hashes, largest):
