@@ -91,3 +91,17 @@ def test_fit_takes_a_collection(moons):
         model = JKOFlowDensity(**settings).fit(lazy)
         np.testing.assert_array_equal(model.validation_indices_, whole.validation_indices_)
         np.testing.assert_array_equal(model.score_samples(ROWS), whole.score_samples(ROWS))
+
+
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+@pytest.mark.parametrize("columns", [None, {"x": (None, 1e9)}])
+def test_a_lazy_frame_may_judge(moons, columns):
+    """It went by the order of its columns, whatever their names."""
+    X, judges = (pd.DataFrame(rows, columns=["x", "y"]) for rows in (moons[0][:200], moons[1]))
+    lazy = dd.from_pandas(judges, npartitions=3)
+    model = JKOFlowDensity("whiten", **{**SMALL, "columns": columns, "max_iter": 20})
+    with dask.config.set(scheduler="sync"):
+        scores = model.fit(X, X_val=lazy).score_samples(judges)
+        with pytest.raises(ValueError, match="must be in the same order"):
+            model.fit(X, X_val=lazy[["y", "x"]])
+    np.testing.assert_array_equal(scores, model.fit(X, X_val=judges).score_samples(judges))

@@ -13,6 +13,7 @@ from sklearn_jko.columns.roles import Roles, resolve_roles
 from sklearn_jko.columns.tables import check_collected, has_times, read_table
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
+from sklearn_jko.rows.partitioned import is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
@@ -202,6 +203,8 @@ def _judges(density, X_val, roles):
 
 
 def _checked_judges(density, X_val, roles):
+    if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
+        X_val = in_memory(X_val).X
     check_collected(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     if roles is not None:
