@@ -207,3 +207,26 @@ def test_a_detector_takes_a_stream(room_for):
     scores = [detector.score_samples(X[:50]) for detector in detectors]
     np.testing.assert_array_equal(scores[1], scores[0])
     np.testing.assert_array_equal(scores[2], scores[0])
+
+
+def test_streams_are_for_fit_alone():
+    X = table(100)
+    small = JKOFlowDensity("standard", max_blocks=0)
+    for model in (small.fit(X), JKOFlowOutlierDetector(density=small).fit(X)):
+        with pytest.raises(TypeError, match=r"^X is an iterator \(generator\).*pass a table"):
+            model.score_samples(batches(X, 30))
+    with pytest.raises(TypeError, match=r"^X is an iterator \(generator\).*pass a table"):
+        model.fit_predict(batches(X, 30))
+    with pytest.raises(TypeError, match=r"^X_val is an iterator \(generator\).*pass a table"):
+        small.fit(X, X_val=batches(X, 30))
+
+
+@pytest.mark.parametrize("thing", [{"a": 1}, [object()]])
+def test_what_is_no_table_is_told(thing):
+    X = table(100)
+    model = JKOFlowDensity("standard", max_blocks=0).fit(X)
+    for method in (model.fit, model.score_samples):
+        with pytest.raises(ValueError, match=r"^X must be a table.*X.to_frame\(\)\.$"):
+            method(thing)
+    with pytest.raises(ValueError, match=r"^X_val must be a table.*X_val.to_frame\(\)\.$"):
+        model.fit(X, X_val=thing)

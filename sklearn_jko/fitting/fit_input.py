@@ -1,6 +1,7 @@
 """What a fit is given: read, checked, and completed."""
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight,
 
 from sklearn_jko.checks import are_nan, columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
-from sklearn_jko.columns.tables import check_collected, has_times, read_table
+from sklearn_jko.columns.tables import check_collected, check_names, has_times, read_table
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.partitioned import is_partitioned
@@ -30,7 +31,8 @@ __all__ = [
 
 FLOATS = (np.float64, np.float32)
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
-NO_NUMBER = "argument must be a string or a real number"  # as Python says of other objects
+# As Python says of other objects. `check_dtype_object` of scikit-learn demands it of an estimator.
+NO_NUMBER = "argument must be a string or a real number"
 
 
 class FitInput(NamedTuple):
@@ -145,22 +147,34 @@ def validated_numbers(estimator, X, **options):
         As `validate_data`, but that NaN may stand for missing values; and if a column holds times,
         whose numbers depend on their unit.
     TypeError
-        If X is sparse, or a lazy frame, or holds objects that are no numbers.
+        If X is sparse, a lazy frame or an iterator, or holds objects that are no numbers.
     """
-    check_collected(X)
-    if has_times(X):
-        read_table(X)  # whose error names the column
+    _check_at_hand(X, "X")
     validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
-    return _with_objects(validate, X, "X")
+    return _as_numbers(validate, X, "X")
 
 
-def _with_objects(validate, X, parameter):
+def _check_at_hand(X, parameter):
+    """Raise TypeError where rows are yet to be computed or read."""
+    check_collected(X, parameter)
+    if isinstance(X, Iterator):
+        raise TypeError(
+            f"{parameter} is an iterator ({type(X).__name__}), which can be read only once, as X "
+            "of `fit`; pass a table here."
+        )
+
+
+def _as_numbers(validate, X, parameter):
     """What a function makes of a table, whose objects may be pandas' own missing values."""
+    if has_times(X):
+        read_table(X, parameter)  # whose error names the column
     try:
         return validate(X)
     except TypeError as error:
         if NO_NUMBER not in str(error):
             raise
+    check_names(X, parameter)
+    read_table(X, parameter)  # whose error tells of what is no table
     try:
         numbers = resolve_roles(X).encode(X)
     except ValueError as error:
@@ -205,12 +219,8 @@ def _judges(density, X_val, roles):
 def _checked_judges(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
         X_val = in_memory(X_val).X
-    check_collected(X_val, "X_val")
+    _check_at_hand(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
-    if roles is not None:
-        X_val = roles.encode(X_val, "X_val")
-    elif has_times(X_val):
-        read_table(X_val, "X_val")  # whose error names the column
     check = functools.partial(
         check_table,
         dtype=FLOATS,
@@ -219,7 +229,8 @@ def _checked_judges(density, X_val, roles):
         ensure_min_samples=2,
         ensure_all_finite="allow-nan",
     )
-    X_val = _with_objects(check, X_val, "X_val")
+    encoded = X_val if roles is None else roles.encode(X_val, "X_val")
+    X_val = _as_numbers(check, encoded, "X_val")
     if X_val.shape[1] != density.n_features_in_:
         raise ValueError(
             f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, as X."
