@@ -66,6 +66,8 @@ def test_other_weights_repeat_rows_in_proportion(scale):
     assert np.abs(counts - wanted).max() <= 1
     assert np.array_equal(np.sort(rows.observed), np.arange(len(X)))
     assert rows.size == pytest.approx(SHARES.sum() ** 2 / (SHARES**2).sum())
+    assert not rows.has_whole_weights
+    assert weighted_rows(X, scale * COUNTS).has_whole_weights
 
 
 def test_many_copies_are_bounded():

@@ -1,7 +1,6 @@
 """The course of a fit: from what it is given to an estimator that is fitted."""
 
 import copy
-import functools
 import math
 import time
 
@@ -37,6 +36,7 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["fit_density"]
 
+AFTER_EQUAL_STEPS, AFTER_ADAPTIVE_STEPS = SCORING_SOLVERS
 # The rest of the time is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
@@ -101,35 +101,22 @@ class _Fit:
     """
 
     def __init__(self, density, read, seed, processes):
-        self.density, self.seed = density, seed
         read = read.completed(density, seed)
-        self.sampled, self.roles, self.device = read.sampled, read.roles, read.device
+        self.density, self.read, self.seed = density, read, seed
         self.has_own_judges = read.X_val is None and processes.is_alone
-        self.shares = divide_among(
-            read.X,
-            read.sample_weight,
-            read.X_val,
-            density.validation_fraction,
-            seed,
-            read.roles,
-            processes,
-            read.sampled.scale,
-        )
+        self.shares = self._divided(processes)
         self.parts, self.processes = self.shares.parts, self.shares.processes
         self.held_out = self.parts.held_out[:]
-        told = density, self.parts.noise_width, self.roles, read.sample_weight is not None
-        self.processes.of_first(lambda: _warn_of_noise(*told))
-        size = self.shares.train_size, read.X.shape[1], len(self.held_out)
-        self.options = training_options(density, *size, n_codes_given(self.roles), read.structure)
-        self.processes.of_first(lambda: _warn_of_few_judges(density, self.parts, read.X_val))
-        self.categories = _category_model(self.roles, self.parts.train)
-        self.new_scaler = functools.partial(
-            make_table_scaler,
-            roles=self.roles,
-            noise_width=self.parts.noise_width,
-            whitens=read.structure is None,
-            share=self.parts.share,
+        self.options = training_options(
+            density,
+            self.shares.train_size,
+            read.X.shape[1],
+            len(self.held_out),
+            n_codes_given(read.roles),
+            read.structure,
         )
+        self.processes.of_first(self._warn_of_rows)
+        self.categories = _category_model(read.roles, self.parts.train)
         self.max_time = density.max_time or math.inf
 
     def scale(self, saved_scaling=None):
@@ -138,19 +125,19 @@ class _Fit:
         if self.scaling == "auto":
             self.scaling = self.processes.of_first(self._best_scaling)
         train = evenly_spread(self.parts.train, MAX_SCALER_ROWS)
-        self.scaler = self.processes.of_first(lambda: self.new_scaler(self.scaling).fit(train))
+        self.scaler = self.processes.of_first(lambda: self._new_scaler(self.scaling).fit(train))
 
     def train(self, progress, start, reports):
         """Train a flow of the scaled rows, and set all attributes but its errors."""
         visited = max(self.options.n_visits, MANY_ROWS)  # no batch takes more
         with self.processes.failing_together():
-            rows = as_rows(self.scaler, self.shares.train.some(visited), self.device)
-            judges = as_rows(self.scaler, self.held_out, self.device)
+            rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
+            judges = as_rows(self.scaler, self.held_out, self.read.device)
         flow, history, ending = train_flow(
             rows.x,
             judges,
             self.options,
-            torch.Generator(self.device).manual_seed(self.seed + self.processes.rank),
+            torch.Generator(self.read.device).manual_seed(self.seed + self.processes.rank),
             start + TRAINING_SHARE * self.max_time,
             resume=progress,
             observer=reports,
@@ -161,16 +148,16 @@ class _Fit:
             parts = self.parts
             rows = parts.train if self.density._keeps_rows_to_judge else parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
-            self.scaler = self.new_scaler(self.scaling, whitens=True).fit(rows)
+            self.scaler = self._new_scaler(self.scaling, whitens=True).fit(rows)
         vars(self.density).update(self.attributes(flow, history))
 
     def attributes(self, flow, history):
         """The fitted attributes that stand before the flow's errors are measured."""
         flow = copy.deepcopy(flow).double().cpu()
-        flow.solver = SCORING_SOLVERS[self.density.solver not in TABLEAUS]
+        flow.solver = AFTER_EQUAL_STEPS if self.density.solver in TABLEAUS else AFTER_ADAPTIVE_STEPS
         names = getattr(self.density, "feature_names_in_", None)
         held_out = self.parts.held_out.row_numbers if self.has_own_judges else np.arange(0)
-        numbers_of, judged = self.sampled.numbers_of, {}
+        numbers_of, judged = self.read.sampled.numbers_of, {}
         if self.density._keeps_rows_to_judge:
             judged["_train_indices"] = numbers_of(self.parts.train.row_numbers)
         return {
@@ -178,9 +165,9 @@ class _Fit:
             **({} if names is None else {"feature_names_in_": names}),
             "validation_indices_": numbers_of(held_out),
             **judged,
-            "roles_": self.roles,
+            "roles_": self.read.roles,
             "categories_": self.categories,
-            "given_rows_": _given_rows(self.roles, self.parts.train),
+            "given_rows_": _given_rows(self.read.roles, self.parts.train),
             "noise_width_": self.parts.noise_width,
             "scaling_": self.scaling,
             "scaler_": self.scaler,
@@ -204,15 +191,42 @@ class _Fit:
         if not self.processes.is_first:
             self.density._set_fitted_state(state)
 
+    def _divided(self, processes):
+        read = self.read
+        return divide_among(
+            read.X,
+            read.sample_weight,
+            read.X_val,
+            self.density.validation_fraction,
+            self.seed,
+            read.roles,
+            processes,
+            read.sampled.scale,
+        )
+
+    def _warn_of_rows(self):
+        _warn_of_noise(self.density, self.parts.noise_width, self.read)
+        _warn_of_few_judges(self.density, self.parts, self.read.X_val)
+
+    def _new_scaler(self, name, whitens=False):
+        """An unfitted scaler, which may always whiten where the flow knows no structure."""
+        return make_table_scaler(
+            name,
+            roles=self.read.roles,
+            noise_width=self.parts.noise_width,
+            whitens=whitens or self.read.structure is None,
+            share=self.parts.share,
+        )
+
     def _best_scaling(self):
         return choose_scaling(
             self.parts.train,
             self.held_out,
             self.options,
             self.seed,
-            self.device,
+            self.read.device,
             self.max_time,
-            self.new_scaler,
+            self._new_scaler,
         )
 
 
@@ -249,11 +263,13 @@ def _given_rows(roles, rows):
     return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
 
 
-def _warn_of_noise(density, noise_width, roles, has_weights):
-    is_unasked = True if roles is None else np.isnan(roles.noise_width)
+def _warn_of_noise(density, noise_width, read):
+    is_unasked = True if read.roles is None else np.isnan(read.roles.noise_width)
     noisy = np.flatnonzero(is_unasked & (noise_width > 0))
     if len(noisy):
-        repeated = "repeated values" + " (whole weights repeat rows)" * has_weights
+        repeated = "repeated values"
+        if read.sample_weight is not None:
+            repeated += " (whole weights repeat rows)"
         warn_user(
             f"{columns_in_words(density, noisy)} hold {repeated} or depend linearly on others, "
             "where a density is unbounded. Uniform noise of the width `noise_width_` was added to "

@@ -90,10 +90,11 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
 def _held_out_places(rows, hashes, fraction, seed, splits_copies):
     """Which of the repeated rows are held out, and how many of them tell as much as all.
 
-    Copies that only express weights are no rows of their own: of a row that is common enough to
-    stand on both sides, the same share of them is held out as of its equals in the data.
+    Weights that are not whole are expressed as copies, which are no rows of their own. So first the
+    data's own rows are divided. Then the same share of each row's copies is held out: all or none,
+    or a part where the row is so common in the data that it stands on both sides.
     """
-    if rows.observed is rows.repeated:
+    if rows.has_whole_weights:
         is_held_out = held_out_mask(hashes[rows.repeated], fraction, seed, splits_copies)
         return is_held_out, np.count_nonzero(is_held_out)
     of_observed = held_out_mask(hashes[rows.observed], fraction, seed, splits_copies)

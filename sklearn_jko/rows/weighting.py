@@ -22,7 +22,8 @@ class WeightedRows(NamedTuple):
     repeated : ndarray of int
         Every row as often as its weight says.
     observed : ndarray of int
-        The rows whose equal values are the data's own.
+        The rows whose equal values are the data's own: the repeated ones where the weights are
+        whole, and else each row once.
     size : float
         Rows of equal weight that would tell as much (Kish's effective sample size).
     """
@@ -30,6 +31,11 @@ class WeightedRows(NamedTuple):
     repeated: np.ndarray
     observed: np.ndarray
     size: float
+
+    @property
+    def has_whole_weights(self):
+        """Whether the repeated rows stand for the data's own, and not only for weights."""
+        return self.observed is self.repeated
 
 
 def weighted_rows(X, weight=None):
