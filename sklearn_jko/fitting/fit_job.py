@@ -3,7 +3,7 @@
 from numbers import Integral
 
 from sklearn_jko.files.checkpoint import Checkpoint, data_digest
-from sklearn_jko.rows.shards import are_pooled, check_alike
+from sklearn_jko.rows.shards import are_pooled
 from sklearn_jko.training.automatic import step_sizes
 
 __all__ = ["check_group", "open_checkpoint"]
@@ -61,7 +61,7 @@ def check_group(density, read, processes):
     with processes.failing_together():
         _check_supported(density, read)
         told = {**_form(density, read), **_job(density, read)}
-    check_alike(told, processes)
+    processes.check_alike(told)
 
 
 def _job(density, read):

@@ -59,6 +59,25 @@ class Processes:
         """Sum of all processes' numbers."""
         return sum(self.gathered(number))
 
+    def check_alike(self, what):
+        """Raise in all processes where what they were told differs.
+
+        Parameters
+        ----------
+        what : dict
+            By name, what is compared by its representation.
+
+        Raises
+        ------
+        ValueError
+            Naming the first that differs.
+        """
+        everywhere = self.gathered({name: repr(value) for name, value in what.items()})
+        for name in what:
+            told = [those[name] for those in everywhere]
+            if len(set(told)) > 1:
+                raise ValueError(f"the processes of the group differ in {name}: {', '.join(told)}.")
+
     @contextmanager
     def failing_together(self):
         """Raise in every process where one has an error in this context.

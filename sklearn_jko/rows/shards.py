@@ -11,7 +11,7 @@ from sklearn_jko.rows.row_hash import hash_rows, mix
 from sklearn_jko.rows.splitting import divide_common_rows
 from sklearn_jko.rows.weighting import weighted_rows
 
-__all__ = ["MAX_POOLED", "Shares", "are_pooled", "check_alike", "divide_among"]
+__all__ = ["MAX_POOLED", "Shares", "are_pooled", "divide_among"]
 
 # From so many rows the scaling is chosen and fitted, and the held-out ones are taken.
 MAX_POOLED = 200_000
@@ -38,27 +38,6 @@ class Shares(NamedTuple):
     train: BlurredRows
     train_size: float
     processes: Processes
-
-
-def check_alike(what, processes):
-    """Raise in all processes where what they were told differs.
-
-    Parameters
-    ----------
-    what : dict
-        By name, what is compared by its representation.
-    processes : Processes
-
-    Raises
-    ------
-    ValueError
-        Naming the first that differs.
-    """
-    everywhere = processes.gathered({name: repr(value) for name, value in what.items()})
-    for name in what:
-        told = [those[name] for those in everywhere]
-        if len(set(told)) > 1:
-            raise ValueError(f"the processes of the group differ in {name}: {', '.join(told)}.")
 
 
 def are_pooled(n, processes):
@@ -107,8 +86,12 @@ def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
     if X_val is not None:
         judges = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
     parts = processes.gathered((X[some], None if weight is None else weight[some], judges))
-    for column in zip(*parts, strict=True):
-        yield None if column[0] is None else np.concatenate(column)
+    return tuple(_joined(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _joined(arrays):
+    """All arrays as one; None where there are none."""
+    return None if arrays[0] is None else np.concatenate(arrays)
 
 
 def _chosen(X, share, seed):
