@@ -28,7 +28,7 @@ from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.automatic import MIN_JUDGES, training_options
 from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports
-from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.pilot import choose_scaling
 from sklearn_jko.training.scaled_rows import as_rows
 from sklearn_jko.training.threads import no_idle_threads
@@ -76,7 +76,7 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     def save(progress):
         checkpoint.save(SavedFit(seed, fit.scaling, time.monotonic() - start, progress))
 
-    reports = Observer()
+    reports = NOBODY
     with processes.failing_together():
         if processes.is_first:
             X, y = read.sampled.X, read.sampled.of_the_same_rows(y)

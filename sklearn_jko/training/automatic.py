@@ -2,6 +2,7 @@
 
 import functools
 from numbers import Real
+from typing import NamedTuple
 
 from sklearn_jko.checks import is_whole
 from sklearn_jko.step_sizes import geometric_step
@@ -76,18 +77,13 @@ def training_options(density, n, d, n_judges, n_given=0, structure=None):
         raise ValueError(
             f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
         )
-    width = max(hidden, default=1)
-    turns_axes = is_local or n >= ROWS_TO_TURN_AXES
-    rate = peak_rate(width, turns_axes) * (LOCAL_RATE if is_local else _rate_share(n))
-    decay = min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
-    if is_local:
-        decay *= GRAPH_DECAY if structure.shape is None else IMAGE_DECAY
+    auto = _local_defaults(n, d, hidden, structure) if is_local else _plain_defaults(n, d, hidden)
     if callable(density.step_size):
         for k in range(density.max_blocks):
             _check_step_size(k, density.step_size(k))
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
-        velocity="local" if is_local else "mlp" if hidden else "linear",
+        velocity=auto.velocity,
         hidden_layer_sizes=hidden,
         max_blocks=int(density.max_blocks) if n_judges >= MIN_JUDGES else 0,
         n_refinements=int(density.n_refinements),
@@ -95,16 +91,49 @@ def training_options(density, n, d, n_judges, n_given=0, structure=None):
         max_iter=_unless_auto(
             density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
         ),
-        batch_size=_unless_auto(
-            density.batch_size, LOCAL_BATCH if is_local else _auto_batch_size(width, n)
-        ),
-        learning_rate=_unless_auto(density.learning_rate_init, rate),
-        weight_decay=_unless_auto(density.weight_decay, decay),
-        turns_axes=turns_axes,
+        batch_size=_unless_auto(density.batch_size, auto.batch_size),
+        learning_rate=_unless_auto(density.learning_rate_init, auto.learning_rate),
+        weight_decay=_unless_auto(density.weight_decay, auto.weight_decay),
+        turns_axes=auto.turns_axes,
         solver=density.solver,
-        patience=LOCAL_PATIENCE if is_local else PATIENCE,
+        patience=auto.patience,
         n_given=n_given,
         structure=structure,
+    )
+
+
+class _Defaults(NamedTuple):
+    """What follows from the rows and the network."""
+
+    velocity: str
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    turns_axes: bool
+    patience: int
+
+
+def _plain_defaults(n, d, hidden):
+    width, turns_axes = max(hidden, default=1), n >= ROWS_TO_TURN_AXES
+    return _Defaults(
+        velocity="mlp" if hidden else "linear",
+        batch_size=_auto_batch_size(width, n),
+        learning_rate=peak_rate(width, turns_axes) * _rate_share(n),
+        weight_decay=_auto_decay(n, d),
+        turns_axes=turns_axes,
+        patience=PATIENCE,
+    )
+
+
+def _local_defaults(n, d, hidden, structure):
+    is_graph = structure.shape is None
+    return _Defaults(
+        velocity="local",
+        batch_size=LOCAL_BATCH,
+        learning_rate=peak_rate(max(hidden), turns_axes=True) * LOCAL_RATE,
+        weight_decay=_auto_decay(n, d) * (GRAPH_DECAY if is_graph else IMAGE_DECAY),
+        turns_axes=True,
+        patience=LOCAL_PATIENCE,
     )
 
 
@@ -133,6 +162,10 @@ def _unless_auto(value, otherwise):
 
 def _rate_share(n):
     return min(max((MANY_ROWS / n) ** 0.5, MIN_RATE_SHARE), 1.0)
+
+
+def _auto_decay(n, d):
+    return min(DECAY_PER_COLUMN * d / n, MAX_AUTO_DECAY)
 
 
 def _auto_batch_size(width, n):

@@ -20,7 +20,7 @@ from sklearn_jko.objective import JKOTerms, jko_terms
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
-from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.optimizer import SOAP
 from sklearn_jko.training.pace import Pace
 from sklearn_jko.training.plan import LONG
@@ -164,7 +164,7 @@ def train_block(
     generator,
     seconds=math.inf,
     refinement=0,
-    observer=None,
+    observer=NOBODY,
     processes=ALONE,
     ceiling=math.inf,
 ):
@@ -199,7 +199,6 @@ def train_block(
     record : BlockRecord
     """
     start = time.monotonic()
-    observer = observer or Observer()
     base = StandardNormal(options.n_given)
     n_rows = processes.total(len(x))
     training = _BlockTraining(

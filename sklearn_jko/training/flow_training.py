@@ -22,7 +22,7 @@ from sklearn_jko.training.block_training import (
     push_held_out,
     train_block,
 )
-from sklearn_jko.training.observation import Observer
+from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
@@ -77,7 +77,7 @@ def train_flow(
     deadline=math.inf,
     *,
     resume=None,
-    observer=None,
+    observer=NOBODY,
     processes=ALONE,
 ):
     """Train block after block, each on rows pushed through those before it, and refine them.
@@ -106,7 +106,6 @@ def train_flow(
     -------
     trained : Trained
     """
-    observer = observer or Observer()
     training = _FlowTraining(x, held_out, options, generator, deadline, processes)
     if resume is not None:
         training.replay(resume)

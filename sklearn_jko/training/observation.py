@@ -1,6 +1,6 @@
 """Listeners to a training."""
 
-__all__ = ["Observer"]
+__all__ = ["NOBODY", "Observer"]
 
 
 class Observer:
@@ -25,3 +25,6 @@ class Observer:
 
     def ended(self):
         """Hear that the fit is done."""
+
+
+NOBODY = Observer()
