@@ -8,7 +8,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.plotting._axes import MODEL, ROWS, axes_grid, label_axis
-from sklearn_jko.training.block_training import MIN_GAIN
+from sklearn_jko.training.flow_training import round_gains
 
 __all__ = ["TrainingHistoryDisplay"]
 
@@ -114,11 +114,11 @@ class TrainingHistoryDisplay:
         return [list(r) for _, r in itertools.groupby(self.history, lambda r: r.refinement)]
 
     def _round_names(self):
-        last = [records[-1] for records in self._rounds()]
-        names = ["training", *(f"refinement {record.refinement}" for record in last[1:])]
-        if len(last) > 1 and last[-1].validation_nll >= last[-2].validation_nll - MIN_GAIN:
+        rounds = self._rounds()
+        names = ["training", *(f"refinement {records[0].refinement}" for records in rounds[1:])]
+        if len(rounds) > 1 and not round_gains(rounds[-1], rounds[-2]):
             names[-1] += " (undone)"
-        return names[: len(last)]
+        return names[: len(rounds)]
 
     @property
     def _is_short(self):

@@ -27,7 +27,7 @@ from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
 
-__all__ = ["Ending", "Progress", "Trained", "push_forward_", "train_flow"]
+__all__ = ["Ending", "Progress", "Trained", "push_forward_", "round_gains", "train_flow"]
 
 # Nats per row: after a block that overfitted for less, none was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
@@ -133,6 +133,11 @@ def push_forward_(block, x, n_steps):
     """Push training rows through a trained block in place, in parts and without the divergence."""
     for rows in x.split(block.rows_at_once):  # eight times as many doubled the memory of a fit
         rows.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
+
+
+def round_gains(history, history_before):
+    """Whether a round of training is to be kept, by its records and those of the one before."""
+    return history[-1].validation_nll < history_before[-1].validation_nll - MIN_GAIN
 
 
 class _FlowTraining:
@@ -289,7 +294,7 @@ class _FlowTraining:
     def _judge_round(self):
         """Keep the round where the held-out rows gained by it; end the training where not."""
         self.round.x = None  # a refinement starts from the data again
-        if self.best is None or self.round.nll < self.best.nll - MIN_GAIN:
+        if self.best is None or round_gains(self.round.history, self.best.history):
             self.best = self.round
         else:
             self.rounds_left = 0
@@ -308,11 +313,6 @@ class _Round:
         self.number, self.plan, self.deadline = number, plan, deadline
         self.blocks, self.history = [], []
         self.unpushed = None
-
-    @property
-    def nll(self):
-        """Held-out negative log-density in nats per row."""
-        return self.history[-1].validation_nll
 
     @property
     def trained(self):
