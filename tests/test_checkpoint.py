@@ -21,7 +21,7 @@ from sklearn_jko.files.checkpoint import data_digest
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.fitting import course
 from sklearn_jko.step_sizes import geometric_step
-from sklearn_jko.training import flow_training
+from sklearn_jko.training.block_training import BlockTraining
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
 SETTINGS["step_size"] = functools.partial(geometric_step, first=0.5, growth=2.0)
@@ -47,17 +47,17 @@ def path(tmp_path):
 def interrupted_at(monkeypatch):
     """Make training raise KeyboardInterrupt in the block of this number; count the blocks."""
     trained = []
-    train_block = flow_training.train_block
+    run = BlockTraining.run
 
     def install(stop):
         def counted(*args):
             if len(trained) == stop:
                 raise KeyboardInterrupt
             trained.append(args)
-            return train_block(*args)
+            return run(*args)
 
         trained.clear()
-        monkeypatch.setattr(flow_training, "train_block", counted)
+        monkeypatch.setattr(BlockTraining, "run", counted)
         return trained
 
     return install
@@ -149,15 +149,15 @@ def test_fewer_or_more_blocks_of_a_refined_fit_are_refused(rows, path):
 
 
 def test_more_time_goes_on_where_time_ran_out(rows, path, monkeypatch):
-    train_block, monotonic = flow_training.train_block, time.monotonic
+    run, monotonic = BlockTraining.run, time.monotonic
 
     def slow(*args):
-        record = train_block(*args)
+        record = run(*args)
         patch.setattr(time, "monotonic", lambda: monotonic() + 1000)
         return record
 
     with monkeypatch.context() as patch:
-        patch.setattr(flow_training, "train_block", slow)
+        patch.setattr(BlockTraining, "run", slow)
         with pytest.warns(ConvergenceWarning, match="max_time=500 ended training with 1 of 1"):
             first = JKOFlowDensity(**SETTINGS, max_time=500, checkpoint=path).fit(rows)
     model = JKOFlowDensity(**SETTINGS, max_time=5000, checkpoint=path).fit(rows)

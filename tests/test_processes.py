@@ -21,7 +21,8 @@ from sklearn_jko.rows import reservoir, shards
 from sklearn_jko.rows.processes import Processes
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import held_out_mask
-from sklearn_jko.training import automatic, flow_training, monitoring, pilot
+from sklearn_jko.training import automatic, monitoring, pilot
+from sklearn_jko.training.block_training import BlockTraining
 
 SIZE = 2
 # Seconds; the second for a process that sleeps.
@@ -254,7 +255,7 @@ def test_an_error_of_one_is_one_in_both(tmp_path):
 @in_plain_axes
 def fit_until_one_goes(rank, folder, how, checkpoint):
     """The second process ends, or sleeps, at its second block; the first writes what it saw."""
-    train_block, trained = flow_training.train_block, []
+    run, trained = BlockTraining.run, []
 
     def going(*args):
         if rank == 1 and len(trained) == 1:
@@ -263,9 +264,9 @@ def fit_until_one_goes(rank, folder, how, checkpoint):
             time.sleep(SHORT_TIMEOUT + 5)
             os._exit(0)
         trained.append(time.monotonic())
-        return train_block(*args)
+        return run(*args)
 
-    flow_training.train_block = going
+    BlockTraining.run = going
     model = JKOFlowDensity(**{**FULL, "max_blocks": 3}, checkpoint=checkpoint)
     try:
         model.fit(ROWS[shard(rank, 1200)], process_group=group())

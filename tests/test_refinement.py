@@ -14,6 +14,7 @@ from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.refinement import are_even, halved, next_round, respread
 from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training import flow_training
+from sklearn_jko.training.block_training import BlockTraining
 
 REFINED = replace(
     SMALL,
@@ -133,12 +134,12 @@ def test_rounds_share_the_time(rows, monkeypatch):
     """Of 90 seconds for three rounds the first gets 30, and each of its blocks no more."""
     given = []
 
-    def spy(block, h, x, held_out, options, generator, seconds, *rest):
+    def spy(training, generator, seconds, observer):
         given.append(seconds)
-        return train_block(block, h, x, held_out, options, generator, seconds, *rest)
+        return run(training, generator, seconds, observer)
 
-    train_block = flow_training.train_block
-    monkeypatch.setattr(flow_training, "train_block", spy)
+    run = BlockTraining.run
+    monkeypatch.setattr(BlockTraining, "run", spy)
     options = replace(REFINED, max_iter=5)
     start = flow_training.time.monotonic()
     generator = torch.Generator().manual_seed(0)

@@ -21,7 +21,7 @@ from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.step_sizes import geometric_step, has_settled
 from sklearn_jko.training import block_training, flow_training
-from sklearn_jko.training.block_training import TrainingOptions, push_held_out, train_block
+from sklearn_jko.training.block_training import BlockTraining, TrainingOptions, push_held_out
 from sklearn_jko.training.flow_training import push_forward_, train_flow
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS
@@ -183,7 +183,8 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
     for solver_steps in (1, 2, 4, 8):
         block = JKOBlock(MLPVelocity(2, (8, 8), generator))
         finer = replace(options, solver_steps=solver_steps, honest_gap=math.inf)
-        records.append(train_block(block, 0.5, x, judges(held_out), finer, generator))
+        training = BlockTraining(block, 0.5, x, judges(held_out), finer)
+        records.append(training.run(generator))
     assert [record.n_iter for record in records] == [400, 400, 200, 100]
 
 
@@ -223,7 +224,7 @@ def test_a_rehearsal_returns_to_the_plateau():
     x, held_out = bent_rows(200, 0), judges(bent_rows(200, 1))
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
     options = replace(SMALL, max_iter=3 * LONG, batch_size=200, learning_rate=1e-3)
-    training = block_training._BlockTraining(block, 0.5, StandardNormal(), held_out, options, 200)
+    training = BlockTraining(block, 0.5, x, held_out, options)
     pace = training.pace
 
     def go_on(until):
@@ -392,11 +393,12 @@ def test_overfitting_ends_a_block_early():
 def test_each_block_is_held_back_less_and_refinements_as_the_last(monkeypatch):
     decays = []
 
-    def spy(block, h, x, held_out, options, *rest):
-        decays.append(options.weight_decay)
-        return train_block(block, h, x, held_out, options, *rest)
+    def spy(training, *args):
+        decays.append(training.options.weight_decay)
+        return run(training, *args)
 
-    monkeypatch.setattr(flow_training, "train_block", spy)
+    run = BlockTraining.run
+    monkeypatch.setattr(BlockTraining, "run", spy)
     options = replace(SMALL, max_blocks=2, weight_decay=0.1, n_refinements=1)
     _, history = train(two_clusters(400, 0), two_clusters(100, 1), options)
     shares = [
@@ -414,9 +416,8 @@ def test_training_restores_the_weights_that_it_reports():
         JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(1))),
     )
     generator = torch.Generator().manual_seed(0)
-    record = train_block(
-        block, 0.5, two_clusters(400, 0), judges(held_out), SMALL, generator, math.inf
-    )
+    training = BlockTraining(block, 0.5, two_clusters(400, 0), judges(held_out), SMALL)
+    record = training.run(generator)
     assert record.kept
     nll = row_nll(StandardNormal(), push_held_out(block, judges(held_out), 2 * record.solver_steps))
     assert float(nll.mean()) == pytest.approx(record.validation_nll, abs=1e-4)
@@ -432,19 +433,21 @@ def test_each_block_trains_by_itself(monkeypatch):
     """Rows come without a graph, and the blocks before keep their weights and get no gradient."""
     before, after = [], []
 
-    def spy(block, h, x, held_out, *rest):
-        assert not x.requires_grad
-        assert not held_out.x.requires_grad
-        assert not held_out.log_det.requires_grad
+    def spy(training, *args):
+        block = training.block
+        assert not training.x.requires_grad
+        assert not training.held_out.x.requires_grad
+        assert not training.held_out.log_det.requires_grad
         before.append(weights(block))
-        record = train_block(block, h, x, held_out, *rest)
+        record = run(training, *args)
         for earlier in after:
             assert earlier.block is not block
             assert torch.equal(weights(earlier.block), earlier.weights)
         after.append(SimpleNamespace(block=block, weights=weights(block), kept=record.kept))
         return record
 
-    monkeypatch.setattr(flow_training, "train_block", spy)
+    run = BlockTraining.run
+    monkeypatch.setattr(BlockTraining, "run", spy)
     x, held_out = two_clusters(400, 0), two_clusters(100, 1)
     flow, history = train(x, held_out, replace(SMALL, max_blocks=3, tol=0.0))
     assert history[0].kept

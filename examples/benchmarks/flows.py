@@ -10,10 +10,9 @@ from measuring import seconds_of, timed
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.training import automatic
-from sklearn_jko.training.block_training import _BlockTraining
+from sklearn_jko.training.block_training import BlockTraining
 from sklearn_jko.training.scaled_rows import Rows
 from sklearn_jko.velocities import VELOCITIES
 
@@ -90,7 +89,7 @@ def library_training(x, options, seed):
     """The library's own training of a first block; its ``step(batch, generator)`` is one step."""
     block = new_block(x.shape[1], options.hidden_layer_sizes, seed)
     held_out = Rows(x[:HELD_OUT], x.new_zeros(len(x[:HELD_OUT])))
-    return _BlockTraining(block, STEP_SIZE, StandardNormal(), held_out, options, len(x))
+    return BlockTraining(block, STEP_SIZE, x, held_out, options)
 
 
 def fit_ours(parts, seed, **settings):

@@ -29,9 +29,9 @@ from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
     "BlockRecord",
+    "BlockTraining",
     "TrainingOptions",
     "push_held_out",
-    "train_block",
 ]
 
 MAX_GRADIENT_NORM = 1.0
@@ -154,21 +154,16 @@ class BlockRecord:
     refinement: int
 
 
-@torch.enable_grad()
-def train_block(
-    block,
-    h,
-    x,
-    held_out,
-    options,
-    generator,
-    seconds=math.inf,
-    refinement=0,
-    observer=NOBODY,
-    processes=ALONE,
-    ceiling=math.inf,
-):
-    """Train one block on objective (8), in place, and leave it at its best honest weights.
+@torch.no_grad()
+def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
+    """Push held-out rows through a block, and add up their log |det| exactly."""
+    divergence = exact_divergence_for(block.velocity)
+    x, log_det = in_parts(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
+    return Rows(x, held_out.log_det + log_det)
+
+
+class BlockTraining:
+    """Training of one block on objective (8), in place; its `Pace` tells what comes when.
 
     Parameters
     ----------
@@ -179,71 +174,25 @@ def train_block(
         Training rows of this process, pushed through the blocks before.
     held_out : Rows
         The same for the held-out rows.
-    options, generator
-        As in `train_flow`.
-    seconds : float
-        Time the training may take.
+    options : TrainingOptions
     refinement : int
         Round of refinement. After the first training, 0, the block starts from weights of its own,
         which the learning rate first makes worse.
-    observer : Observer, optional
-        Hears every judgement.
     processes : Processes
         With whose rows together the block is trained and judged.
     ceiling : float
         Largest negative log-density of a held-out row that counts, in nats: a gross outlier must
         not decide for all the others.
-
-    Returns
-    -------
-    record : BlockRecord
     """
-    start = time.monotonic()
-    base = StandardNormal(options.n_given)
-    n_rows = processes.total(len(x))
-    training = _BlockTraining(
-        block, h, base, held_out, options, n_rows, refinement, processes, ceiling
-    )
-    pace = training.pace
-    for rows in _batches(len(x), _own_batch_size(options.batch_size, processes), generator):
-        training.step(x[rows], generator)
-        if math.isfinite(seconds) and pace.clock_is_due:
-            pace.keep_to(seconds, processes.of_first(lambda: time.monotonic() - start))
-        if pace.judgement_is_due:
-            training.evaluate()
-            processes.of_first(observer.evaluated)
-        training.rehearse()
-        if pace.finished:
-            return training.record(time.monotonic() - start)
-
-
-@torch.no_grad()
-def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
-    """Push held-out rows through a block, and add up their log |det| exactly."""
-    divergence = exact_divergence_for(block.velocity)
-    x, log_det = in_parts(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
-    return Rows(x, held_out.log_det + log_det)
-
-
-class _BlockTraining:
-    """State of the training of one block; its `Pace` tells what comes when."""
 
     def __init__(
-        self,
-        block,
-        h,
-        base,
-        held_out,
-        options,
-        n_rows,
-        refinement=0,
-        processes=ALONE,
-        ceiling=math.inf,
+        self, block, h, x, held_out, options, refinement=0, processes=ALONE, ceiling=math.inf
     ):
-        self.block, self.h, self.base = block, h, base
-        self.held_out, self.ceiling = held_out, ceiling
+        self.start = time.monotonic()
+        self.block, self.h, self.x, self.held_out = block, h, x, held_out
         self.options, self.refinement, self.processes = options, refinement, processes
-        self.n_held_out = processes.total(len(held_out.x))
+        self.base, self.ceiling = StandardNormal(options.n_given), ceiling
+        n_rows, self.n_held_out = processes.total(len(x)), processes.total(len(held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
         # judged in its place.
@@ -258,6 +207,35 @@ class _BlockTraining:
         self.best_weights = copy.deepcopy(block.state_dict())
         _, self.movement_before = self._distance_and_movement()
         self._new_optimizer()
+
+    @torch.enable_grad()
+    def run(self, generator, seconds=math.inf, observer=NOBODY):
+        """Train, and leave the block at its best honest weights.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            As in `train_flow`.
+        seconds : float
+            Time the training may take, from its making on.
+        observer : Observer, optional
+            Hears every judgement.
+
+        Returns
+        -------
+        record : BlockRecord
+        """
+        batch_size = _own_batch_size(self.options.batch_size, self.processes)
+        for rows in _batches(len(self.x), batch_size, generator):
+            self.step(self.x[rows], generator)
+            if math.isfinite(seconds) and self.pace.clock_is_due:
+                self.pace.keep_to(seconds, self.processes.of_first(self._elapsed))
+            if self.pace.judgement_is_due:
+                self.evaluate()
+                self.processes.of_first(observer.evaluated)
+            self.rehearse()
+            if self.pace.finished:
+                return self.record()
 
     def step(self, x, generator):
         """Take one optimiser step on a batch, unless the objective or its gradient overflows.
@@ -304,7 +282,7 @@ class _BlockTraining:
         elif self.pace.begins_rehearsal:
             self._begin_rehearsal()
 
-    def record(self, seconds):
+    def record(self):
         """Restore the best weights and report."""
         self.block.load_state_dict(self.best_weights)
         distance, movement = self._distance_and_movement()
@@ -321,11 +299,14 @@ class _BlockTraining:
             solver_error=float(self.best_gap),
             solver_steps=self.pace.solver_steps,
             n_iter=self.pace.n_iter,
-            seconds=seconds,
+            seconds=self._elapsed(),
             kept=kept,
             overfits=self.pace.overfits,
             refinement=self.refinement,
         )
+
+    def _elapsed(self):
+        return time.monotonic() - self.start
 
     def _loss(self, x, generator):
         y, log_det = self.solve(x, self.pace.solver_steps, generator)

@@ -19,8 +19,8 @@ from sklearn_jko.step_sizes import has_settled
 from sklearn_jko.training.block_training import (
     MIN_GAIN,
     BlockRecord,
+    BlockTraining,
     push_held_out,
-    train_block,
 )
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
@@ -175,19 +175,10 @@ class _FlowTraining:
         self.processes.of_first(lambda: observer.block_started(self.options.most_judgements))
         self._seed_batches()
         x, held_out = self.round.push()
-        record = train_block(
-            block,
-            h,
-            x,
-            held_out,
-            self.options,
-            self.generator,
-            self.processes.of_first(self._seconds),
-            self.round.number,
-            observer,
-            self.processes,
-            self.ceiling,
-        )
+        seconds = self.processes.of_first(self._seconds)
+        record = BlockTraining(
+            block, h, x, held_out, self.options, self.round.number, self.processes, self.ceiling
+        ).run(self.generator, seconds, observer)
         self._add(record, block)
 
     def _outlier_ceiling(self, held_out):
