@@ -10,8 +10,8 @@ from sklearn_jko.structure import structure_of
 from sklearn_jko.training.automatic import ROWS_TO_TURN_AXES, training_options
 
 
-def options(n, d=10, structure=None, n_judges=50, **parameters):
-    return training_options(JKOFlowDensity(**parameters), n, d, n_judges, structure=structure)
+def options(n, d=10, structure=None, n_held_out=50, **parameters):
+    return training_options(JKOFlowDensity(**parameters), n, d, n_held_out, structure=structure)
 
 
 @pytest.mark.parametrize("width", [32, 128, 512])

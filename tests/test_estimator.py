@@ -513,7 +513,7 @@ def test_clusters_are_tried_and_of_many_rows_without_a_pilot(
     monkeypatch.setattr(Mixture, "fit", fit)
     monkeypatch.setattr(pilot, "_pilot_nll", pilot_nll)
     X = np.random.default_rng(0).normal(size=(n, d))
-    options = training_options(JKOFlowDensity(), n, d, n_judges=50, n_given=n_given)
+    options = training_options(JKOFlowDensity(), n, d, n_held_out=50, n_given=n_given)
     pilot.choose_scaling(X, X[:50], options, 0, torch.device("cpu"), max_time)
     assert pilots
     assert any(pilots) == as_pilot

@@ -95,7 +95,7 @@ def test_the_scaling_of_few_rows_is_not_chosen_by_them(monkeypatch, n, chooses):
     monkeypatch.setattr(
         pilot, "_cross_validated_nll", lambda *args: asked.append(1) or torch.ones(n)
     )
-    options = training_options(JKOFlowDensity(max_blocks=0), n, d=3, n_judges=0)
+    options = training_options(JKOFlowDensity(max_blocks=0), n, d=3, n_held_out=0)
     scaling = pilot.choose_scaling(rows(n), rows(0), options, 0, torch.device("cpu"))
     assert bool(asked) == chooses
     assert chooses or scaling == "marginal+whiten"

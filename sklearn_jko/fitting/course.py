@@ -103,7 +103,7 @@ class _Fit:
     def __init__(self, density, read, seed, processes):
         read = read.completed(density, seed)
         self.density, self.read, self.seed = density, read, seed
-        self.has_own_judges = read.X_val is None and processes.is_alone
+        self.holds_out_own_rows = read.X_val is None and processes.is_alone
         self.shares = self._divided(processes)
         self.parts, self.processes = self.shares.parts, self.shares.processes
         self.held_out = self.parts.held_out[:]
@@ -132,10 +132,10 @@ class _Fit:
         visited = max(self.options.n_visits, MANY_ROWS)  # no batch takes more
         with self.processes.failing_together():
             rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
-            judges = as_rows(self.scaler, self.held_out, self.read.device)
+            held_out = as_rows(self.scaler, self.held_out, self.read.device)
         flow, history, ending = train_flow(
             rows.x,
-            judges,
+            held_out,
             self.options,
             torch.Generator(self.read.device).manual_seed(self.seed + self.processes.rank),
             start + TRAINING_SHARE * self.max_time,
@@ -156,7 +156,7 @@ class _Fit:
         flow = copy.deepcopy(flow).double().cpu()
         flow.solver = AFTER_EQUAL_STEPS if self.density.solver in TABLEAUS else AFTER_ADAPTIVE_STEPS
         names = getattr(self.density, "feature_names_in_", None)
-        held_out = self.parts.held_out.row_numbers if self.has_own_judges else np.arange(0)
+        held_out = self.parts.held_out.row_numbers if self.holds_out_own_rows else np.arange(0)
         numbers_of, judged = self.read.sampled.numbers_of, {}
         if self.density._keeps_rows_to_judge:
             judged["_train_indices"] = numbers_of(self.parts.train.row_numbers)
@@ -206,10 +206,10 @@ class _Fit:
 
     def _warn_of_rows(self):
         _warn_of_noise(self.density, self.parts.noise_width, self.read)
-        _warn_of_few_judges(self.density, self.parts, self.read.X_val)
+        _warn_of_few_held_out(self.density, self.parts, self.read.X_val)
 
     def _new_scaler(self, name, whitens=False):
-        """An unfitted scaler, which may always whiten where the flow knows no structure."""
+        """An unfitted scaler, which may mix columns where told so, or the flow has no structure."""
         return make_table_scaler(
             name,
             roles=self.read.roles,
@@ -278,7 +278,7 @@ def _warn_of_noise(density, noise_width, read):
         )
 
 
-def _warn_of_few_judges(density, parts, X_val):
+def _warn_of_few_held_out(density, parts, X_val):
     """Tell why no block is trained, but of tables so small that it is documented."""
     n, n_held_out = len(parts.all.X), len(parts.held_out)
     if n_held_out >= MIN_JUDGES or density.max_blocks == 0:

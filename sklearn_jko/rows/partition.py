@@ -76,13 +76,13 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     if X_val is None:
         hashes = hash_rows(X)
         splits = are_few_values(X, rows.observed, hashes)
-        is_held_out, n_judges = _held_out_places(rows, hashes, fraction, seed, splits)
-        train, held_out = some(~is_held_out), some(is_held_out).some(n_judges)
+        is_held_out, n_held_out = _held_out_places(rows, hashes, fraction, seed, splits)
+        train, held_out = some(~is_held_out), some(is_held_out).some(n_held_out)
     else:
-        judges = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
+        chosen = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
         train = some(slice(None))
-        places = np.arange(len(judges))
-        held_out = BlurredRows(X_val, judges, places, widths, seed + NOISE_OF_OTHERS, bounds)
+        places = np.arange(len(chosen))
+        held_out = BlurredRows(X_val, chosen, places, widths, seed + NOISE_OF_OTHERS, bounds)
     train_size = rows.size * len(train) / len(rows.repeated)
     return Parts(some(slice(None)), train, held_out, widths, train_size)
 

@@ -17,6 +17,8 @@ __all__ = ["are_few_values", "noise_widths", "tie_width"]
 # holds more than `ATOM_SHARE` of them.
 TIED_SHARE = 0.1
 ATOM_SHARE = 0.02
+# Of fewer copies than this a value is no atom, however few the rows are.
+ATOM_COPIES = 3
 # Relative to the column's spread. A nearly exact linear relation is one whose residual's
 # deviation is under a third of this.
 FLOOR = 1e-3
@@ -24,6 +26,12 @@ MAX_ROWS = 100_000
 # Rows of whole multiples of a unit that are there so often, on average, are no copies of a few rows
 # but counts, ages or grades, of which single values hold a share of the data.
 MANY_COPIES = 4
+# How far a gap may be from a whole multiple of the smallest, in units of that.
+MULTIPLE_TOL = 0.01
+# Rows farther out in any column, in units of its spread, are left out of the search for relations.
+FARTHEST_ORDINARY = 20
+# A column takes part in a relation where its share of the unit vector is larger.
+LEAST_PART = 0.05
 # A deviation of so many rounding errors may be nothing else.
 ROUNDINGS = 64
 # Gaps that part clusters, as a share of the range, and the least share and number of rows of one.
@@ -84,7 +92,7 @@ def _are_multiples(values):
     gaps = np.diff(values)
     gaps = gaps[gaps > 4 * np.spacing(np.abs(values).max())]  # others are rounding
     multiples = gaps / gaps.min(initial=np.inf)
-    return bool(np.all(np.abs(multiples - np.rint(multiples)) < 0.01))
+    return bool(np.all(np.abs(multiples - np.rint(multiples)) < MULTIPLE_TOL))
 
 
 def tie_width(column, spread):
@@ -95,7 +103,7 @@ def tie_width(column, spread):
         return max(1.0, rounding)
     n = len(column)
     repeated = counts[counts > 1].sum() / n
-    atoms = counts[counts >= max(ATOM_SHARE * n, 3)].sum() / n
+    atoms = counts[counts >= max(ATOM_SHARE * n, ATOM_COPIES)].sum() / n
     if repeated <= TIED_SHARE and not atoms:
         return 0.0
     # Values that differ by rounding alone are the same value.
@@ -108,7 +116,7 @@ def _linearly_related(X, spread):
     n, d = X.shape
     with np.errstate(over="ignore"):
         standard = bounded((X - np.median(X, axis=0)) / spread)
-    is_ordinary = np.abs(standard).max(axis=1) < 20
+    is_ordinary = np.abs(standard).max(axis=1) < FARTHEST_ORDINARY
     ordinary = standard[is_ordinary]
     if d == 1 or len(ordinary) < max(2 * d, n / 2):
         return np.zeros(d, dtype=bool)
@@ -128,7 +136,7 @@ def _in_null_space(rows):
     """Columns that take part in a linear combination that is nearly constant."""
     eigenvalues, vectors = np.linalg.eigh(_correlation(rows))
     null = vectors[:, eigenvalues < (FLOOR / 3) ** 2]
-    return np.abs(null).max(axis=1, initial=0.0) > 0.05
+    return np.abs(null).max(axis=1, initial=0.0) > LEAST_PART
 
 
 def _parted(rows):

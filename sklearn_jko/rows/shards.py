@@ -82,10 +82,9 @@ def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
     """Of the rows of all processes about so many as are wanted, or all; each in every process."""
     shown = X if len(present) == len(X) else X[present]  # a copy of all is a second table
     some = present[_chosen(shown, MAX_POOLED * share_of_row, seed)]
-    judges = None
     if X_val is not None:
-        judges = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
-    parts = processes.gathered((X[some], None if weight is None else weight[some], judges))
+        X_val = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
+    parts = processes.gathered((X[some], None if weight is None else weight[some], X_val))
     return tuple(_joined(arrays) for arrays in zip(*parts, strict=True))
 
 

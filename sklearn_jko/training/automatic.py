@@ -38,7 +38,7 @@ MIN_JUDGES = 7
 SETTLED = 0.01
 
 
-def training_options(density, n, d, n_judges, n_given=0, structure=None):
+def training_options(density, n, d, n_held_out, n_given=0, structure=None):
     """Options of the training of an estimator.
 
     Parameters
@@ -49,7 +49,7 @@ def training_options(density, n, d, n_judges, n_given=0, structure=None):
         Number of training rows.
     d : int
         Number of columns.
-    n_judges : int
+    n_held_out : int
         Number of held-out rows.
     n_given : int, default=0
         Number of columns at the end of the flow's rows that are given.
@@ -85,7 +85,7 @@ def training_options(density, n, d, n_judges, n_given=0, structure=None):
         step_size=step_sizes(density.step_size),
         velocity=auto.velocity,
         hidden_layer_sizes=hidden,
-        max_blocks=int(density.max_blocks) if n_judges >= MIN_JUDGES else 0,
+        max_blocks=int(density.max_blocks) if n_held_out >= MIN_JUDGES else 0,
         n_refinements=int(density.n_refinements),
         tol=0.0 if callable(density.step_size) else SETTLED,
         max_iter=_unless_auto(

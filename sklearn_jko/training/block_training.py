@@ -34,11 +34,14 @@ __all__ = [
     "push_held_out",
 ]
 
-MAX_GRADIENT_NORM = 1.0
+MAX_GRADIENT_NORM = 1.0  # longer gradients of a batch are shortened to this
 # As torchdiffeq says on rows that make other solvers overflow.
 UNDERFLOW = "underflow in dt"
-MIN_GAIN = 1e-3
-MIN_PROGRESS = 1e-4
+# Nats per row. A block, or a round of refinement, that gains less is dropped; and weights are no
+# better than the best so far where they gain less than the second.
+MIN_GAIN, MIN_PROGRESS = 1e-3, 1e-4
+# Times `honest_gap`: where the solver errs by more, training goes back to the best weights.
+LARGE_GAP = 10
 
 
 @dataclass(frozen=True)
@@ -356,7 +359,7 @@ class BlockTraining:
 
     def _refine(self, gap):
         """Go on with a finer solver; from the last honest weights where the error was large."""
-        if not abs(gap) <= 10 * self.options.honest_gap:
+        if not abs(gap) <= LARGE_GAP * self.options.honest_gap:
             self._return_to_best()
         self.pace.refine()
 

@@ -31,12 +31,12 @@ __all__ = ["Ending", "Progress", "Trained", "push_forward_", "round_gains", "tra
 
 # Nats per row: after a block that overfitted for less, none was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
-# Weight decay of a block in that of the one before. The first block, held back hard, learns what
-# can be trusted; those after it are held back less and less, until one gains nothing: else clusters
-# are left blurred. Of eighteen tables of 113 to 4,000 rows half gain 0.05 to 4.5 nats a row by it,
-# and five lose more than 0.05: digits 0.95, wine, glass and cancer 0.1 to 0.3, magic.gamma 0.06.
-# Held-out rows that gain no more while a block is held back hard say little of overfitting, so it
-# goes down faster then.
+# Weight decay of a block, by that of the one before. The first block is held back hard and learns
+# what can be trusted. Those after it are held back less and less, until one gains nothing; else
+# clusters stay blurred. Of eighteen tables of 113 to 4,000 rows, half gain 0.05 to 4.5 nats a row
+# by this. Five lose more than 0.05: digits 0.95; wine, glass and cancer 0.1 to 0.3; magic.gamma
+# 0.06. The second share follows a block that overfitted or was dropped: held-out rows that gain no
+# more while a block is held back hard say little of overfitting, so the decay then falls faster.
 DECAY_SHARE, DECAY_SHARE_OF_STUCK = 0.6, 0.25
 # Of the time that is left, for the first blocks, which gain most.
 TIME_SHARES = 0.5, 0.7

@@ -4,6 +4,7 @@ from sklearn_jko.training.plan import COOLDOWN_SHARE, LONG, Plan, cooldown_start
 
 __all__ = ["MAX_SOLVER_STEPS", "Pace"]
 
+# Optimiser steps from one look at the clock to the next: processes of a group wait for it.
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
 # A block may take as many solver steps as if all its optimiser steps took so many.
@@ -18,10 +19,10 @@ class Pace:
     The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
     the plateau, a shorter cool-down starts from the best weights.
 
-    On a long plateau overfitting hides behind the learning rate's noise. So the end is rehearsed:
-    training cools down as if it were to end after 1,000 steps, and then returns to the plateau; and
-    so after 3,000, and so on, as long as the held-out rows gain by it. From the first rehearsal on
-    these alone decide.
+    With a long plateau, overfitting hides in the noise of the learning rate. Therefore training
+    rehearses its end: it cools down as if it ended after 1,000 steps, is judged, and returns to the
+    plateau. It does so again after 3,000 steps, 9,000 and so on, while the held-out rows gain. From
+    the first rehearsal on these alone decide when training ends.
 
     Parameters
     ----------

@@ -29,6 +29,10 @@ CANDIDATES = (
 MAX_ROWS = 20_000
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
+# A pilot trains a small flow for a short time; where that turns axes, it bears the higher rate.
+PILOT_BLOCKS, PILOT_ITER, PILOT_EVALUATIONS = 2, 120, 4
+PILOT_WIDTH, PILOT_BATCH = 64, 256
+PILOT_RATE, PILOT_RATE_OF_ADAMW = 3e-2, 1e-2
 # Often first after training where they are not before: "marginal" leaves the correlations to the
 # flow, and powers, near logarithms, make products of columns the sums that a flow learns easily.
 # One column has none. Only a network that knows which columns are neighbours learns as well from
@@ -129,15 +133,15 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
     options = replace(
         options,
-        max_blocks=min(options.max_blocks, 2),
+        max_blocks=min(options.max_blocks, PILOT_BLOCKS),
         n_refinements=0,
-        max_iter=min(options.max_iter, 120),
-        learning_rate=3e-2 if options.turns_axes else 1e-2,
-        n_evaluations=4,
+        max_iter=min(options.max_iter, PILOT_ITER),
+        learning_rate=PILOT_RATE if options.turns_axes else PILOT_RATE_OF_ADAMW,
+        n_evaluations=PILOT_EVALUATIONS,
     )
     if options.structure is None:
-        hidden = options.hidden_layer_sizes and (64, 64)
-        options = replace(options, hidden_layer_sizes=hidden, batch_size=256)
+        hidden = options.hidden_layer_sizes and (PILOT_WIDTH,) * 2  # linear flows stay so
+        options = replace(options, hidden_layer_sizes=hidden, batch_size=PILOT_BATCH)
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():

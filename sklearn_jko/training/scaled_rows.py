@@ -10,6 +10,8 @@ __all__ = ["Rows", "as_rows", "outlier_ceiling", "row_nll"]
 
 CHUNK = 65_536
 LARGEST = 1e15  # its square is well within single precision
+# Rows are gross outliers so many times as far above the median as the highest tenth and a nat are.
+OUTLYING = 20
 
 
 class Rows(NamedTuple):
@@ -25,7 +27,8 @@ def as_rows(scaler, X, device):
     Parameters
     ----------
     scaler : object
-    X : ndarray of shape (n, d) or BlurredRows, n >= 1
+    X : ndarray of shape (n, d) or BlurredRows
+        None may be in it.
     device : torch.device
 
     Returns
@@ -50,7 +53,7 @@ def row_nll(base, rows):
 def outlier_ceiling(nll):
     """Largest negative log-density, in nats, at which a row still counts for itself."""
     median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
-    return median + 20 * (high - median + 1)
+    return median + OUTLYING * (high - median + 1)
 
 
 def _single(array):
