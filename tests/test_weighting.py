@@ -229,6 +229,17 @@ def test_other_judges_have_noise_of_their_own():
     assert not np.isin(held_out, train).any()
 
 
+@pytest.mark.parametrize("n_judges", [20, 500])
+def test_rows_to_judge_by_take_none_from_the_others(n_judges):
+    """Without a block, the density was that of so many rows as judged, or none was to be had."""
+    judges = np.random.default_rng(1).normal(size=(n_judges, 2))
+    parts = divide(X, None, judges, 0.1, seed=0)
+    assert len(parts.all) == len(parts.train) == len(X)
+    model = small(max_blocks=0)
+    expected = model.fit(X).score_samples(X)
+    np.testing.assert_array_equal(model.fit(X, X_val=judges).score_samples(X), expected)
+
+
 def test_equal_rows_with_gaps_are_equal():
     gaps = np.array([[np.nan, 1.0], [2.0, np.nan], [np.nan, 1.0], [2.0, 3.0]])
     rows = weighted_rows(gaps).repeated

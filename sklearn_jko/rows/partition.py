@@ -81,8 +81,10 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     else:
         chosen = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
         train = some(slice(None))
-        places = np.arange(len(chosen))
-        held_out = BlurredRows(X_val, chosen, places, widths, seed + NOISE_OF_OTHERS, bounds)
+        seed_of_others = seed + NOISE_OF_OTHERS
+        held_out = BlurredRows(
+            X_val, chosen, np.arange(len(chosen)), widths, seed_of_others, bounds
+        )
     train_size = rows.size * len(train) / len(rows.repeated)
     return Parts(some(slice(None)), train, held_out, widths, train_size)
 
