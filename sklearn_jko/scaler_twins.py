@@ -18,7 +18,7 @@ from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
 from sklearn_jko.scaling.marginal import Marginal
 from sklearn_jko.scaling.mixture import FARTHEST, Mixture
-from sklearn_jko.scaling.power import Power
+from sklearn_jko.scaling.power import MAX_OUTER_SLOPE, Power
 from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.scaling.tails import REACH, Tails
@@ -149,6 +149,8 @@ class PowerTwin(Learned):
         power = sign * torch.where(
             flat, log, torch.expm1(exponent * log) / torch.where(flat, 1.0, exponent)
         )
+        outer = log_slope.clamp(max=math.log(MAX_OUTER_SLOPE))
+        log_slope = torch.where(inner == inside, log_slope, outer)
         power = _bounded(power + (inner - inside) * log_slope.exp())
         log_det = log_slope - self.spread_.log() - self.scale_.log()
         return _standardised(power, self.mean_, self.scale_), log_det.sum(1)

@@ -40,6 +40,36 @@ def test_tight_clusters_are_found(n_clusters, width):
     assert 0 < missed < 1.5 * n_learned / 2 / 600
 
 
+@pytest.mark.parametrize(("n", "n_clusters", "d"), [(100, 3, 30), (300, 20, 10), (300, 20, 30)])
+def test_clusters_of_fewer_rows_than_columns_are_found(n, n_clusters, d):
+    """Each had a covariance of its own in EM, for which there were too few rows: none was found."""
+    Z, _ = normal_clusters(n, n_clusters, d, 0.1, seed=1)
+    held_out, truth = normal_clusters(2000, n_clusters, d, 0.1, seed=2)
+    found, _ = fit_clusters(Z)
+    missed = (truth - found.log_density(held_out)).mean()
+    assert 0 < missed < n_clusters * d / n  # twice what their means alone leave to learn
+
+
+def test_clusters_of_one_shape_and_many_sizes():
+    """Their covariances were pulled to the mean one, which is that of the widest."""
+    widths = np.array([0.01, 0.1, 1.0])
+    means = np.random.default_rng(0).normal(size=(3, 10))
+
+    def rows(n, seed):
+        rng = np.random.default_rng(seed)
+        of = rng.integers(3, size=n)
+        return means[of] + widths[of, None] * rng.normal(size=(n, 10))
+
+    held_out = rows(2000, seed=2)
+    parts = [
+        stats.norm.logpdf(held_out, mean, width).sum(axis=1)
+        for mean, width in zip(means, widths, strict=True)
+    ]
+    truth = logsumexp(parts, axis=0) - np.log(3)
+    found, _ = fit_clusters(rows(300, seed=1))
+    assert 0 < (truth - found.log_density(held_out)).mean() < 0.6
+
+
 def test_a_normal_sample_is_one_cluster():
     Z = np.random.default_rng(0).normal(size=(2000, 3))
     found, alone = fit_clusters(Z)

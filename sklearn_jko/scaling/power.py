@@ -13,10 +13,12 @@ from sklearn_jko.column_statistics import (
     unstandardised,
 )
 
-__all__ = ["Power"]
+__all__ = ["MAX_OUTER_SLOPE", "Power"]
 
 EXPONENTS = (-3.0, 5.0)
-MAX_STRETCH = 1e3
+MAX_STRETCH, MARGIN = 1e3, 1.1
+# Of the line, in units of the slope at the median.
+MAX_OUTER_SLOPE = 1 / 8
 SEARCH_ROWS = 10_000
 LARGEST_SEARCHED = 1e6  # in spreads; its fifth power is far from overflow
 
@@ -26,7 +28,9 @@ class Power:
 
     Outside the training range the power goes on as a straight line: its image is then every real
     number, where that of a plain Yeo-Johnson power ends for exponents below 0 or above 2. The line
-    also starts where the power's slope leaves [1e-3, 1e3].
+    also starts where the power's slope leaves [1e-3, 1e3]. It is gentle, so that a value far from
+    all others costs no more than it must: a power that outliers on one side have bent is steep on
+    the other.
 
     Attributes
     ----------
@@ -74,12 +78,13 @@ class Power:
             low, high = _power(self.low_, self.exponent_), _power(self.high_, self.exponent_)
             inside = np.clip(power, low, high)
             inner = _root(inside, self.exponent_)
-            inner += (power - inside) * np.exp(-_log_slope(inner, self.exponent_))
+            inner += (power - inside) * np.exp(-_outer(_log_slope(inner, self.exponent_)))
         return unstandardised(inner, self.centre_, self.spread_)
 
     def _power(self, inner):
         inside = np.clip(inner, self.low_, self.high_)
         log_slope = _log_slope(inside, self.exponent_)
+        log_slope = np.where(inner == inside, log_slope, _outer(log_slope))
         with np.errstate(over="ignore"):
             power = bounded(_power(inside, self.exponent_) + (inner - inside) * np.exp(log_slope))
         return power, log_slope
@@ -97,6 +102,10 @@ def _root(y, exponent):
 
 def _log_slope(x, exponent):
     return (np.where(x < 0, 2 - exponent, exponent) - 1) * np.log1p(np.abs(x))
+
+
+def _outer(log_slope):
+    return np.minimum(log_slope, np.log(MAX_OUTER_SLOPE))
 
 
 def _quantiles(X):
@@ -119,8 +128,8 @@ def _likeliest_exponent(x):
 
 def _ends(quantiles, exponent):
     """The training range, a tenth wider, as far as the slope stays within MAX_STRETCH of 1."""
-    low, high = quantiles[0], quantiles[-1]
-    margin = 0.1 * (high - low) + 1e-3
+    # Each end by its own distance from the median: outliers on one side widen no other.
+    low, high = MARGIN * quantiles[0] - 1e-3, MARGIN * quantiles[-1] + 1e-3
     with np.errstate(over="ignore", divide="ignore"):
         reach = bounded(np.expm1(np.log(MAX_STRETCH) / np.abs(exponent - 1)))
-    return np.maximum(low - margin, -reach), np.minimum(high + margin, reach)
+    return np.maximum(low, -reach), np.minimum(high, reach)
