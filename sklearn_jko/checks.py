@@ -57,17 +57,6 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
         raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
 
 
-def check_texts(name, value, n):
-    """Raise ValueError unless the value is a list of n strings."""
-    if not isinstance(value, list) or len(value) != n or any(type(v) is not str for v in value):
-        raise ValueError(f"{name}={shown(value)} must be {n} strings")
-
-
-def is_whole(value):
-    """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def check_choice(name, value, choices):
     """Raise ValueError unless the value is one of some names, such as a dictionary's keys."""
     if not isinstance(value, str) or value not in choices:
@@ -78,6 +67,17 @@ def check_list(name, value):
     """Raise ValueError unless the value is a list."""
     if not isinstance(value, list):
         raise ValueError(f"{name} must be a list; it is {shown(value)}")
+
+
+def check_texts(name, value, n):
+    """Raise ValueError unless the value is a list of n strings."""
+    if not isinstance(value, list) or len(value) != n or any(type(v) is not str for v in value):
+        raise ValueError(f"{name}={shown(value)} must be {n} strings")
+
+
+def is_whole(value):
+    """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def shown(value):

@@ -65,8 +65,9 @@ class JKOFlowDensity(
         short pilot on several and takes the best; with less than 32 rows to train on it is
         "marginal+whiten".
     columns : dict, "auto" or None, default=None
-        Kind of each column, by name or by its place in X, such as ``{"share": (0, 1), "price":
-        (0, None), "rooms": "integer", "city": "category"}``. Others are numbers without bounds.
+        Kind of each column, by name or number (its place in X), such as ``{"share": (0, 1),
+        "price": (0, None), "rooms": "integer", "city": "category"}``. Others are numbers without
+        bounds.
 
         - ``(low, high)``: numbers within bounds, None where open. The density is zero outside, and
           samples are inside. A logarithm or logit goes first (exact, as all scaling), so that
