@@ -312,6 +312,15 @@ def test_power_agrees_with_scipy(exponent):
     np.testing.assert_allclose(scaler.inverse_transform(Z), X, atol=1e-9)
 
 
+def test_power_bent_by_outliers_is_gentle_on_the_other_side():
+    """Three rows far below 300 others bent the power; a hundred above cost 189,000 nats."""
+    X = np.random.default_rng(0).normal(size=(300, 1))
+    X[:3, 0] = -100, -60, -30
+    power = make_scaler("power").fit(X)
+    assert zero_block_log_likelihood(power, np.array([[10.0]])) > -25
+    assert zero_block_log_likelihood(power, np.array([[100.0]])) > -120
+
+
 def test_marginal_makes_a_lognormal_column_normal():
     rng = np.random.default_rng(0)
     scaler = make_scaler("marginal").fit(rng.lognormal(size=(20_000, 1)))
