@@ -541,7 +541,7 @@ def _once_each(train, X, rows):
     A row must not find copies of itself among its neighbours. So many are left as tell as much as
     all; where weights are whole numbers, these are all.
     """
-    if rows.observed is rows.repeated:
+    if rows.has_whole_weights:
         return train
     some = evenly_spread(train, max(round(rows.size * len(train) / len(rows.repeated)), 1))
     _, group = np.unique(hash_rows(X), return_inverse=True)
