@@ -581,19 +581,64 @@ def test_density_has_no_threshold(fitted, moons):
     assert display.ax_.get_ylabel() == "% of rows"
 
 
+@pytest.mark.parametrize(
+    ("offset", "label"),
+    [(-2.5, "threshold \N{MINUS SIGN}2.5"), (-99.0, "\N{MINUS SIGN}99, off the axis")],
+)
+def test_a_threshold_off_the_axis_is_said_to_be(offset, label):
+    ax = OutlierDisplay(scores=np.random.default_rng(0).normal(size=500), offset=offset).plot().ax_
+    assert legend(ax)[-1].endswith(label)
+    low, high = ax.get_xlim()
+    assert set(ax.lines[0].get_xdata()) == ({offset} if low < offset < high else set())
+
+
+@pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan])
+def test_a_threshold_that_is_no_number_squeezes_nothing(offset):
+    display = OutlierDisplay(scores=np.random.default_rng(0).normal(size=500), offset=offset).plot()
+    drawn(display)
+    low, high = display.ax_.get_xlim()
+    assert -5 < low < high < 5
+    assert legend(display.ax_)[-1].endswith("off the axis")
+
+
+@pytest.mark.parametrize("n_outliers", [1, 3, 9, 10])
+def test_few_outliers_are_ticks_below_the_inliers(n_outliers):
+    scores = np.r_[np.random.default_rng(0).normal(size=500), np.full(n_outliers, -4.0)]
+    scores[-1] = -1000
+    display = OutlierDisplay(scores=scores, is_outlier=np.arange(len(scores)) >= 500).plot()
+    drawn(display)
+    ax, tallest = display.ax_, display.ax_.patches[0].get_data().values.max()
+    outliers = "outlier" if n_outliers == 1 else "outliers"
+    assert legend(ax) == ["500 inliers", f"{n_outliers} {outliers}, 1 beyond the axis"]
+    if n_outliers < 10:
+        assert ax.lines[0].get_xdata().tolist() == [-4.0] * (n_outliers - 1) + [ax.get_xlim()[0]]
+        assert ax.get_ylim()[1] == pytest.approx(1.25 * tallest)
+    else:
+        assert not ax.lines
+        assert ax.patches[2].get_data().values.max() == pytest.approx(90)
+
+
+def test_one_row_is_no_rows():
+    for is_outlier, name in ((None, "row"), ([False], "inlier"), ([True], "outlier")):
+        is_outlier = None if is_outlier is None else np.array(is_outlier)
+        display = OutlierDisplay(scores=np.ones(1), is_outlier=is_outlier).plot()
+        drawn(display)
+        assert legend(display.ax_) == [f"1 {name}"]
+
+
 @pytest.mark.parametrize("extreme", [-1e300, -np.inf, 1e300])
 @pytest.mark.parametrize("offset", [None, -5.0])
 def test_extreme_scores_are_counted_and_do_not_squeeze_the_others(extreme, offset):
-    scores = np.r_[np.random.default_rng(0).normal(size=500), [extreme] * 7]
+    scores = np.r_[np.random.default_rng(0).normal(size=500), [extreme] * 17]
     scores = np.clip(scores, -1e300, 1e300)
-    is_outlier = np.arange(507) >= 500
+    is_outlier = np.arange(517) >= 500
     display = OutlierDisplay(scores=scores, offset=offset, is_outlier=is_outlier).plot()
     drawn(display)
     low, high = display.ax_.get_xlim()
     assert low >= -12
     assert high <= 12
     assert low < scores[:500].min()
-    assert "7 outliers, 7 beyond the axis" in legend(display.ax_)
+    assert "17 outliers, 17 beyond the axis" in legend(display.ax_)
     outermost = 0 if extreme < 0 else -1
     assert display.ax_.patches[2].get_data().values[outermost] == pytest.approx(100)
     assert offset is None or low < offset

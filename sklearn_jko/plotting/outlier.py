@@ -12,13 +12,16 @@ __all__ = ["OutlierDisplay"]
 N_BINS = 50
 # In widths of the range of the middle 80 % of (inlying) scores.
 REACH = 5.0
+# Fewer outliers are ticks: as shares of so few, a bar of one or two is taller than all inliers'.
+MIN_OUTLIERS_FOR_BARS = 10
 
 
 class OutlierDisplay:
     """Distribution of the scores of rows, with the threshold below which they count as outliers.
 
     Scores far away from nearly all others are counted in the outermost bins, and their number
-    stands in the legend.
+    stands in the legend, as does a threshold that far away. Fewer than ten outliers are shown one
+    by one, as ticks.
 
     It is recommended to use `from_estimator` to make one.
 
@@ -110,35 +113,56 @@ class OutlierDisplay:
         check_matplotlib_support(f"{type(self).__name__}.plot")
         self.ax_ = single_axes(ax)
         self.figure_ = self.ax_.figure
-        low, high = self._limits()
-        edges = np.linspace(low, high, N_BINS + 1)
-        for scores, colour, label in self._groups():
+        low, high = limits = self._limits()
+        for k, (scores, colour, label) in enumerate(self._groups()):
             n_beyond = int(((scores < low) | (scores > high)).sum())
             label += f", {n_beyond:,} beyond the axis" if n_beyond else ""
-            counts, _ = np.histogram(scores.clip(low, high), edges)
-            share = 100 * counts / len(scores)
-            self.ax_.stairs(share, edges, fill=True, color=colour, alpha=0.5, label=label)
-            self.ax_.stairs(share, edges, color=colour, lw=1)
+            is_few = k > 0 and len(scores) < MIN_OUTLIERS_FOR_BARS
+            draw = self._draw_ticks if is_few else self._draw_bars
+            draw(scores.clip(low, high), limits, color=colour, label=label)
         if self.offset is not None:
-            label = f"threshold {number(self.offset)}"
-            self.ax_.axvline(self.offset, ls="--", color="black", lw=1.2, label=label)
+            self._draw_threshold(limits)
         # Room for the legend above the bars.
-        self.ax_.set(xlim=(low, high), ylim=(0, 1.25 * self.ax_.dataLim.ymax))
+        self.ax_.set(xlim=limits, ylim=(0, 1.25 * self.ax_.dataLim.ymax))
         label_axis(self.ax_.xaxis, "score (higher: more normal)")
         label_axis(self.ax_.yaxis, "% of rows" if self.is_outlier is None else "% of group")
         self.ax_.legend()
         return self
 
+    def _draw_bars(self, scores, limits, color, label):
+        edges = np.linspace(*limits, N_BINS + 1)
+        share = 100 * np.histogram(scores, edges)[0] / len(scores)
+        self.ax_.stairs(share, edges, fill=True, color=color, alpha=0.5, label=label)
+        self.ax_.stairs(share, edges, color=color, lw=1)
+
+    def _draw_ticks(self, scores, limits, **style):
+        low_in_the_axes = {"transform": self.ax_.get_xaxis_transform(), "ms": 14, "mew": 2}
+        self.ax_.plot(
+            scores, np.full(len(scores), 0.03), "|", clip_on=False, **low_in_the_axes, **style
+        )
+
+    def _draw_threshold(self, limits):
+        style = {"ls": "--", "color": "black", "lw": 1.2}
+        label = f"threshold {number(self.offset)}"
+        if limits[0] <= self.offset <= limits[1]:
+            self.ax_.axvline(self.offset, label=label, **style)
+        else:
+            self.ax_.plot([], [], label=f"{label}, off the axis", **style)
+
     def _groups(self):
         """Scores, colour and label of each group that has rows."""
         if self.is_outlier is None:
-            groups = [(self.scores, INLIER, "rows")]
+            groups = [(self.scores, INLIER, "row")]
         else:
             groups = [
-                (self.scores[~self.is_outlier], INLIER, "inliers"),
-                (self.scores[self.is_outlier], OUTLIER, "outliers"),
+                (self.scores[~self.is_outlier], INLIER, "inlier"),
+                (self.scores[self.is_outlier], OUTLIER, "outlier"),
             ]
-        return [(s, colour, f"{len(s):,} {name}") for s, colour, name in groups if len(s)]
+        return [
+            (s, colour, f"{len(s):,} {name}" if len(s) == 1 else f"{len(s):,} {name}s")
+            for s, colour, name in groups
+            if len(s)
+        ]
 
     def _limits(self):
         """A range with the threshold and all scores but those far away from the inliers'."""
