@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import threading
@@ -242,6 +243,58 @@ def test_failed_save_leaves_the_old_file(path, model, monkeypatch):
         model.save(path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (Path.mkdir, IsADirectoryError, r"is a folder: name a file, such as .*x/model\.safetens"),
+        (os.mkfifo, FileExistsError, "x' is no regular file: name another"),
+        (lambda p: p.symlink_to("/dev/null"), FileExistsError, "x' is no regular file"),
+        (lambda p: p.symlink_to("no folder/x"), FileNotFoundError, "x' .*there is no .*no folder"),
+    ],
+    ids=["folder", "fifo", "device", "missing"],
+)
+def test_wrong_paths_are_told_before_any_work(tmp_path, monkeypatch, make, error, message):
+    make(tmp_path / "x")
+    model = build()
+    monkeypatch.setattr(JKOFlowDensity, "_state", None)
+    with pytest.raises(error, match=message):
+        model.save(tmp_path / "x")
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
+    assert not stat.S_ISREG(Path("/dev/null").stat().st_mode)
+
+
+def test_saving_keeps_links(path, model):
+    link, folder = path.parent / "link", path.parent / "folder"
+    folder.mkdir()
+    (folder / "next").symlink_to(Path("..") / path.name)
+    link.symlink_to(Path("folder") / "next")
+    for _ in ("new", "there"):
+        model.save(link)
+        assert link.is_symlink()
+        assert (folder / "next").is_symlink()
+        assert content(JKOFlowDensity.load(path)) == content(model)
+    assert {file.name for file in path.parent.iterdir()} == {"link", "folder", path.name}
+
+
+def test_links_that_strangers_may_have_laid_out_are_replaced(path, model):
+    shared, own = path.parent / "shared", path.parent / "own"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    path.write_text("precious")
+    (shared / "trap").symlink_to(path)
+    own.symlink_to(shared / "trap")
+    for name in (own, shared / "trap"):
+        model.save(name)
+        assert path.read_text() == "precious"
+        assert not (shared / "trap").is_symlink()
+        assert content(JKOFlowDensity.load(own)) == content(model)
+
+
+def test_links_in_a_circle_are_no_trap(path, model):
+    path.symlink_to(path.name)
+    assert content(round_trip(model, path)) == content(model)
 
 
 def test_two_writers_and_a_reader_do_not_meet(path, model):

@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko._version import __version__
 from sklearn_jko.checks import check_keys, shown
-from sklearn_jko.files.tensor_file import read_arrays, write_arrays
+from sklearn_jko.files.tensor_file import file_to_write, read_arrays, write_arrays
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
@@ -60,8 +60,9 @@ class FileMixin:
     def save(self, path):
         """Write the fitted model to a file, which `load` reads without executing anything.
 
-        The file is a safetensors file, replaced in one step. It holds the parameters, all that
-        was fitted, and a format version; a model fitted on a GPU is in it as one of the CPU.
+        The file is a safetensors file, replaced in one step; a symbolic link is kept and what it
+        points at replaced, but in a folder where anybody may write. It holds the parameters, all
+        that was fitted, and a format version; a model fitted on a GPU is in it as one of the CPU.
         `checkpoint` is left out, as it names a file of this machine, and so are the settings of
         `set_output`.
 
@@ -80,6 +81,7 @@ class FileMixin:
             If a parameter or a fitted attribute was set to what `load` would refuse.
         OSError
             If the file cannot be written; one that was there before is left as it was.
+            IsADirectoryError if the path is a folder's.
 
         Examples
         --------
@@ -96,6 +98,7 @@ class FileMixin:
         True
         """
         check_is_fitted(self)
+        file_to_write(Path(path))  # a wrong path is told before the work
         state = self._state()
         self._from_state(state)  # what `load` would refuse is not written
         _write(Path(path), type(self).__name__, state)

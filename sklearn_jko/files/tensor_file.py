@@ -3,17 +3,51 @@
 import hashlib
 import os
 import secrets
+import stat
 
 import numpy as np
 import safetensors.numpy
 
-__all__ = ["read_arrays", "write_arrays"]
+__all__ = ["file_to_write", "read_arrays", "write_arrays"]
 
 DIGEST = "digest"
+# More links after one another go round in a circle; Linux follows as many.
+MAX_LINKS = 40
+
+
+def file_to_write(path):
+    """What a path names, at the end of symbolic links, if a file can be written there.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    file : Path
+
+    Raises
+    ------
+    OSError
+        If it is a folder or no regular file, or its folder is not there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder: name a file, such as {str(path / 'model.safetensors')!r}."
+        )
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{str(path)!r} is no regular file: name another.")
+    file = _followed(path)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"{str(path)!r} cannot be written: there is no {file.parent}.")
+    return file
 
 
 def write_arrays(path, arrays, texts):
     """Write a file in one step: at no moment is there a partial one under its name.
+
+    What a symbolic link points at is written and the link kept, but in a folder where anybody may
+    write: there the file takes the place of the link.
 
     Parameters
     ----------
@@ -26,11 +60,10 @@ def write_arrays(path, arrays, texts):
     OSError
         If no file can be written there.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{str(path)!r} cannot be written: there is no {path.parent}.")
+    file = file_to_write(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {**texts, DIGEST: _digest(texts, arrays)}
-    _write_atomically(path, safetensors.numpy.save(arrays, metadata))
+    _write_atomically(file, safetensors.numpy.save(arrays, metadata))
 
 
 def read_arrays(file):
@@ -55,6 +88,17 @@ def _digest(texts, arrays):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def _followed(path):
+    # A link in a folder of the user's is the user's own, who wants it kept. In one where anybody
+    # may write, such as /tmp, a stranger may have laid it out in wait, to have any file of the
+    # user's overwritten: no such link is followed, not even behind others.
+    for _ in range(MAX_LINKS):
+        if not path.is_symlink() or path.parent.stat().st_mode & stat.S_IWOTH:
+            break
+        path = path.parent / path.readlink()
+    return path
 
 
 def _write_atomically(path, content):
