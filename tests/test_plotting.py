@@ -22,6 +22,7 @@ from sklearn_jko import (
     DensityDisplay,
     FlowTrajectoryDisplay,
     JKOFlowDensity,
+    JKOFlowOutlierDetector,
     OutlierDisplay,
     TrainingHistoryDisplay,
 )
@@ -528,6 +529,17 @@ def test_wrong_input_to_history():
         TrainingHistoryDisplay.from_estimator(mixture(normal_rows(2)))
     with pytest.raises(NotFittedError):
         TrainingHistoryDisplay.from_estimator(JKOFlowDensity())
+
+
+def test_of_a_detector_its_density_is_asked_for():
+    X = normal_rows(2)
+    detector = JKOFlowOutlierDetector(density=zero_block_flow(X), random_state=0).fit(X)
+    with pytest.raises(TypeError, match=r"no history of blocks; pass .* detector's `density_`"):
+        TrainingHistoryDisplay.from_estimator(detector)
+    with pytest.raises(TypeError, match=r"no blocks to follow .*; pass .* detector's `density_`"):
+        FlowTrajectoryDisplay.from_estimator(detector, X)
+    drawn(TrainingHistoryDisplay.from_estimator(detector.density_))
+    drawn(FlowTrajectoryDisplay.from_estimator(detector.density_, X))
 
 
 # OutlierDisplay

@@ -78,7 +78,8 @@ class TrainingHistoryDisplay:
         check_is_fitted(density)
         if not hasattr(density, "history_"):
             raise TypeError(
-                f"{type(density).__name__} has no history of blocks; pass a fitted JKOFlowDensity."
+                f"{type(density).__name__} has no history of blocks; pass a fitted JKOFlowDensity, "
+                "such as an outlier detector's `density_`."
             )
         return cls(history=density.history_).plot(ax=ax)
 

@@ -94,7 +94,7 @@ class FlowTrajectoryDisplay:
         if not hasattr(density, "flow_"):
             raise TypeError(
                 f"{type(density).__name__} has no blocks to follow rows through; pass a fitted "
-                "JKOFlowDensity."
+                "JKOFlowDensity, such as an outlier detector's `density_`."
             )
         names, roles = column_names(X), density.roles_
         modelled = np.arange(len(names)) if roles is None else roles.modelled
