@@ -16,6 +16,7 @@ from pyod.models.base import BaseDetector
 from pyod.models.iforest import IForest
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko import JKOFlowOutlierDetector
 
@@ -39,6 +40,7 @@ class JKOFlow(BaseDetector):
         return self
 
     def decision_function(self, X):
+        check_is_fitted(self, "detector_")
         return -self.detector_.score_samples(X)
 
 

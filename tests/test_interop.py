@@ -9,6 +9,7 @@ import torch
 from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -229,6 +230,12 @@ def test_pyod_adapter_keeps_the_conventions_of_pyod(pyod_class, moons):
     assert_allclose(detector.predict_proba(far[None]), [[0, 1]])
     again = small_detector().fit(X)
     assert np.corrcoef(again.score_samples(X), detector.decision_scores_)[0, 1] == pytest.approx(-1)
+
+
+def test_pyod_adapter_is_to_be_fitted_first(pyod_class, moons):
+    for method in ("decision_function", "predict"):
+        with pytest.raises(NotFittedError, match="This JKOFlow instance is not fitted yet"):
+            getattr(pyod_class(), method)(moons[0])
 
 
 def test_pyod_adapter_can_be_cloned(pyod_class, moons):
