@@ -38,11 +38,11 @@ PILOT_RATE, PILOT_RATE_OF_ADAMW = 3e-2, 1e-2
 # One column has none. Only a network that knows which columns are neighbours learns as well from
 # plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
-# Where rows form clusters. Taken straight to the pilots, as its fit takes a second or more. Of more
-# rows the wide network to come learns more from a plainer scaling, and a pilot cannot know that: so
-# there clusters must know more by themselves than the others' pilots have learned. Of two columns
-# they know as much as the network will, and score a row much sooner.
-CLUSTERS = "power+mixture"
+# Where rows form clusters. The likeliest goes straight to the pilots, as a fit takes a second or
+# more. Of more rows the wide network to come learns more from a plainer scaling, and a pilot cannot
+# know that: so there clusters must know more by themselves than the others' pilots have learned. Of
+# two columns they know as much as the network will, and score a row much sooner.
+CLUSTERS = ("tails+mixture", "power+mixture", "marginal+mixture")
 MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
 SECONDS_OF_PILOT = 2.0  # others that were cut short would know too little to be compared
 N_FOLDS, MAX_ROWS_OF_FOLDS = 5, 2000
@@ -85,19 +85,30 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
         return finalists[0]
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
     slow = slow if X.shape[1] > 1 else slow[:1]
+    finalists = dict.fromkeys([*finalists[:N_FINALISTS], *slow])
+    scalers = {name: make(name).fit(X) for name in finalists}
     may_form_clusters, has_many_rows = _may_form_clusters(X, options), _has_many_rows(X)
     if may_form_clusters and not has_many_rows:
-        slow = (*slow, CLUSTERS)
-    finalists = list(dict.fromkeys([*finalists[:N_FINALISTS], *slow]))
-    seconds = PILOT_SHARE * max_time / len(finalists)
+        name, scalers[name], _ = _likeliest_clusters(make, base, X, X_held_out)
+    seconds = PILOT_SHARE * max_time / len(scalers)
     pilots = {
-        name: _pilot_nll(make(name), X, X_held_out, options, seed, device, seconds)
-        for name in finalists
+        name: _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds)
+        for name, scaler in scalers.items()
     }
     if may_form_clusters and has_many_rows and seconds >= SECONDS_OF_PILOT:
-        scaler = make(CLUSTERS).fit(evenly_spread(X, MAX_ROWS_OF_CLUSTERS))
-        pilots[CLUSTERS] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
+        some = evenly_spread(X, MAX_ROWS_OF_CLUSTERS)
+        name, _, pilots[name] = _likeliest_clusters(make, base, some, X_held_out)
     return _best_first(pilots)[0]
+
+
+def _likeliest_clusters(make, base, X, X_held_out):
+    """The clusters that suit held-out rows best, and these rows' negative log-densities."""
+    scalers = {name: make(name).fit(X) for name in CLUSTERS}
+    nll = {
+        name: row_nll(base, as_rows(scaler, X_held_out, "cpu")) for name, scaler in scalers.items()
+    }
+    name = _best_first(nll)[0]
+    return name, scalers[name], nll[name]
 
 
 def _may_form_clusters(X, options):
@@ -129,7 +140,6 @@ def _cross_validated_nll(make, base, X):
 
 def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     """Negative log-density of each held-out row after a short training, in nats."""
-    scaler.fit(X)
     rows, held_out = (as_rows(scaler, part, device) for part in (X, X_held_out))
     options = replace(
         options,
