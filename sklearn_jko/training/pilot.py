@@ -42,7 +42,7 @@ SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("stan
 # more. Of more rows the wide network to come learns more from a plainer scaling, and a pilot cannot
 # know that: so there clusters must know more by themselves than the others' pilots have learned. Of
 # two columns they know as much as the network will, and score a row much sooner.
-CLUSTERS = ("tails+mixture", "power+mixture", "marginal+mixture")
+CLUSTERS, CLUSTERS_OF_MANY = ("tails+mixture", "power+mixture", "marginal+mixture"), "power+mixture"
 MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
 SECONDS_OF_PILOT = 2.0  # others that were cut short would know too little to be compared
 N_FOLDS, MAX_ROWS_OF_FOLDS = 5, 2000
@@ -89,26 +89,26 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     scalers = {name: make(name).fit(X) for name in finalists}
     may_form_clusters, has_many_rows = _may_form_clusters(X, options), _has_many_rows(X)
     if may_form_clusters and not has_many_rows:
-        name, scalers[name], _ = _likeliest_clusters(make, base, X, X_held_out)
+        name, scalers[name] = _likeliest_clusters(make, base, X, X_held_out)
     seconds = PILOT_SHARE * max_time / len(scalers)
     pilots = {
         name: _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds)
         for name, scaler in scalers.items()
     }
     if may_form_clusters and has_many_rows and seconds >= SECONDS_OF_PILOT:
-        some = evenly_spread(X, MAX_ROWS_OF_CLUSTERS)
-        name, _, pilots[name] = _likeliest_clusters(make, base, some, X_held_out)
+        scaler = make(CLUSTERS_OF_MANY).fit(evenly_spread(X, MAX_ROWS_OF_CLUSTERS))
+        pilots[CLUSTERS_OF_MANY] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
     return _best_first(pilots)[0]
 
 
 def _likeliest_clusters(make, base, X, X_held_out):
-    """The clusters that suit held-out rows best, and these rows' negative log-densities."""
+    """Name and scaler of the clusters that suit held-out rows best."""
     scalers = {name: make(name).fit(X) for name in CLUSTERS}
     nll = {
         name: row_nll(base, as_rows(scaler, X_held_out, "cpu")) for name, scaler in scalers.items()
     }
     name = _best_first(nll)[0]
-    return name, scalers[name], nll[name]
+    return name, scalers[name]
 
 
 def _may_form_clusters(X, options):
