@@ -329,7 +329,8 @@ class JKOFlowDensity(
             a mixture, both fitted to what is observed. An iterator gives tables with rows, such as
             the batches of a file, and is read once. Of more than 2^26 numbers (6.7 million rows of
             10 columns), from an array in memory, a mapped file, Dask or an iterator alike, a sample
-            of so many is taken (`sklearn_jko.rows.reservoir`).
+            of so many is taken (`sklearn_jko.rows.reservoir`). A table of pyarrow counts, here and
+            elsewhere, as the frame of pandas that it makes of itself.
         y : ignored
             Present for the interface.
         sample_weight : array-like of shape (n_samples,), optional

@@ -56,6 +56,24 @@ def test_a_frame_is_its_values(library, moons, make):
 
 
 @both
+def test_a_table_of_pyarrow_goes_by_its_names(moons, make):
+    """It had no `dtypes`, and with `columns` it was read as an array: by place."""
+    pyarrow, pandas = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    frame = frame_of(pandas, moons[0][:200])
+    model = make().fit(pyarrow.Table.from_pandas(frame))
+    assert model.feature_names_in_.tolist() == NAMES
+    swapped = pyarrow.Table.from_pandas(frame[NAMES[::-1]])
+    with pytest.raises(ValueError, match="must be in the same order"):
+        model.score_samples(swapped)
+    density = small_density(condition=["height"], columns={"width": (None, 1e9)})
+    density.fit(pyarrow.Table.from_pandas(frame), X_val=pyarrow.Table.from_pandas(frame))
+    alone, beside = frame[["height"]][:3], swapped.slice(0, 3)
+    for condition in (pyarrow.Table.from_pandas(alone), beside, beside.to_batches()[0]):
+        sample = density.sample(random_state=0, condition=condition)
+        assert sample.equals(density.sample(random_state=0, condition=alone))
+
+
+@both
 def test_times_are_no_numbers(library, make):
     days = np.datetime64("2024-01-01", "us") + np.arange(50) * np.timedelta64(86_400_000_000, "us")
     for times in (days, days - days[0]):

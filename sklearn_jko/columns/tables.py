@@ -17,6 +17,7 @@ __all__ = [
     "ColumnType",
     "Table",
     "are_missing",
+    "as_known",
     "build_table",
     "check_collected",
     "check_names",
@@ -84,11 +85,12 @@ class Table(NamedTuple):
 
 
 def read_table(X, parameter="X"):
-    """The columns of an array, or of a frame of pandas or polars.
+    """The columns of an array, or of a frame of pandas, polars or pyarrow.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or frame
+        A table of pyarrow counts as the frame of pandas that it makes of itself.
     parameter : str, default="X"
         What X is called, for messages.
 
@@ -105,6 +107,7 @@ def read_table(X, parameter="X"):
         If X is sparse, or a lazy frame.
     """
     check_collected(X, parameter)
+    X = as_known(X)
     if sparse.issparse(X):
         raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")
     container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
@@ -132,6 +135,16 @@ def read_table(X, parameter="X"):
     if twice:
         raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
     return table
+
+
+def as_known(X):
+    """X, but as a frame of pandas where it has names and another library's type, as pyarrow's.
+
+    Taken for an array it would lose the names.
+    """
+    is_known = _is_frame(X, "pandas") or _is_frame(X, "polars")
+    is_table = hasattr(X, "to_pandas") and hasattr(X, "columns")
+    return X.to_pandas() if is_table and not is_known else X
 
 
 def check_names(X, parameter="X"):

@@ -11,7 +11,13 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight,
 
 from sklearn_jko.checks import are_nan, columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
-from sklearn_jko.columns.tables import check_collected, check_names, has_times, read_table
+from sklearn_jko.columns.tables import (
+    as_known,
+    check_collected,
+    check_names,
+    has_times,
+    read_table,
+)
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.partitioned import is_partitioned
@@ -151,7 +157,7 @@ def validated_numbers(estimator, X, **options):
     """
     _check_at_hand(X, "X")
     validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
-    return _as_numbers(validate, X, "X")
+    return _as_numbers(validate, as_known(X), "X")
 
 
 def _check_at_hand(X, parameter):
@@ -220,6 +226,7 @@ def _checked_judges(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
         X_val = in_memory(X_val).X
     _check_at_hand(X_val, "X_val")
+    X_val = as_known(X_val)
     _check_feature_names(density, X_val, reset=False)
     check = functools.partial(
         check_table,
@@ -260,7 +267,7 @@ def read_rows(X, sample_weight):
         If X is a lazy frame.
     """
     check_collected(X)
-    sampled = in_memory(X, sample_weight)
+    sampled = in_memory(as_known(X), sample_weight)
     if sampled.weight is None:
         return sampled
     weight = _check_sample_weight(
