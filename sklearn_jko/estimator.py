@@ -208,8 +208,9 @@ class JKOFlowDensity(
         with missing values, which were filled in; or of the kind "integer" whose values are all
         multiples of another number. If `X_val` has less than seven rows, or the weights of more
         than 26 rows leave less than seven held-out ones, so that no block is trained. And in
-        scores, naming columns of which labels were not seen in `fit`, or of the kind "integer" with
-        values that are none: these count as the nearest ones.
+        scores, naming columns of which labels were not seen in `fit`, or are texts where those were
+        numbers, or of the kind "integer" with values that are none: these count as the nearest
+        ones.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
@@ -651,10 +652,7 @@ class JKOFlowDensity(
             return
         alien = [j for j in self.roles_.modelled_categories if np.all(table[:, j] == -1)]
         if alien:
-            warn_user(
-                f"{columns_in_words(self, alien)} hold no label that was seen in fit. Are they "
-                "texts in place of numbers, or the other way round?"
-            )
+            warn_user(f"{columns_in_words(self, alien)} hold no label that was seen in fit.")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

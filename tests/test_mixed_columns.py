@@ -115,13 +115,36 @@ def test_an_unknown_category_is_rare_but_not_impossible(of_homes):
     assert np.all(scores < of_homes.score_samples(X.assign(city="Bonn")))
 
 
+def density_of_zones(labels):
+    X = pd.DataFrame({"x": np.linspace(-1, 1, 60), "zone": labels * (60 // len(labels))})
+    return X, JKOFlowDensity("standard", columns={"zone": "category"}, max_blocks=0).fit(X)
+
+
 def test_a_column_of_unknown_labels_alone_is_told():
-    """They mostly are texts of the numbers in fit, whose rows all look odd."""
-    X = pd.DataFrame({"x": np.linspace(-1, 1, 60), "zone": np.arange(60) % 3})
-    density = JKOFlowDensity("standard", columns={"zone": "category"}, max_blocks=0).fit(X)
+    X, density = density_of_zones([0, 1, 2])
     with pytest.warns(UserWarning, match=r"1 of 2 columns \('zone'\) hold no label") as told:
-        density.score_samples(X.astype({"zone": str}))
+        density.score_samples(X.assign(zone=X["zone"] + 3))
     assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("labels", "other", "words"),
+    [([0, 1], "1", "'1' .* saw numbers"), (["0", "1"], 1, "1 .* saw texts"), (["a"], True, "True")],
+)
+def test_a_label_of_another_type_is_told_of_a_single_row_too(labels, other, words):
+    """Texts of the numbers in fit scored as labels never seen, silently where in one row."""
+    X, density = density_of_zones(labels)
+    with pytest.warns(UserWarning, match=f"column 'zone': the label {words}") as told:
+        density.score_samples(X[:1].assign(zone=other))
+    assert [warning.filename for warning in told] == [__file__]
+
+
+def test_a_rare_label_of_the_right_type_is_told_of_no_row(recwarn):
+    X, density = density_of_zones(["a", 1])
+    density.score_samples(X[:1].assign(zone="b"))
+    density.score_samples(X[:1].assign(zone=2.5))
+    density.score_samples(X[:2].assign(zone=["a", "b"]))
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_latent_rows_come_back_with_their_categories(of_homes):

@@ -18,6 +18,7 @@ MAX_LABELS = 1000
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
+TYPES_OF_LABELS = {str: "texts", bool: "booleans", int: "numbers", float: "numbers"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Column:
         ------
         ValueError
             If a value is not of the column's kind.
+
+        Warns
+        -----
+        UserWarning
+            If a label is of a type that none of the column's labels has.
         """
         encoded = np.full(len(values), np.nan)
         is_present = ~are_missing(values)
@@ -64,11 +70,21 @@ class Column:
         if self.kind.name == CATEGORY:
             codes = {label: code for code, label in enumerate(self._labels_in(values.dtype))}
             labels = _plain_labels(self.shown, values)
+            self._warn_of_types(label for label in labels if label not in codes)
             return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
         numbers = _numbers(self.shown, values)
         if self.kind.name == INTEGER:
             return _integers(self.shown, numbers, rounds)
         return self._on_bounds(numbers)
+
+    def _warn_of_types(self, unknown):
+        types = {TYPES_OF_LABELS[type(label)] for label in self.labels}
+        other = [label for label in unknown if TYPES_OF_LABELS[type(label)] not in types]
+        if other:
+            warn_user(
+                f"column {self.shown}: the label {other[0]!r} was not seen in fit, which saw "
+                f"{' and '.join(sorted(types))}. Convert the column if it holds the same labels."
+            )
 
     def _labels_in(self, dtype):
         """The labels as values of this type hold them: in single precision 0.1 is another float."""
