@@ -549,7 +549,8 @@ class JKOFlowDensity(
         -------
         X : ndarray of shape (n_samples, n_features), or (n_conditions * n_samples, n_features)
             All columns, rows of one condition together. A table like X of `fit`, with its types,
-            where `columns` or `condition` are set.
+            where `columns` or `condition` are set; in place of pyarrow's types, those of 16 or 128
+            bits and decimals it has the nearest others (`sklearn_jko.columns.tables`).
 
         Raises
         ------

@@ -313,6 +313,56 @@ def test_missing_values_of_frames_are_nan(column, kind, code):
     np.testing.assert_array_equal(roles.encode(frame)[:, 1], [code, np.nan])
 
 
+@pytest.mark.parametrize("kind", [None, "integer", "category"])
+def test_a_column_of_polars_without_any_value_is_missing(kind):
+    """It has a type of its own, as every row with a gap has where it is made a frame alone."""
+    X = pl.DataFrame({"x": [0.5, 1.5], "m": [1, 2]})
+    roles = resolve_roles(X, {} if kind is None else {"m": kind})
+    row = pl.DataFrame([{"x": 0.5, "m": None}])
+    np.testing.assert_array_equal(roles.encode(row), [[0.5, np.nan]])
+
+
+WHOLE, TEXTS = np.arange(N) % 7, np.array(COLOURS)
+UNUSUAL = {
+    "pandas": [
+        (WHOLE, "int16[pyarrow]", "Int16"),
+        (WHOLE, "uint64[pyarrow]", "UInt64"),
+        (SHARES, "double[pyarrow]", "Float64"),
+        (SHARES, "float[pyarrow]", "Float32"),
+        (SHARES, "halffloat[pyarrow]", "Float32"),
+        (SHARES, "float16", "float32"),
+        (WHOLE > 2, "bool[pyarrow]", "boolean"),
+        (TEXTS, "large_string[pyarrow]", "string"),
+    ],
+    "polars": [
+        (WHOLE, pl.Int128, pl.Int64),
+        (SHARES, pl.Float16, pl.Float32),
+        (SHARES, pl.Decimal(10, 4), pl.Float64),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "values", "dtype", "usual"),
+    [(library, *case) for library, cases in UNUSUAL.items() for case in cases],
+)
+@pytest.mark.parametrize("has_gap", [False, True])
+def test_types_of_few_are_read_as_the_nearest(library, values, dtype, usual, has_gap):
+    if "pyarrow" in str(dtype):
+        pytest.importorskip("pyarrow")
+    values = [None if has_gap and k == 0 else value for k, value in enumerate(values.tolist())]
+    if library == "pandas":
+        frame = pd.DataFrame({"m": pd.Series(values, dtype=dtype), "x": SHARES})
+    else:
+        frame = pl.DataFrame({"m": pl.Series(values).cast(dtype), "x": SHARES})
+    roles = resolve_roles(frame, "auto")
+    table = roles.encode(frame)
+    assert np.isnan(table[:, 0]).tolist() == [value is None for value in values]
+    if roles.columns[0].kind.name != "category":
+        np.testing.assert_allclose(table[1:, 0], np.array(values[1:], float), atol=1e-3)
+    assert roles.decode(table[1:])["m"].dtype == usual
+
+
 @pytest.mark.parametrize("frame_of", [pd.DataFrame, pl.DataFrame])
 def test_labels_beside_missing_values_stay_integers(frame_of):
     """They were floats, of which polars makes no integers, and which round large ones."""

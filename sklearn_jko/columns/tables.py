@@ -38,6 +38,19 @@ TYPES = {
         *("Boolean", "Categorical", "Enum", "Float32", "Float64", "String", *_CAPITAL_INTEGERS),
     ),
 }
+# Types that are read as one of these, whose samples come back as that.
+_READ_AS = {
+    "pandas": {
+        **{"float16": "float32", "halffloat[pyarrow]": "Float32", "float[pyarrow]": "Float32"},
+        **{"double[pyarrow]": "Float64", "bool[pyarrow]": "boolean"},
+        **{"string[pyarrow]": "string", "large_string[pyarrow]": "string"},
+        **{f"{name.lower()}[pyarrow]": name for name in _CAPITAL_INTEGERS},
+    },
+    "polars": {
+        **{"Null": "Float64", "Float16": "Float32", "Decimal": "Float64"},
+        **{"Int128": "Int64", "UInt128": "UInt64"},
+    },
+}
 FLOAT = {"numpy": "float64", "pandas": "float64", "polars": "Float64"}
 
 
@@ -90,7 +103,9 @@ def read_table(X, parameter="X"):
     Parameters
     ----------
     X : array-like of shape (n, d), or frame
-        A table of pyarrow counts as the frame of pandas that it makes of itself.
+        A table of pyarrow counts as the frame of pandas that it makes of itself. Columns of pyarrow
+        in a frame of pandas are read as pandas' own types with gaps, those of 16 or 128 bits as
+        types of 32 or 64, and decimals and empty columns of polars as floats.
     parameter : str, default="X"
         What X is called, for messages.
 
@@ -222,36 +237,42 @@ def _read_array(X):
 def _read_pandas(X):
     columns = [X.iloc[:, j] for j in range(X.shape[1])]
     types = [_pandas_type(column.dtype) for column in columns]
-    values = [
-        column.astype(object).to_numpy()
-        if _needs_objects(column_type, column.hasnans)
-        else column.to_numpy()
-        for column, column_type in zip(columns, types, strict=True)
-    ]
-    return _labels(X.columns.tolist()), types, values
+    return _labels(X.columns.tolist()), types, list(map(_values_of_pandas, columns, types))
+
+
+def _values_of_pandas(column, column_type):
+    if str(column.dtype) in _READ_AS["pandas"]:
+        column = column.astype(column_type.name)
+    objects = _needs_objects(column_type, column.hasnans)
+    return column.astype(object).to_numpy() if objects else column.to_numpy()
 
 
 def _pandas_type(dtype):
-    if str(dtype) != "category":
-        return ColumnType(str(dtype))
+    name = str(dtype)
+    if name != "category":
+        return ColumnType(_READ_AS["pandas"].get(name, name))
     return ColumnType("category", dtype.categories.tolist(), bool(dtype.ordered))
 
 
 def _read_polars(X):
     columns = X.get_columns()
     types = [_polars_type(column.dtype) for column in columns]
-    values = [
-        np.array(column.to_list(), dtype=object)
-        if _needs_objects(column_type, column.null_count() > 0)
-        else column.to_numpy()
-        for column, column_type in zip(columns, types, strict=True)
-    ]
-    return X.columns, types, values
+    return X.columns, types, list(map(_values_of_polars, columns, types))
+
+
+def _values_of_polars(column, column_type):
+    is_wide = str(column.dtype) in ("Int128", "UInt128")  # of which numpy has none
+    if is_wide or _needs_objects(column_type, column.null_count() > 0):
+        return np.array(column.to_list(), dtype=object)
+    if column_type.name == "Float64":
+        column = column.cast(float)  # decimals, and what holds nothing
+    return column.to_numpy()
 
 
 def _polars_type(dtype):
     name = str(dtype.base_type())
-    return ColumnType(name, dtype.categories.to_list() if name == "Enum" else None)
+    categories = dtype.categories.to_list() if name == "Enum" else None
+    return ColumnType(_READ_AS["polars"].get(name, name), categories)
 
 
 def _needs_objects(column_type, has_missing):
