@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal as assert_polars_equal
 from scipy import sparse
 
 from sklearn_jko.columns.roles import Roles, resolve_roles
+from sklearn_jko.columns.tables import read_table
 
 N = 40
 COLOURS = ["red", "green", "blue", "green"] * (N // 4)
@@ -361,6 +362,14 @@ def test_types_of_few_are_read_as_the_nearest(library, values, dtype, usual, has
     if roles.columns[0].kind.name != "category":
         np.testing.assert_allclose(table[1:, 0], np.array(values[1:], float), atol=1e-3)
     assert roles.decode(table[1:])["m"].dtype == usual
+
+
+def test_many_columns_are_read_as_they_are():
+    """Those of one type are read together."""
+    X = np.arange(80.0).reshape(4, 20)
+    frame = pd.DataFrame(X).astype({3: "float32", 5: "int8", 19: object}).astype({0: "Int64"})
+    assert [str(t.name) for t in read_table(frame).types[:6:5]] == ["Int64", "int8"]
+    np.testing.assert_array_equal(resolve_roles(frame).encode(frame), X)
 
 
 @pytest.mark.parametrize("frame_of", [pd.DataFrame, pl.DataFrame])
