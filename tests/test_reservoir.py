@@ -196,6 +196,43 @@ def test_batches_of_frames_with_categories_are_one_frame():
     np.testing.assert_array_equal(model.score_samples(frame), whole.score_samples(frame))
 
 
+def test_numbers_beside_texts_in_batches_of_lists_stay_numbers():
+    stream = iter([[[1.5, "a"], [2.5, "b"]], [[0.5, 1.0], [3.5, 2.0]]])
+    assert in_memory(stream).X.tolist() == [[1.5, "a"], [2.5, "b"], [0.5, 1.0], [3.5, 2.0]]
+
+
+def polars_batch(values, dtype):
+    return pl.DataFrame({"x": pl.Series(values, dtype=dtype)})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [
+        (pl.Int64, pl.Float64, pl.Float64),
+        (pl.Int16, pl.UInt8, pl.Int16),
+        (pl.Null, pl.Int64, pl.Int64),
+        (pl.Null, pl.String, pl.String),
+    ],
+)
+def test_batches_of_polars_may_differ_in_their_types(first, second, common):
+    parts = [polars_batch([None, None], first), polars_batch([None], second)]
+    for stream in (parts, parts[::-1]):
+        assert in_memory(iter(stream)).X["x"].dtype == common
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        (["a"], pl.String, "'x' holds texts in some and is of the type Int64 in others"),
+        ([[1]], pl.List(pl.Int64), "types do not go together"),
+    ],
+)
+def test_batches_of_polars_of_texts_and_numbers_are_refused(values, dtype, message):
+    """The numbers would be texts too."""
+    with pytest.raises(ValueError, match=message):
+        in_memory(iter([polars_batch([1], pl.Int64), polars_batch(values, dtype)]))
+
+
 def test_a_detector_takes_a_stream(room_for):
     room_for(400)
     X = table(1000)

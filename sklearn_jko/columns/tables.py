@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_jko.checks import shown
+from sklearn_jko.rows.reservoir import as_array
 
 __all__ = [
     "FLOAT",
@@ -229,9 +230,7 @@ def _is_frame(X, library):
 
 
 def _read_array(X):
-    array = np.asarray(X)
-    if array.dtype.kind == "U" and not hasattr(X, "dtype"):
-        array = np.asarray(X, dtype=object)  # numbers beside texts in a list stay numbers
+    array = as_array(X)
     name = {"f": "float64", "U": "str"}.get(array.dtype.kind, array.dtype.name)
     return None, [ColumnType(name)] * array.shape[1], list(array.T)
 

@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, gen_batches
 
 from sklearn_jko.rows.partitioned import is_partitioned, parts_of
 
-__all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
+__all__ = ["MAX_NUMBERS", "Sampled", "as_array", "in_memory"]
 
 # Half a gigabyte in double precision. A flow of 20,000 weights that is trained on some million
 # rows gains nothing by more.
@@ -72,8 +72,9 @@ def in_memory(X, weight=None):
     Raises
     ------
     ValueError
-        If an iterator gives no table, or tables with different numbers of columns, or if there are
-        not as many weights as rows, or some of a sample's are not at least 0.
+        If an iterator gives no table, or tables with different numbers of columns, or frames of
+        polars whose types have none in common, or if there are not as many weights as rows, or some
+        of a sample's are not at least 0.
     TypeError
         If an iterator gives tables of pyarrow.
 
@@ -91,6 +92,13 @@ def in_memory(X, weight=None):
     if is_large and not issparse(X):  # which `fit` will refuse
         return _sample(_slices(X), weight)
     return Sampled(X, weight, None)
+
+
+def as_array(X):
+    """A table as an array; beside texts in a list, numbers stay numbers."""
+    array = np.asarray(X)
+    is_of_texts = array.dtype.kind == "U" and not hasattr(X, "dtype")
+    return np.asarray(X, dtype=object) if is_of_texts else array
 
 
 def _sample(tables, weight):
@@ -136,7 +144,7 @@ class _Reservoir:
                 "`batch.to_pandas()` of each batch."
             )
         if not hasattr(table, "columns"):
-            table = np.asarray(table)
+            table = as_array(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
             raise ValueError(
                 f"X gave a table of shape {table.shape}; all must be two-dimensional, with as many "
@@ -202,15 +210,32 @@ class _Reservoir:
         return _concatenated(tables), np.concatenate(keys), np.concatenate(numbers)
 
 
+def _concatenated_polars(polars, tables):
+    """Numbers of two types become those of a type that holds both, but none becomes a text."""
+    try:
+        whole = polars.concat(tables, how="vertical_relaxed")
+    except polars.exceptions.SchemaError as error:
+        raise ValueError(f"X gave frames whose types do not go together: {error}.") from error
+    for table in tables:
+        for name, dtype, common in zip(table.columns, table.dtypes, whole.dtypes, strict=True):
+            if common == polars.String and (dtype.is_numeric() or dtype == polars.Boolean):
+                raise ValueError(
+                    f"X gave frames whose column {name!r} holds texts in some and is of the type "
+                    f"{dtype} in others; convert it."
+                )
+    return whole
+
+
 def _concatenated(tables):
     """One table of several, which are given up on the way."""
     first = tables[0]
     if len(tables) == 1:
         return first
-    for name in ("pandas", "polars"):
-        library = sys.modules.get(name)
-        if library is not None and isinstance(first, library.DataFrame):
-            return library.concat(tables)
+    pandas, polars = map(sys.modules.get, ("pandas", "polars"))
+    if pandas is not None and isinstance(first, pandas.DataFrame):
+        return pandas.concat(tables)
+    if polars is not None and isinstance(first, polars.DataFrame):
+        return _concatenated_polars(polars, tables)
     whole = np.empty(
         (sum(map(len, tables)), first.shape[1]), np.result_type(*{t.dtype for t in tables})
     )
