@@ -1,5 +1,6 @@
 """Density estimator with the interface of scikit-learn."""
 
+import contextlib
 import copy
 import os
 from numbers import Integral, Real
@@ -37,6 +38,18 @@ __all__ = ["JKOFlowDensity"]
 
 # Kept as they are in tables to score; a table of any other type is converted as for `fit`.
 NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
+
+
+@contextlib.contextmanager
+def _plain_torch():
+    """Gradients, precision as asked for and tensors on the CPU, wherever this is called."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":  # it would slow every operation
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 class JKOFlowDensity(
@@ -367,7 +380,7 @@ class JKOFlowDensity(
         TypeError
             If X is a sparse matrix, a lazy frame of polars, or an iterator of pyarrow's tables.
         """
-        with torch.inference_mode(False):  # gradients are needed, wherever this is called
+        with _plain_torch():
             fit_density(self, X, y, sample_weight, X_val, process_group)
         return self
 

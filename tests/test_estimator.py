@@ -533,7 +533,7 @@ def test_clusters_far_apart_are_learned(n, close):
 
 
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
-    """Its device, here one that holds no numbers, its mode of inference, its type of numbers."""
+    """Its device, here one that holds no numbers, its mode of inference, its types of numbers."""
     X = moons[1]
     fitted.save(tmp_path / "moons.safetensors")
     with torch.device("meta"):
@@ -542,7 +542,7 @@ def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
             rows = density.sample(3, random_state=0)
     np.testing.assert_array_equal(scores, fitted.score_samples(X))
     np.testing.assert_array_equal(rows, fitted.sample(3, random_state=0))
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
         again = clone(fitted).fit(moons[0])
     default = torch.get_default_dtype()
     try:
