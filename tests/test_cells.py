@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
+from sklearn_jko.columns import cells
 from sklearn_jko.columns.cells import cell_log_probability
 
 MEAN = np.array([0.3, -0.2, 1.1])
@@ -169,6 +170,15 @@ def test_the_seed_decides():
     )
     np.testing.assert_array_equal(first, again)
     assert np.all(first != other)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_points_of_a_seed_are_made_once(d, monkeypatch):
+    cell = normal, integers(d=d), np.ones(d), 32, 11
+    first = cell_log_probability(*cell)
+    monkeypatch.setattr(cells, "_weights_of", None)
+    monkeypatch.setattr(cells.qmc, "Sobol", None)
+    np.testing.assert_array_equal(cell_log_probability(*cell), first)
 
 
 def test_memory_is_bounded():

@@ -5,6 +5,7 @@ import pytest
 from mixtures import observed_part, rows_of
 from scipy import integrate, stats
 from scipy.special import logsumexp
+from scipy.stats import qmc
 
 from sklearn_jko.missing.importance_sampling import (
     REPLICATES,
@@ -144,6 +145,14 @@ def test_a_row_depends_on_itself_and_the_seed_alone(proposals, n_draws):
     np.testing.assert_array_equal(of(X[order]), whole[order])
     np.testing.assert_array_equal(of(X[::7]), whole[::7])
     np.testing.assert_array_equal(np.concatenate([of(X[i : i + 1]) for i in range(140)]), whole)
+
+
+def test_points_of_a_seed_are_made_once(proposals, monkeypatch):
+    X = np.where(np.arange(D) == 0, np.nan, np.zeros((1, D)))
+    first = observed_log_density(smooth, proposals["mixture"], X, 128, seed=11)
+    monkeypatch.setattr(qmc, "Sobol", None)
+    again = observed_log_density(smooth, proposals["mixture"], X, 128, seed=11)
+    np.testing.assert_array_equal(again, first)
 
 
 def test_seeds_differ(proposals):

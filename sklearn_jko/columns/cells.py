@@ -1,5 +1,6 @@
 """Probabilities of integers under a density of real numbers."""
 
+import functools
 import math
 
 import numpy as np
@@ -138,6 +139,7 @@ def _log_mean_and_error(log_values, weights, contrasts):
         return np.log(mean) + largest[:, 0], error
 
 
+@functools.lru_cache(maxsize=8)
 def _fejer_rules(n_points):
     """Rules of 15, 31 and more points.
 
@@ -162,6 +164,7 @@ def _weights_of(nodes):
     return np.linalg.solve(legvander(nodes, len(nodes) - 1).T, means_of_legendre)
 
 
+@functools.lru_cache(maxsize=8)
 def _sobol_rules(n_columns, n_points, seed):
     """Rules of 16, 32 and more points within [-1/2, 1/2], with weights and contrasts.
 

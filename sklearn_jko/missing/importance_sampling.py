@@ -5,6 +5,7 @@ from a proposal, and the draws, resampled by these weights, are draws given the 
 observed integer is drawn too, from within its cell.
 """
 
+import functools
 from itertools import islice
 from typing import NamedTuple
 
@@ -156,11 +157,14 @@ class WeightedDraws(NamedTuple):
     log_weights: np.ndarray
 
 
+@functools.lru_cache(maxsize=8)  # they took a third of the time of a row
 def _scrambled_points(size, n_columns, seed):
     """Points (16 size, n_columns) of the unit cube: 16 Sobol sequences, one after the other."""
     states = np.random.default_rng(seed).spawn(REPLICATES)
     parts = [qmc.Sobol(n_columns, seed=state).random(size) for state in states]
-    return np.concatenate(parts).clip(*INSIDE)
+    points = np.concatenate(parts).clip(*INSIDE)
+    points.flags.writeable = False
+    return points
 
 
 def _batches(proposal, missing, n_draws):
