@@ -430,6 +430,23 @@ def test_tables_that_cannot_be_read_are_told(X, columns, message):
         resolve_roles(X, columns)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [datetime.date(2020, 1, 1), pd.Timedelta("1s"), np.timedelta64(1, "s"), 1j, b"a", (1, 2)],
+)
+def test_what_is_neither_number_nor_label_is_to_be_converted(value):
+    """The advice was to make the column a category, which then failed."""
+    X = np.array([[0.5, 1.0], [0.5, 2.0]], dtype=object)
+    X[1, 1] = value
+    with pytest.raises(ValueError, match=r"column 1: .* is no number; convert it\.$"):
+        resolve_roles(X)
+
+
+def test_integers_too_large_for_a_float_are_told_by_their_column():
+    with pytest.raises(ValueError, match="column 1 holds an integer that is too large"):
+        resolve_roles(np.array([[0.5, 10**400]], dtype=object))
+
+
 def test_another_number_of_columns_is_told():
     with pytest.raises(ValueError, match="X has 3 columns; it must have 2: 0, 1"):
         resolve_roles(np.zeros((2, 2))).encode(np.zeros((2, 3)))

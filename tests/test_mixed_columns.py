@@ -231,6 +231,18 @@ def test_a_fraction_among_integers_is_told_and_scored_as_the_nearest(of_homes):
             refuses(off)
 
 
+def test_an_integer_too_large_is_told_and_scored_as_the_largest(of_homes):
+    """It was an error for the whole batch, with advice for fit."""
+    X = homes(20, seed=7)
+    far = X.assign(rooms=np.r_[2**60, X["rooms"][1:]])
+    with pytest.warns(UserWarning, match=r"column 'rooms': 1152921504606846976 is beyond 2\*\*52"):
+        scores = of_homes.score_samples(far)
+    np.testing.assert_array_equal(scores[1:], of_homes.score_samples(X)[1:])
+    assert scores[0] < scores[1:].min()
+    with pytest.raises(ValueError, match="do not call it integer"):
+        clone(of_homes).fit(far)
+
+
 def test_texts_without_roles_are_told_with_the_remedy():
     frame = homes(20, seed=8)
     with pytest.raises(ValueError, match=r"column 'city': '\w+' is no number; .* a category by"):

@@ -15,6 +15,7 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
+NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers to Python or NumPy
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
@@ -48,7 +49,7 @@ class Column:
         """Numbers of shape (n,): a category's codes, with -1 for an unknown label.
 
         NaN where a value is missing. With `rounds`, fractions in a column of integers are rounded,
-        with a warning.
+        and what is beyond 2^52 counts as that, with a warning.
 
         Raises
         ------
@@ -219,9 +220,15 @@ def _numbers(shown_name, values):
         raise _not_a_number(shown_name, values[0])
     if values.dtype == object:
         for value in values.tolist():
-            if not isinstance(value, Number | np.bool_) or isinstance(value, complex):
+            if not isinstance(value, Number | np.bool_) or isinstance(value, NOT_REAL):
                 raise _not_a_number(shown_name, value)
-    numbers = values.astype(np.float64)
+    try:
+        numbers = values.astype(np.float64)
+    except OverflowError:
+        raise ValueError(
+            f"column {shown_name} holds an integer that is too large for a float. Drop its row, or "
+            "put another number there."
+        ) from None
     if not np.isfinite(numbers).all():
         raise ValueError(
             f"column {shown_name}: {np.isinf(numbers).sum()} of its {len(numbers)} values are "
@@ -231,10 +238,10 @@ def _numbers(shown_name, values):
 
 
 def _not_a_number(shown_name, value):
-    return ValueError(
-        f"column {shown_name}: {value!r} is no number; convert it, or make the column a category "
-        f"by columns={{{shown_name}: 'category'}}."
-    )
+    remedy = "convert it"
+    if isinstance(value, str):  # of the others none is a label either
+        remedy += f", or make the column a category by columns={{{shown_name}: 'category'}}"
+    return ValueError(f"column {shown_name}: {value!r} is no number; {remedy}.")
 
 
 def _integers(shown_name, numbers, rounds):
@@ -252,11 +259,14 @@ def _integers(shown_name, numbers, rounds):
         )
     far = numbers[np.abs(numbers) > LARGEST_INTEGER]
     if len(far):
-        raise ValueError(
+        message = (
             f"column {shown_name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers "
-            "apart. Leave the column out, or do not call it integer."
+            "apart."
         )
-    return np.rint(numbers)
+        if not rounds:
+            raise ValueError(f"{message} Leave the column out, or do not call it integer.")
+        warn_user(f"{message} It counts as 2**52 of its sign.")
+    return np.rint(numbers).clip(-LARGEST_INTEGER, LARGEST_INTEGER)
 
 
 def _plain_labels(shown_name, values):

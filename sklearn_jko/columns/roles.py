@@ -106,7 +106,8 @@ class Roles:
         parameter : str, default="X"
             What X is called, for messages.
         rounds : bool, default=False
-            Whether fractions in a column of integers count as the nearest ones, with a warning.
+            Whether fractions in a column of integers count as the nearest ones, and what is beyond
+            2^52 as that, with a warning.
 
         Returns
         -------
