@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from sklearn_jko.checks import columns_in_words, is_whole, shown
 from sklearn_jko.columns.input_codes import n_codes_given
+from sklearn_jko.columns.tables import as_known, check_different_names
 from sklearn_jko.devices import device_named
 from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.files.density_state import density_state, restore_density
@@ -614,6 +615,8 @@ class JKOFlowDensity(
         check_is_fitted(self)
         if self.roles_ is None:
             return validated_numbers(self, X, dtype=NUMBERS, reset=False)
+        X = as_known(X)
+        check_different_names(X)
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X, rounds=rounds)
         self._warn_of_unknown(table)

@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -272,7 +273,13 @@ def test_wrong_parameters_are_told(columns, condition, message):
         resolve_roles(FRAME, columns, condition)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *(None, np.nan, pd.NA, pd.NaT, Decimal("NaN"), Decimal("sNaN")),
+        *(np.datetime64("NaT"), np.timedelta64("NaT")),
+    ],
+)
 def test_missing_values_are_nan_unless_given(missing):
     X = np.array([["x", 1.0], [missing, 2.0], ["y", missing]], dtype=object)
     roles = resolve_roles(X, {0: "category"})
@@ -445,6 +452,32 @@ def test_what_is_neither_number_nor_label_is_to_be_converted(value):
 def test_integers_too_large_for_a_float_are_told_by_their_column():
     with pytest.raises(ValueError, match="column 1 holds an integer that is too large"):
         resolve_roles(np.array([[0.5, 10**400]], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (pd.Series([1.0, 2.0]), r"shape is \(2,\).* a row .* by X.to_frame\(\).T, .*iloc\[\[0\]\]"),
+        (pl.Series([1.0, 2.0]), r"Make it a table by X.to_frame\(\)\.$"),
+        (np.zeros(3), r"shape is \(3,\). Make a row a table by np.reshape\(X, \(1, -1\)\)"),
+        ([1.0, 2.0], r"a column by np.reshape\(X, \(-1, 1\)\)\.$"),
+        ({"a": 1}, r"it is a dict. Make a single row a frame by pandas.DataFrame\(\[X\]\)"),
+        ([{"a": 1}], r"Make it a frame by pandas.DataFrame\(X\)"),
+        (np.zeros(3, dtype=[("a", float)]), r"Make it a frame by pandas.DataFrame\(X\)"),
+        (None, "it is a NoneType. Pass an array of two dimensions, or a frame"),
+        ((x for x in range(3)), "it is a generator. Pass an array of two dimensions"),
+        (np.zeros((2, 2, 2)), r"shape is \(2, 2, 2\). Pass an array of two dimensions"),
+    ],
+)
+def test_what_is_no_table_is_told_with_its_remedy(thing, message):
+    with pytest.raises(ValueError, match=f"^X must be a table of rows and columns; .*{message}"):
+        read_table(thing)
+
+
+def test_a_row_that_is_made_a_frame_as_told_is_read():
+    roles = resolve_roles(FRAME, {"b": "category"})
+    row = FRAME.iloc[1].to_frame().T
+    np.testing.assert_array_equal(roles.encode(row), roles.encode(FRAME)[1:2])
 
 
 def test_another_number_of_columns_is_told():

@@ -74,6 +74,29 @@ def test_a_table_of_pyarrow_goes_by_its_names(moons, make):
 
 
 @both
+@pytest.mark.parametrize("columns", [None, {0: (None, 1e9)}])
+def test_names_that_repeat_are_told(moons, make, columns):
+    """Scikit-learn ended in an error of a library that users need not know."""
+    pandas = pytest.importorskip("pandas")
+    X = moons[0][:100]
+    twice = pandas.DataFrame(X, columns=["height", "height"])
+    model = make()
+    getattr(model, "density", model).set_params(columns=columns)
+    with pytest.raises(ValueError, match="two columns have the name 'height'; rename one"):
+        model.fit(twice)
+    with pytest.raises(ValueError, match="two columns have the name 'height'; rename one"):
+        model.fit(frame_of(pandas, X)).score_samples(twice)
+
+
+@both
+def test_integers_too_large_for_a_float_are_told_by_their_column(make):
+    X = [[0.5 * k, k] for k in range(30)]
+    X[3][1] = 10**400
+    with pytest.raises(ValueError, match="column 1 holds an integer that is too large"):
+        make().fit(X)
+
+
+@both
 def test_times_are_no_numbers(library, make):
     days = np.datetime64("2024-01-01", "us") + np.arange(50) * np.timedelta64(86_400_000_000, "us")
     for times in (days, days - days[0]):

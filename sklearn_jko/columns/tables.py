@@ -4,7 +4,8 @@ import importlib
 import itertools
 import math
 import sys
-from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "as_known",
     "build_table",
     "check_collected",
+    "check_different_names",
     "check_names",
     "has_times",
     "read_table",
@@ -126,14 +128,14 @@ def read_table(X, parameter="X"):
     """
     check_collected(X, parameter)
     X = as_known(X)
+    check_different_names(X)
     if sparse.issparse(X):
         raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")
     container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
     if container == "numpy" and np.ndim(X) != 2:
+        found = f"its shape is {np.shape(X)}" if np.ndim(X) else f"it is a {type(X).__name__}"
         raise ValueError(
-            f"{parameter} must be a table of rows and columns; its shape is {np.shape(X)}. Make "
-            f"one column a table by {parameter}.reshape(-1, 1), or a series by "
-            f"{parameter}.to_frame()."
+            f"{parameter} must be a table of rows and columns; {found}. {_remedy(X, parameter)}"
         )
     table = Table(container, *_READERS[container](X))
     if not table.values or len(table.values[0]) == 0:
@@ -149,9 +151,6 @@ def read_table(X, parameter="X"):
                 f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
                 f"one of {', '.join(TYPES[container])}."
             )
-    twice = [label for label, n in Counter(table.labels).items() if n > 1]
-    if twice:
-        raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
     return table
 
 
@@ -174,6 +173,13 @@ def check_names(X, parameter="X"):
             f"{parameter}.columns = {parameter}.columns.map(str), so that none is taken for a "
             "place."
         )
+
+
+def check_different_names(X):
+    """Raise ValueError where two columns of a frame have the same name."""
+    if _is_frame(X, "pandas") and not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()].tolist()
+        raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
 
 
 def check_collected(X, parameter="X"):
@@ -219,8 +225,36 @@ def build_table(container, names, types, values):
 
 
 def _is_missing(value):
-    is_nan = isinstance(value, float | np.floating) and math.isnan(value)
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")  # of pandas
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
+
+
+def _remedy(X, parameter):
+    """How to make a table of what is none."""
+    if hasattr(X, "iloc"):  # a series of pandas, which may be a row
+        return (
+            f"Make a column a table by {parameter}.to_frame(), a row of a frame by "
+            f"{parameter}.to_frame().T, or take it by frame.iloc[[0]] in place of frame.iloc[0]."
+        )
+    if hasattr(X, "to_frame"):
+        return f"Make it a table by {parameter}.to_frame()."
+    if isinstance(X, Mapping):
+        return f"Make a single row a frame by pandas.DataFrame([{parameter}])."
+    if getattr(getattr(X, "dtype", None), "names", None) or _holds_mappings(X):
+        return f"Make it a frame by pandas.DataFrame({parameter})."
+    if np.ndim(X) == 1:
+        reshape = f"np.reshape({parameter}, "
+        return f"Make a row a table by {reshape}(1, -1)), a column by {reshape}(-1, 1))."
+    return "Pass an array of two dimensions, or a frame."
+
+
+def _holds_mappings(X):
+    return isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], Mapping)
 
 
 def _is_frame(X, library):

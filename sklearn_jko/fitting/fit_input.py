@@ -14,6 +14,7 @@ from sklearn_jko.columns.roles import Roles, resolve_roles
 from sklearn_jko.columns.tables import (
     as_known,
     check_collected,
+    check_different_names,
     check_names,
     has_times,
     read_table,
@@ -155,14 +156,16 @@ def validated_numbers(estimator, X, **options):
     TypeError
         If X is sparse, a lazy frame or an iterator, or holds objects that are no numbers.
     """
+    X = as_known(X)
     _check_at_hand(X, "X")
     validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
-    return _as_numbers(validate, as_known(X), "X")
+    return _as_numbers(validate, X, "X")
 
 
 def _check_at_hand(X, parameter):
-    """Raise TypeError where rows are yet to be computed or read."""
+    """Raise TypeError where rows are yet to be computed or read; ValueError where names repeat."""
     check_collected(X, parameter)
+    check_different_names(X)  # scikit-learn ends in an error of another library
     if isinstance(X, Iterator):
         raise TypeError(
             f"{parameter} is an iterator ({type(X).__name__}), which can be read only once, as X "
@@ -176,6 +179,9 @@ def _as_numbers(validate, X, parameter):
         read_table(X, parameter)  # whose error names the column
     try:
         return validate(X)
+    except OverflowError:
+        resolve_roles(X)  # whose error names the column
+        raise
     except TypeError as error:
         if NO_NUMBER not in str(error):
             raise
@@ -225,8 +231,8 @@ def _judges(density, X_val, roles):
 def _checked_judges(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
         X_val = in_memory(X_val).X
-    _check_at_hand(X_val, "X_val")
     X_val = as_known(X_val)
+    _check_at_hand(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     check = functools.partial(
         check_table,
