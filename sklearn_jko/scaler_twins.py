@@ -149,9 +149,10 @@ class PowerTwin(Learned):
         power = sign * torch.where(
             flat, log, torch.expm1(exponent * log) / torch.where(flat, 1.0, exponent)
         )
-        outer = log_slope.clamp(max=math.log(MAX_OUTER_SLOPE))
-        log_slope = torch.where(inner == inside, log_slope, outer)
-        power = _bounded(power + (inner - inside) * log_slope.exp())
+        slope, distance = log_slope.exp(), inner - inside
+        least, share = slope.clamp(max=MAX_OUTER_SLOPE), 1 / (1 + distance.abs())
+        power = _bounded(power + distance * (least + (slope - least) * share))
+        log_slope = (least + (slope - least) * share**2).log()
         log_det = log_slope - self.spread_.log() - self.scale_.log()
         return _standardised(power, self.mean_, self.scale_), log_det.sum(1)
 

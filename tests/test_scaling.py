@@ -317,8 +317,8 @@ def test_power_bent_by_outliers_is_gentle_on_the_other_side():
     X = np.random.default_rng(0).normal(size=(300, 1))
     X[:3, 0] = -100, -60, -30
     power = make_scaler("power").fit(X)
-    assert zero_block_log_likelihood(power, np.array([[10.0]])) > -25
-    assert zero_block_log_likelihood(power, np.array([[100.0]])) > -120
+    assert zero_block_log_likelihood(power, np.array([[10.0]])) > -40
+    assert zero_block_log_likelihood(power, np.array([[100.0]])) > -150
 
 
 def test_marginal_makes_a_lognormal_column_normal():

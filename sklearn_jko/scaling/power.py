@@ -17,7 +17,7 @@ __all__ = ["MAX_OUTER_SLOPE", "Power"]
 
 EXPONENTS = (-3.0, 5.0)
 MAX_STRETCH, MARGIN = 1e3, 1.1
-# Of the line, in units of the slope at the median.
+# Of the line that the curve outside ends in, in units of the slope at the median.
 MAX_OUTER_SLOPE = 1 / 8
 SEARCH_ROWS = 10_000
 LARGEST_SEARCHED = 1e6  # in spreads; its fifth power is far from overflow
@@ -26,11 +26,11 @@ LARGEST_SEARCHED = 1e6  # in spreads; its fifth power is far from overflow
 class Power:
     """The Yeo-Johnson power of each column, between a robust and an ordinary standardisation.
 
-    Outside the training range the power goes on as a straight line: its image is then every real
-    number, where that of a plain Yeo-Johnson power ends for exponents below 0 or above 2. The line
-    also starts where the power's slope leaves [1e-3, 1e3]. It is gentle, so that a value far from
-    all others costs no more than it must: a power that outliers on one side have bent is steep on
-    the other.
+    Outside the training range, and where the power's slope leaves [1e-3, 1e3], a curve goes on that
+    ends in a straight line: its image is then every real number, where that of a plain Yeo-Johnson
+    power ends for exponents below 0 or above 2. The line is gentle, so that a value far from all
+    others costs no more than it must: a power that outliers on one side have bent is steep on the
+    other.
 
     Attributes
     ----------
@@ -73,21 +73,22 @@ class Power:
         return standardised(power, self.mean_, self.scale_), log_slope.sum(axis=1)
 
     def inverse_transform(self, Z):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             power = unstandardised(Z, self.mean_, self.scale_)
             low, high = _power(self.low_, self.exponent_), _power(self.high_, self.exponent_)
             inside = np.clip(power, low, high)
             inner = _root(inside, self.exponent_)
-            inner += (power - inside) * np.exp(-_outer(_log_slope(inner, self.exponent_)))
+            slope = np.exp(_log_slope(inner, self.exponent_))
+            inner += np.copysign(_distance(np.abs(power - inside), slope), power)
         return unstandardised(inner, self.centre_, self.spread_)
 
     def _power(self, inner):
         inside = np.clip(inner, self.low_, self.high_)
-        log_slope = _log_slope(inside, self.exponent_)
-        log_slope = np.where(inner == inside, log_slope, _outer(log_slope))
+        slope = np.exp(_log_slope(inside, self.exponent_))
+        rise, outer_slope = _outside(np.abs(inner - inside), slope)
         with np.errstate(over="ignore"):
-            power = bounded(_power(inside, self.exponent_) + (inner - inside) * np.exp(log_slope))
-        return power, log_slope
+            power = bounded(_power(inside, self.exponent_) + np.copysign(rise, inner))
+        return power, np.log(outer_slope)
 
 
 def _power(x, exponent):
@@ -104,8 +105,19 @@ def _log_slope(x, exponent):
     return (np.where(x < 0, 2 - exponent, exponent) - 1) * np.log1p(np.abs(x))
 
 
-def _outer(log_slope):
-    return np.minimum(log_slope, np.log(MAX_OUTER_SLOPE))
+def _outside(distance, slope):
+    """How far the curve rises in a distance from an end of this slope, and its slope there."""
+    least = np.minimum(slope, MAX_OUTER_SLOPE)
+    share = 1 / (1 + distance)  # the steeper part fades within a spread
+    return distance * (least + (slope - least) * share), least + (slope - least) * share**2
+
+
+def _distance(rise, slope):
+    """The inverse of the rise, a root of a quadratic equation."""
+    least = np.minimum(slope, MAX_OUTER_SLOPE)
+    ahead = rise - slope
+    root = np.hypot(ahead, 2 * np.sqrt(least * rise))
+    return np.where(ahead > 0, (root + ahead) / (2 * least), 2 * rise / (root - ahead))
 
 
 def _quantiles(X):
