@@ -16,7 +16,7 @@ TABLES = {
 }
 SETTINGS = {"hidden_layer_sizes": (32, 32), "max_iter": 60, "max_blocks": 3, "random_state": 0}
 # By "auto" a mixture of clusters, which leaves nothing to a block.
-SCALINGS = {"wine": "marginal"}
+SCALINGS = {"wine": "marginal", "digits": "marginal"}
 N_ROWS = 50
 
 

@@ -26,6 +26,7 @@ OPTIONS = (
     Option("datasets", tuple(DATASETS), ("thyroid",), "data sets", tuple(DATASETS)),
     Option("blocks", 3, 2, "blocks of the first training"),
     Option("iterations", 1000, 20, "optimiser steps of each of its blocks"),
+    Option("scaling", "auto", "standard", "scaling, which may leave the blocks nothing"),
     Option("rounds", 2, 1, "rounds of refinement"),
     Option("step-size", 0.0, 0.0, "the same for all blocks, as in the paper; doubled where 0"),
 )
@@ -47,6 +48,7 @@ def run(arguments):
     for dataset in arguments.datasets:
         parts = make_splits(DATASETS[dataset](folder), arguments.seed)
         start = {"max_blocks": arguments.blocks, "max_iter": arguments.iterations}
+        start["scaling"] = arguments.scaling
         start["step_size"] = constant(arguments.step_size) if arguments.step_size else GROWING
         steps = 0
         for name, change in CHANGES.items():
