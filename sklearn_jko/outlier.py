@@ -285,8 +285,8 @@ class JKOFlowOutlierDetector(
         p_values : ndarray of shape (n_samples,)
             For a row like those of `fit`, at most u with a chance of at most u: approximately, as
             the held-out rows also stopped the training, and not at all where none were held out.
-            A held-out row of the weight k counts as k rows, as its copies would: where whole
-            weights tell importance, not numbers, divide them by their sum.
+            A held-out row of a whole weight k counts as k rows, as its copies would: where such
+            weights tell importance, and not how often a row was seen, p-values are too small.
         """
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)

@@ -45,14 +45,21 @@ TYPES = {
 # Types that are read as one of these, whose samples come back as that.
 _READ_AS = {
     "pandas": {
-        **{"float16": "float32", "halffloat[pyarrow]": "Float32", "float[pyarrow]": "Float32"},
-        **{"double[pyarrow]": "Float64", "bool[pyarrow]": "boolean"},
-        **{"string[pyarrow]": "string", "large_string[pyarrow]": "string"},
+        "float16": "float32",
+        "halffloat[pyarrow]": "Float32",
+        "float[pyarrow]": "Float32",
+        "double[pyarrow]": "Float64",
+        "bool[pyarrow]": "boolean",
+        "string[pyarrow]": "string",
+        "large_string[pyarrow]": "string",
         **{f"{name.lower()}[pyarrow]": name for name in _CAPITAL_INTEGERS},
     },
     "polars": {
-        **{"Null": "Float64", "Float16": "Float32", "Decimal": "Float64"},
-        **{"Int128": "Int64", "UInt128": "UInt64"},
+        "Null": "Float64",
+        "Float16": "Float32",
+        "Decimal": "Float64",
+        "Int128": "Int64",
+        "UInt128": "UInt64",
     },
 }
 _MANY = 8  # columns of one type
