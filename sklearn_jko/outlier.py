@@ -71,13 +71,14 @@ class JKOFlowOutlierDetector(
 ):
     """Outlier detection by a normalizing flow, and by neighbours in the space it straightens.
 
-    The score of a row is the mean of six estimates of its log-density: that of a
-    `JKOFlowDensity`; of a normal distribution of independent columns; and those by the distances
-    to the second and to the square-root-of-n-th of n training rows, once in standardised
-    columns and once in the flow's latent coordinates. The flow follows structure that distances
-    miss, and neighbours tell what is rare where rows are few or columns many.
+    The score of a row is a mean of estimates of its log-density: a third by a `JKOFlowDensity`; a
+    sixth by independent columns, which are normal in one half and distributed as they are in the
+    other; and the rest by the distances to the second and to the square-root-of-n-th of n training
+    rows, a third in standardised columns and a sixth in the flow's latent coordinates. The flow
+    follows structure that distances miss, and neighbours tell what is rare where rows are few or
+    columns many.
 
-    Where the density knows labels, the normal distribution is joined by their shares, and rows of
+    Where the density knows labels, the independent columns include their shares, and rows of
     different labels are 1 apart, as rows are whose values differ by a deviation. Of a row with
     missing values the score is the mean over eight draws of these, given the others, from a
     mixture that is fitted to the flow's own rows: what is missing makes a row neither rare nor

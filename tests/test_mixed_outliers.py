@@ -10,7 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.detection.attribution import attribute
-from sklearn_jko.detection.coordinates import PRIOR_ROWS, Coordinates
+from sklearn_jko.detection.coordinates import Coordinates
+from sklearn_jko.detection.independent_columns import PRIOR_ROWS, IndependentColumns
+from sklearn_jko.scaling import make_scaler
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,18 @@ def test_points_of_rows():
     differ = (rows[:, None] != rows)[:, :, 1:].sum(axis=2)
     np.testing.assert_allclose(squares, differ + np.square(rows[:, None, 0] - rows[:, 0]))
     assert coordinates.n_dimensions == 3
-    log_density = coordinates.log_density_of_independent_columns(rows)
-    first = np.array([2, 1, 2, 0]) + PRIOR_ROWS, np.array([2, 2, 1, 1]) + PRIOR_ROWS
-    expected = np.log(first[0] / 5) + np.log(first[1] / 4.5) - rows[:, 0] ** 2 / 2
-    np.testing.assert_allclose(log_density, expected)
+
+
+def test_log_density_of_independent_columns():
+    numbers = np.random.default_rng(0).normal(size=(40, 1))
+    labels = np.repeat([[0.0, 1.0], [0.0, 0.0], [2.0, 1.0], [2.0, 0.0]], 10, axis=0)
+    rows = np.hstack([numbers, labels])
+    columns = IndependentColumns(rows, labels=np.array([1, 2]), n_labels=[3, 2])
+    new = np.array([[0.5, 0.0, 1.0], [2.0, 2.0, 1.0], [-9.0, 1.0, 0.0], [1e200, -1.0, 0.0]])
+    log_density = columns.score_samples(new)
+    counts = np.array([20, 20, 0, 0]) + PRIOR_ROWS, np.array([20, 20, 20, 20]) + PRIOR_ROWS
+    log_shares = np.log(counts[0] / 42) + np.log(counts[1] / 41.5)
+    z, log_slope = make_scaler("marginal").fit(numbers).transform(new[:, :1])
+    own = log_slope - z[:, 0] ** 2 / 2
+    normal = -(np.minimum(new[:, 0], 1e100) ** 2) / 2
+    np.testing.assert_allclose(log_density, (own + normal) / 2 + log_shares)

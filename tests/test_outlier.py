@@ -38,6 +38,17 @@ def test_planted_outliers_score_low(moons, planted, detector):
     assert is_outlier_detector(detector)
 
 
+def test_rows_between_clusters_are_outliers():
+    """Where the columns' mean is, a normal distribution of all rows is densest."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(700, 2)) + np.repeat([[0.0, 0.0], [12.0, 0.0]], 350, axis=0)
+    train, normal = rows[::2], rows[1::2]
+    between = rng.normal([6.0, 0.0], size=(100, 2))
+    detector = small(random_state=0).fit(train)
+    assert np.mean(detector.predict(between) == -1) > 0.9
+    assert np.mean(detector.predict(normal) == -1) < 0.1
+
+
 def test_automatic_threshold_is_tukeys_fence(moons, detector):
     low, high = np.quantile(detector.calibration_scores_, [0.25, 0.75])
     assert detector.offset_ == pytest.approx(low - 1.5 * (high - low))

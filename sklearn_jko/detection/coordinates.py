@@ -6,8 +6,6 @@ __all__ = ["Coordinates", "standard_normal_log_density"]
 
 # Squares of larger ones would overflow.
 FARTHEST = 1e100
-# Rows that each label is given before any are seen, an unknown one too.
-PRIOR_ROWS = 0.5
 
 
 class Coordinates:
@@ -41,31 +39,19 @@ class Coordinates:
 
     def __init__(self, rows, labels, n_labels):
         self.labels, self.n_dimensions = labels, rows.shape[1]
-        self._log_shares = [
-            _log_shares(codes, n) for codes, n in zip(rows[:, labels].T, n_labels, strict=True)
-        ]
+        self._n_labels = n_labels
         self.points = self.of(rows)
 
     def of(self, rows):
         """The points (n, p) of rows (n, d), where an unknown label, code -1, is a corner too."""
         corners = [
-            np.eye(len(log_shares))[codes.astype(int)] / np.sqrt(2)
-            for codes, log_shares in self._columns_of_labels(rows)
+            np.eye(n + 1)[codes.astype(int)] / np.sqrt(2)
+            for codes, n in zip(rows[:, self.labels].T, self._n_labels, strict=True)
         ]
         return np.hstack([self._numbers(rows), *corners])
 
-    def log_density_of_independent_columns(self, rows):
-        """That (n,) of standard normal numbers, up to a constant, and labels by their shares."""
-        log_density = standard_normal_log_density(np.delete(rows, self.labels, axis=1))
-        for codes, log_shares in self._columns_of_labels(rows):
-            log_density += log_shares[codes.astype(int)]
-        return log_density
-
     def _numbers(self, rows):
         return _bounded(np.delete(rows, self.labels, axis=1))
-
-    def _columns_of_labels(self, rows):
-        return zip(rows[:, self.labels].T, self._log_shares, strict=True)
 
 
 def standard_normal_log_density(numbers):
@@ -75,10 +61,3 @@ def standard_normal_log_density(numbers):
 
 def _bounded(numbers):
     return np.nan_to_num(numbers).clip(-FARTHEST, FARTHEST)
-
-
-def _log_shares(codes, n_labels):
-    """Of each label, and last, where the code -1 finds it, of an unknown one."""
-    counts = np.bincount(codes[codes >= 0].astype(int), minlength=n_labels)
-    counts = np.r_[counts, 0] + PRIOR_ROWS
-    return np.log(counts / counts.sum())

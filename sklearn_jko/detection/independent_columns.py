@@ -1,0 +1,66 @@
+"""Log-densities of rows whose columns tell nothing of each other."""
+
+import numpy as np
+
+from sklearn_jko.detection.coordinates import standard_normal_log_density
+from sklearn_jko.scaling import make_scaler
+
+__all__ = ["IndependentColumns"]
+
+# Rows that each label is given before any are seen, an unknown one too.
+PRIOR_ROWS = 0.5
+
+
+class IndependentColumns:
+    """Mean of two log-densities of independent columns, up to a constant.
+
+    In one the numbers are normal, in the other distributed as they are, each column by a spline.
+    The first knows what is far out, and few outliers change it little; the second what lies in a
+    gap. In both, labels have their shares.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        The numbers in columns of about unit deviation, the labels as codes.
+    labels : ndarray of int
+        Numbers of the columns that hold codes.
+    n_labels : sequence of int
+        How many labels each of these has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_jko.detection.independent_columns import IndependentColumns
+    >>> rows = np.r_[np.linspace(-1.2, -0.8, 50), np.linspace(0.8, 1.2, 50)][:, None]
+    >>> columns = IndependentColumns(rows, labels=np.arange(0), n_labels=[])
+    >>> a_cluster, the_gap = columns.score_samples(np.array([[1.0], [0.0]]))
+    >>> bool(a_cluster > the_gap + 1)
+    True
+    """
+
+    def __init__(self, rows, labels, n_labels):
+        self.labels = labels
+        self._log_shares = [
+            _log_shares(codes, n) for codes, n in zip(rows[:, labels].T, n_labels, strict=True)
+        ]
+        self._own = make_scaler("marginal").fit(self._numbers(rows))
+
+    def score_samples(self, rows):
+        """Log-density (n,) in nats, up to a constant, of rows (n, d)."""
+        numbers = self._numbers(rows)
+        made_normal, log_det = self._own.transform(numbers)
+        log_density = standard_normal_log_density(made_normal) + log_det
+        log_density = (standard_normal_log_density(numbers) + log_density) / 2
+        for codes, log_shares in zip(rows[:, self.labels].T, self._log_shares, strict=True):
+            log_density += log_shares[codes.astype(int)]
+        return log_density
+
+    def _numbers(self, rows):
+        return np.delete(rows, self.labels, axis=1)
+
+
+def _log_shares(codes, n_labels):
+    """Of each label, and last, where the code -1 finds it, of an unknown one."""
+    counts = np.bincount(codes[codes >= 0].astype(int), minlength=n_labels)
+    counts = np.r_[counts, 0] + PRIOR_ROWS
+    return np.log(counts / counts.sum())
