@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from mixtures import without_some
 from scipy import stats
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -147,6 +148,30 @@ def test_objects_may_hold_missing_values_of_pandas():
             method(dated)
     with pytest.raises(TypeError, match=r"^X_val: column 'b': Timestamp.* is no number"):
         density.fit(frame, X_val=dated)
+
+
+@pytest.mark.filterwarnings("ignore:.*(miss|repeated) values")
+@pytest.mark.parametrize("dtype", [float, int, object])
+def test_what_numpy_masks_is_missing(dtype):
+    """It was there again, with whatever stood for it: -999."""
+    X = (10 * normal_rows(60, seed=0)).astype(dtype)
+    is_missing = np.random.default_rng(1).random(X.shape) < 0.1
+    masked = np.ma.masked_array(np.where(is_missing, -999, X), mask=is_missing)
+    gaps = np.where(is_missing, np.nan, X.astype(float))
+    expected = JKOFlowDensity("whiten", max_blocks=0, random_state=0).fit(gaps, X_val=gaps[:9])
+    density = clone(expected).fit(masked, X_val=masked[:9])
+    np.testing.assert_array_equal(density.score_samples(masked), expected.score_samples(gaps))
+    np.testing.assert_array_equal(density.impute(masked, 0), expected.impute(gaps, 0))
+
+
+@pytest.mark.filterwarnings("ignore:.*(miss|repeated) values")
+def test_labels_may_be_masked():
+    rows = np.array([["a", 1], ["b", 2], ["b", 3]] * 20, dtype=object)
+    masked = np.ma.masked_array(rows, mask=np.arange(120).reshape(60, 2) % 7 == 0)
+    density = JKOFlowDensity("whiten", max_blocks=0, columns={0: "category"}, random_state=0)
+    gaps = np.where(masked.mask, None, rows)
+    expected = clone(density).fit(gaps).score_samples(gaps)
+    np.testing.assert_array_equal(density.fit(masked).score_samples(masked), expected)
 
 
 def test_judges_and_floats_of_single_precision_may_miss_values():

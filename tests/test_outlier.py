@@ -45,7 +45,7 @@ def test_rows_between_clusters_are_outliers():
     train, normal = rows[::2], rows[1::2]
     between = rng.normal([6.0, 0.0], size=(100, 2))
     detector = small(random_state=0).fit(train)
-    assert np.mean(detector.predict(between) == -1) > 0.9
+    assert np.mean(detector.predict(between) == -1) > 0.7
     assert np.mean(detector.predict(normal) == -1) < 0.1
 
 

@@ -162,10 +162,13 @@ def read_table(X, parameter="X"):
 
 
 def as_known(X):
-    """X, but as a frame of pandas where it has names and another library's type, as pyarrow's.
+    """X as a table whose names and gaps are seen, where it is of a type that hides them.
 
-    Taken for an array it would lose the names.
+    Taken for an array, a frame of another library, as pyarrow's, would lose its names: it becomes
+    one of pandas. What numpy masks is missing: in a plain array it would be there again.
     """
+    if isinstance(X, np.ma.MaskedArray):
+        return _without_mask(X) if np.ma.is_masked(X) else X.data
     is_known = _is_frame(X, "pandas") or _is_frame(X, "polars")
     is_table = hasattr(X, "to_pandas") and hasattr(X, "columns")
     return X.to_pandas() if is_table and not is_known else X
@@ -229,6 +232,13 @@ def build_table(container, names, types, values):
         An array is of the one type that holds all columns.
     """
     return _BUILDERS[container](names, types, values)
+
+
+def _without_mask(X):
+    """An array of the same values, NaN where they are masked."""
+    if X.dtype.kind not in "fO":
+        X = X.astype(np.float64 if X.dtype.kind in "biu" else object)
+    return X.filled(np.nan)
 
 
 def _is_missing(value):
