@@ -378,6 +378,19 @@ def test_tails_are_gentle_beyond_any_likely_row():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "outliers", "furthest"), [("marginal", 1e6, 20), ("radial", 100, 50)]
+)
+def test_draws_after_outliers_stay_within_sight(name, outliers, furthest):
+    """The gap before the last row led on: they came up to 1e19, and 1e3, times as far out."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X, Z = rng.normal(size=(300, 3)), rng.normal(size=(20_000, 3))
+        X[:3] = outliers * (1 + rng.random((3, 3)))
+        draws = make_scaler(name).fit(X).inverse_transform(Z)
+        assert np.abs(draws).max() < furthest * np.abs(X).max()
+
+
 def test_tails_behind_a_gap_are_those_of_the_rows_there():
     """Zeros and a few amounts: the piece between them is far too gentle to go on from there."""
     rng = np.random.default_rng(0)

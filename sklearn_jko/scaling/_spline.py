@@ -9,7 +9,15 @@ import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_array
 
-__all__ = ["IDENTITY", "check_splines", "evaluate", "invert", "spline_through", "with_gentle_tails"]
+__all__ = [
+    "IDENTITY",
+    "check_splines",
+    "evaluate",
+    "invert",
+    "mirrored",
+    "spline_through",
+    "with_slope_beyond",
+]
 
 IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
 
@@ -48,40 +56,32 @@ def spline_through(x, y):
     return np.stack([x, y, np.exp(log_slope)])
 
 
-def with_gentle_tails(spline, likely, slope):
-    """Bend tails that are steeper than this slope down to it, where the values pass +-likely.
+def with_slope_beyond(spline, end, slope):
+    """Let the upper tail have this slope beyond the abscissa `end`, or beyond the last knot.
 
     Parameters
     ----------
     spline : ndarray of shape (3, k)
-    likely : float
-        Or where the spline has its outer knots, if that is farther out.
-    slope : float
+    end, slope : float
 
     Returns
     -------
     spline : ndarray of shape (3, k)
-        With up to four knots more.
+        With up to two knots more.
     """
-    upper = _with_gentle_end(spline, likely, slope)
-    return _mirrored(_with_gentle_end(_mirrored(upper), likely, slope))
+    x, y, old_slope = spline[:, -1]
+    bend = max(x, end)
+    start = y + old_slope * (bend - x)
+    # The bend is as long as it takes the steeper of the two slopes to rise by one.
+    length = 1 / max(old_slope, slope)
+    last = [bend + length, start + length * np.sqrt(old_slope * slope), slope]
+    knots = [[bend, start, old_slope], last] if bend > x else [last]
+    return np.column_stack([spline, *knots])
 
 
-def _mirrored(spline):
+def mirrored(spline):
     """That of -f(-x)."""
     return spline[:, ::-1] * [[-1], [-1], [1]]
-
-
-def _with_gentle_end(spline, likely, slope):
-    x, y, steep = spline[:, -1]
-    if steep <= slope:
-        return spline
-    start = max(likely, y)
-    bend = x + (start - y) / steep
-    # One unit more at the old slope becomes a part of it.
-    end = [bend + 1 / steep, start + np.sqrt(slope / steep), slope]
-    knots = [[bend, start, steep], end] if start > y else [end]
-    return np.column_stack([spline, *knots])
 
 
 def evaluate(spline, x):

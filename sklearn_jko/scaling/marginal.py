@@ -6,16 +6,26 @@ from scipy.special import ndtr, ndtri
 from sklearn_jko.checks import SMALLEST, check_array
 from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
-from sklearn_jko.scaling._spline import check_splines, evaluate, invert, with_gentle_tails
+from sklearn_jko.scaling._spline import (
+    check_splines,
+    evaluate,
+    invert,
+    mirrored,
+    with_slope_beyond,
+)
 
 __all__ = ["Marginal"]
 
 # Held-out likelihood is flat between 1 and 3 spreads: normal columns gain from more, Student
 # columns from less.
 LINEAR_RANGE = 2.0
-# Beyond any likely row, so many deviations past where the first and last of the sample belong, a
-# tail is no steeper than a normal column is at its centre: an edge would else carry a row that lies
-# outside it a thousand deviations out.
+# Beyond the rows of the sample a tail is no gentler than this, in deviations per factor of e in x:
+# led on from a gap before an outlier, draws came 1e19 times as far out. Fresh rows of heavy tails,
+# up to Cauchy's, lose nothing by it (0.01 nats of four columns at most).
+LEAST_SLOPE = 1.0
+# Beyond any likely row, so many deviations past where the first and last of the sample belong, it
+# is no steeper than a normal column at its centre: an edge would else carry a row that lies outside
+# it a thousand deviations out.
 LIKELY_EXCESS, TAIL_SLOPE = 1.5, LINEAR_RANGE
 
 
@@ -23,7 +33,7 @@ class Marginal:
     """Carry each column to a standard normal by a spline of u = asinh((x - centre) / spread).
 
     Beyond the outer knots the map is linear in u, so logarithmic in x, and gentle: a gross outlier
-    stays finite, and in order.
+    stays finite, and in order. Beyond the sample it is not too gentle: draws stay within sight.
 
     Parameters
     ----------
@@ -50,7 +60,7 @@ class Marginal:
         self.spread_ = LINEAR_RANGE * spread
         likely = LIKELY_EXCESS - ndtri(0.5 / n_rows)
         splines = [
-            with_gentle_tails(fit_spline(inner, ndtri, ndtr, n_rows), likely, TAIL_SLOPE)
+            _with_tails(fit_spline(inner, ndtri, ndtr, n_rows), inner, likely)
             for inner in (self._inner(bounded(X[:, j]), j) for j in range(X.shape[1]))
         ]
         self.splines_ = np.concatenate(splines, axis=1)
@@ -96,3 +106,18 @@ class Marginal:
             np.log(np.abs(deviation[far])) - np.log(spread / 2), deviation[far]
         )
         return inner
+
+
+def _with_tails(spline, values, likely):
+    upper = _with_upper_tail(spline, values.max(), likely)
+    return mirrored(_with_upper_tail(mirrored(upper), -values.min(), likely))
+
+
+def _with_upper_tail(spline, last, likely):
+    """Bend the upper tail, if gentle, behind the last value; if steep, where it passes `likely`."""
+    x, y, slope = spline[:, -1]
+    if slope < LEAST_SLOPE:
+        return with_slope_beyond(spline, last, LEAST_SLOPE)
+    if slope > TAIL_SLOPE:
+        return with_slope_beyond(spline, x + (likely - y) / slope, TAIL_SLOPE)
+    return spline

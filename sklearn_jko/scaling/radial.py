@@ -5,11 +5,18 @@ from scipy.special import gammainc, gammaincinv
 
 from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
 from sklearn_jko.scaling._knots import fit_spline
-from sklearn_jko.scaling._spline import IDENTITY, check_splines, evaluate, invert
+from sklearn_jko.scaling._spline import (
+    IDENTITY,
+    check_splines,
+    evaluate,
+    invert,
+    with_slope_beyond,
+)
 
 __all__ = ["Radial"]
 
-FLATTEST_TAIL = 0.05
+# Of log |z| by log |x|, and beyond the rows of the sample, where draws else come too far out.
+FLATTEST_TAIL, FLATTEST_BEYOND = 0.05, 0.3
 
 
 class Radial:
@@ -54,6 +61,9 @@ class Radial:
             )
         self.spline_[2, 0] = 1.0
         self.spline_[2, -1] = np.clip(self.spline_[2, -1], FLATTEST_TAIL, 1.0)
+        if self.spline_[2, -1] < FLATTEST_BEYOND:
+            longest = np.log(radius.max())
+            self.spline_ = with_slope_beyond(self.spline_, longest, FLATTEST_BEYOND)
         return self
 
     def check(self, n_features):
