@@ -105,11 +105,17 @@ class WhitenTwin(Learned):
 
 
 class TailsTwin(Learned):
+    def __init__(self, scaler):
+        super().__init__(scaler)
+        self.register_buffer("steepness", torch.tensor(scaler.steepness))
+
     def forward(self, X):
         Z = _standardised(X, self.median_, self.spread_)
-        log_stretch = (Z.abs() - REACH).clamp(min=0.0).log1p()
-        log_det = -(self.spread_.log() + log_stretch).sum(dim=1)
-        return Z.clamp(-REACH, REACH) + Z.sign() * log_stretch, log_det
+        distance, scale = Z.abs(), self.steepness * (1 + self.farthest_ - REACH)
+        inner = (torch.minimum(distance, self.farthest_) - REACH).clamp(min=0.0).log1p()
+        outer = ((distance - self.farthest_).clamp(min=0.0) / scale).log1p()
+        log_det = -(self.spread_.log() + inner + outer).sum(dim=1)
+        return Z.clamp(-REACH, REACH) + Z.sign() * (inner + self.steepness * outer), log_det
 
 
 class BoundsTwin(Learned):

@@ -14,38 +14,62 @@ __all__ = ["REACH", "Tails"]
 
 # In spreads, from the median: values of normal columns lie within.
 REACH = 10.0
+# Beyond the farthest value of a sample that has some beyond ten, the logarithm counts thrice: a
+# normal cluster of such values, by their plain logarithms, reached up to 1e20 times as far. Of
+# columns without, a value far off must cost no more than it does.
+STEEPER = 3.0
 
 
 class Tails:
     """Subtract each column's median, divide by its spread, and draw in what is beyond ten of them.
 
     There a distance z from the median becomes 10 + log(1 + z - 10), so that single values far from
-    all others neither set the scale of a column nor lose their place outside. The spread is that of
-    the inner nine tenths.
+    all others neither set the scale of a column nor lose their place outside. Beyond the farthest
+    value f of the sample, if that is beyond ten, the logarithm goes on as 3 log(1 + (z - f) / (3 (1
+    + f - 10))). The spread is that of the inner nine tenths.
 
     Attributes
     ----------
     median_, spread_ : ndarrays of shape (d,)
+    farthest_ : ndarray of shape (d,)
+        Distance of the farthest value from the median in spreads, or ten if that is more.
     """
 
-    learned = ("median_", "spread_")
+    learned = ("median_", "spread_", "farthest_")
 
     def fit(self, X):
         self.median_, self.spread_ = median_and_spread(X, CENTRAL_RANGES[1:])
+        distance = np.abs(standardised(X, self.median_, self.spread_)).max(axis=0)
+        self.farthest_ = np.maximum(distance, REACH)
         return self
 
     def check(self, n_features):
         check_array("median_", self.median_, (n_features,))
         check_array("spread_", self.spread_, (n_features,), low=SMALLEST)
+        check_array("farthest_", self.farthest_, (n_features,), low=REACH)
 
     def transform(self, X):
         Z = standardised(X, self.median_, self.spread_)
-        log_stretch = np.log1p(np.maximum(np.abs(Z) - REACH, 0.0))
-        log_det = -(np.log(self.spread_) + log_stretch).sum(axis=1)
-        return Z.clip(-REACH, REACH) + np.copysign(log_stretch, Z), log_det
+        distance, scale = np.abs(Z), self._scale_beyond
+        inner = np.log1p(np.maximum(np.minimum(distance, self.farthest_) - REACH, 0.0))
+        outer = np.log1p(np.maximum(distance - self.farthest_, 0.0) / scale)
+        log_det = -(np.log(self.spread_) + inner + outer).sum(axis=1)
+        return Z.clip(-REACH, REACH) + np.copysign(inner + self.steepness * outer, Z), log_det
 
     def inverse_transform(self, Z):
+        last = np.log1p(self.farthest_ - REACH)
+        beyond = np.maximum(np.abs(Z) - REACH, 0.0)
+        inner, outer = np.expm1(np.minimum(beyond, last)), np.maximum(beyond - last, 0.0)
         with np.errstate(over="ignore"):
-            beyond = np.expm1(np.maximum(np.abs(Z) - REACH, 0.0))
-        distance = Z.clip(-REACH, REACH) + np.copysign(beyond, Z)
+            outer = self._scale_beyond * np.expm1(outer / self.steepness)
+        distance = Z.clip(-REACH, REACH) + np.copysign(inner + outer, Z)
         return unstandardised(distance, self.median_, self.spread_)
+
+    @property
+    def steepness(self):
+        """What the logarithm counts beyond the farthest value, shape (d,)."""
+        return np.where(self.farthest_ > REACH, STEEPER, 1.0)
+
+    @property
+    def _scale_beyond(self):
+        return self.steepness * (1 + self.farthest_ - REACH)
