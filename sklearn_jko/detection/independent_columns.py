@@ -20,12 +20,8 @@ class IndependentColumns:
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
-        The numbers in columns of about unit deviation, the labels as codes.
-    labels : ndarray of int
-        Numbers of the columns that hold codes.
-    n_labels : sequence of int
-        How many labels each of these has.
+    rows, labels, n_labels
+        As of `sklearn_jko.detection.coordinates.Coordinates`.
 
     Examples
     --------

@@ -39,8 +39,8 @@ class Tails:
 
     def fit(self, X):
         self.median_, self.spread_ = median_and_spread(X, CENTRAL_RANGES[1:])
-        distance = np.abs(standardised(X, self.median_, self.spread_)).max(axis=0)
-        self.farthest_ = np.maximum(distance, REACH)
+        ends = standardised(np.stack([X.min(axis=0), X.max(axis=0)]), self.median_, self.spread_)
+        self.farthest_ = np.abs(ends).max(axis=0).clip(REACH)
         return self
 
     def check(self, n_features):
