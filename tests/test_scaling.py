@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from sklearn_jko.scaling import SCALERS, make_scaler
-from sklearn_jko.scaling._spline import evaluate, invert, spline_through
+from sklearn_jko.scaling._spline import evaluate, invert, spline_through, with_slope_beyond
 
 CHAINS = ["marginal+whiten+radial", "whiten+radial"]
 every_scaler = pytest.mark.parametrize("name", [*SCALERS, *CHAINS])
@@ -389,6 +389,19 @@ def test_tails_are_gentle_beyond_any_likely_row():
     np.testing.assert_allclose(
         scaler.inverse_transform(Z)[:, 0], [0, 0.9999, 2.0001, 3, 1e9], atol=1e-12
     )
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-17, 1e-12, 1e-6, 1.0])
+@pytest.mark.parametrize("slope", [0.01, 1.0, 1e7])
+def test_tail_bends_however_near_the_last_knot(gap, slope):
+    """A piece of no height had an infinite log-slope."""
+    spline = spline_through(np.array([-1.0, 0.0]), np.array([1.0 - slope, 1.0]))
+    bent = with_slope_beyond(spline, gap, 2.0)
+    points = np.array([-1.0, -1e-9, 0.0, gap / 2, gap, gap + 1e-9, gap + 9.0])
+    values, log_slope = evaluate(bent, points)
+    assert np.isfinite(log_slope).all()
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(log_slope[-1], np.log(2))
 
 
 @pytest.mark.parametrize(

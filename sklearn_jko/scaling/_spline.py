@@ -19,6 +19,9 @@ __all__ = [
     "with_slope_beyond",
 ]
 
+# A piece that rises by less would have a secant of few digits, or of none.
+LEAST_RISE = 1e-9
+
 IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
 
 
@@ -75,7 +78,8 @@ def with_slope_beyond(spline, end, slope):
     # The bend is as long as it takes the steeper of the two slopes to rise by one.
     length = 1 / max(old_slope, slope)
     last = [bend + length, start + length * np.sqrt(old_slope * slope), slope]
-    knots = [[bend, start, old_slope], last] if bend > x else [last]
+    apart = bend > x and start - y > LEAST_RISE
+    knots = [[bend, start, old_slope], last] if apart else [last]
     return np.column_stack([spline, *knots])
 
 
