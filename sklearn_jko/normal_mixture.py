@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 __all__ = ["NormalMixture", "log_normal"]
@@ -29,10 +30,10 @@ class NormalMixture(NamedTuple):
 
     def log_density(self, Z):
         """Log-density (n,), in nats, of rows (n, d)."""
-        inverses = np.linalg.inv(np.linalg.cholesky(self.covariances))
+        roots = np.linalg.cholesky(self.covariances)
         parts = [
-            np.log(weight) + log_normal((Z - mean) @ inverse.T, inverse)
-            for weight, mean, inverse in zip(self.weights, self.means, inverses, strict=True)
+            np.log(weight) + log_normal(_divided(Z - mean, root), np.diag(root))
+            for weight, mean, root in zip(self.weights, self.means, roots, strict=True)
         ]
         return logsumexp(parts, axis=0)
 
@@ -42,8 +43,15 @@ class NormalMixture(NamedTuple):
         return NormalMixture(self.weights, self.means[:, columns], covariances)
 
 
-def log_normal(scaled, inverse_root):
-    """Log-density of normal rows (..., d) that were multiplied by the inverse root (..., d, d)."""
-    diagonal = np.diagonal(inverse_root, axis1=-2, axis2=-1)
-    constant = np.log(diagonal).sum(axis=-1) - 0.5 * np.log(2 * np.pi) * scaled.shape[-1]
-    return constant - 0.5 * (scaled**2).sum(axis=-1)
+def log_normal(scaled, diagonal):
+    """Log-density of normal rows (..., d) that were divided by their covariance's root.
+
+    Of this triangular root the diagonal (..., d) is enough.
+    """
+    constant = np.log(diagonal).sum(axis=-1) + 0.5 * np.log(2 * np.pi) * scaled.shape[-1]
+    return -constant - 0.5 * (scaled**2).sum(axis=-1)
+
+
+def _divided(rows, root):
+    """Rows (n, d) times the transposed inverse of a lower triangular root (d, d)."""
+    return solve_triangular(root, rows.T, lower=True, check_finite=False).T

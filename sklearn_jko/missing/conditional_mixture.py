@@ -31,7 +31,9 @@ class ConditionalMixture:
         self._seen_means, self._means = mixture.means[:, seen], mixture.means[:, missing]
         covariances = mixture.covariances
         across = covariances[:, seen][:, :, missing]
-        self._inverses = np.linalg.inv(np.linalg.cholesky(covariances[:, seen][:, :, seen]))
+        seen_roots = np.linalg.cholesky(covariances[:, seen][:, :, seen])
+        self._diagonals = np.diagonal(seen_roots, axis1=-2, axis2=-1)
+        self._inverses = np.linalg.inv(seen_roots)
         scaled = self._inverses @ across
         self._regressions = np.swapaxes(scaled, 1, 2)
         remaining = covariances[:, missing][:, :, missing] - self._regressions @ scaled
@@ -44,6 +46,6 @@ class ConditionalMixture:
         A row's result depends on its values alone, to the last bit.
         """
         scaled = self._inverses @ (z[..., None, :] - self._seen_means)[..., None]
-        log_weights = np.log(self.weights) + log_normal(scaled[..., 0], self._inverses)
+        log_weights = np.log(self.weights) + log_normal(scaled[..., 0], self._diagonals)
         means = self._means + (self._regressions @ scaled)[..., 0]
         return log_weights - logsumexp(log_weights, axis=-1, keepdims=True), means
