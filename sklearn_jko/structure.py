@@ -96,6 +96,7 @@ class Structure:
             self._maps[key] = maps
         return maps
 
+    @torch.inference_mode(False)  # a gradient refuses tensors that were made in it
     def _new_maps(self, like):
         is_given = np.tile(self.is_given, self.n_copies)
         gather = self.gather[:, np.flatnonzero(~is_given)]
@@ -114,6 +115,9 @@ class Structure:
         n = self.n_relations
         parts = (gather[k * n : (k + 1) * n].toarray() for k in range(self.n_nodes))
         return np.stack([part @ part.T for part in parts])
+
+    def __getstate__(self):
+        return {**vars(self), "_maps": {}}  # soon made anew, and maybe on another device
 
     def __deepcopy__(self, memo):
         return self  # nothing of it changes, and blocks share it

@@ -290,6 +290,25 @@ def test_weights_of_no_block_are_refused(rows, path, name):
         model.fit(rows)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"progress": ["first block"]}, "record must hold"),
+        ({"seconds": "ten"}, "seconds must be a number"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"job": "this"}, "job must be a dictionary"),
+        ({"note": 1}, "fit must hold"),
+    ],
+)
+def test_fields_of_another_kind_are_refused(rows, path, change, message):
+    model = JKOFlowDensity(**{**SETTINGS, "max_iter": 5}, checkpoint=path).fit(rows)
+    with safetensors.safe_open(path, "np") as file:
+        arrays, fields = read_arrays(file), json.loads(file.metadata()["fit"])
+    write_arrays(path, arrays, {"fit": json.dumps({**fields, **change})})
+    with pytest.raises(ValueError, match=rf"is damaged or no checkpoint \({message}"):
+        model.fit(rows)
+
+
 def test_half_written_file_is_never_read(rows, path, uninterrupted):
     path.with_name(path.name + ".partial").write_bytes(b"half")
     model = JKOFlowDensity(**SETTINGS, checkpoint=path).fit(rows)

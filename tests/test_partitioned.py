@@ -81,6 +81,12 @@ def test_what_cannot_be_done_by_parts_is_told(fitted, detector):
         fitted.score_samples(da.ones(5))
 
 
+def test_an_option_may_be_spelled_as_it_is_by_default(fitted, detector):
+    lazy = da.from_array(ROWS, chunks=(200, 2))
+    np.testing.assert_array_equal(detector.predict(lazy, fdr=None), detector.predict(ROWS))
+    np.testing.assert_array_equal(fitted.score_samples(lazy, False), fitted.score_samples(ROWS))
+
+
 def test_fit_takes_a_collection(moons):
     settings = {"scaling": "whiten", **SMALL, "max_iter": 5}
     whole = JKOFlowDensity(**settings).fit(moons[0])

@@ -270,6 +270,24 @@ def test_files_pickles_and_clones_keep_it(on_ring, tmp_path):
     np.testing.assert_array_equal(clone(on_ring).structure, ring(12))
 
 
+def test_what_was_used_pickles_as_small_as_what_was_not(on_ring, tmp_path):
+    on_ring.save(tmp_path / "ring")
+    loaded = JKOFlowDensity.load(tmp_path / "ring")
+    unused = len(pickle.dumps(loaded))
+    loaded.score_samples(ring_field(5, seed=2)[0])
+    assert len(pickle.dumps(loaded)) == unused
+
+
+def test_a_first_use_without_gradients_does_not_forbid_them(on_ring, tmp_path):
+    on_ring.save(tmp_path / "ring")
+    flow = JKOFlowDensity.load(tmp_path / "ring").flow_.requires_grad_(True)
+    x = torch.zeros(3, 12, dtype=torch.float64)
+    with torch.inference_mode():
+        flow.log_prob(x)
+    flow.log_prob(x.clone()).sum().backward()
+    assert all(weight.grad is not None for weight in flow.parameters())
+
+
 @pytest.mark.parametrize(
     "structure", [sparse.csr_array(ring(12)), ring(12) > 0, (3, 4)], ids=["sparse", "bool", "image"]
 )

@@ -1,3 +1,3 @@
-"""Saved models and checkpoints, read as if a stranger had written them."""
+"""Saved models, read as if a stranger had written them, and checkpoints of one's own fits."""
 
 __all__ = []

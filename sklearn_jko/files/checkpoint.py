@@ -5,7 +5,6 @@ It is a safetensors file, which holds numbers and text only: reading it executes
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +14,10 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko._version import __version__
+from sklearn_jko.checks import check_keys, check_number, shown
+from sklearn_jko.files.model_state import history_from_state, history_state
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.rows.row_hash import hash_rows
-from sklearn_jko.training.block_training import BlockRecord
 from sklearn_jko.training.flow_training import Progress
 from sklearn_jko.user_warnings import warn_user
 
@@ -92,7 +92,7 @@ class Checkpoint:
 
     def save(self, saved):
         """Replace the file in one step: at no moment is there a partial one under its name."""
-        history = [asdict(record) for record in saved.progress.history]
+        history = history_state(saved.progress.history)
         fields = {**saved._asdict(), "job": self.job, "progress": history}
         tensors = {GENERATOR: saved.progress.generator_state.cpu()}
         for k, weights in enumerate(saved.progress.weights):
@@ -158,14 +158,18 @@ def _goes_on(name, made, now, is_refined):
 
 def _parsed(fields, tensors):
     """The job and the `SavedFit` of a file's text and tensors."""
-    job, history = fields.pop("job"), fields.pop("progress")
+    check_keys("fit", fields, (*SavedFit._fields, "job"))
+    job, history = fields.pop("job"), history_from_state(fields.pop("progress"))
+    if not isinstance(job, dict):
+        raise ValueError(f"job must be a dictionary; it is {shown(job)}")
+    check_number("seed", fields["seed"], 0, 2**31 - 1, whole=True)
+    check_number("seconds", fields["seconds"], 0.0)
     generator_state = tensors.pop(GENERATOR)
-    history = tuple(BlockRecord(**record) for record in history)
     weights = {str(k): {} for k in range(sum(record.kept for record in history))}
     for name, tensor in tensors.items():
         k, name_in_block = name.split(".", 1)
         weights[k][name_in_block] = tensor
-    progress = Progress(history, tuple(weights.values()), generator_state)
+    progress = Progress(tuple(history), tuple(weights.values()), generator_state)
     return job, SavedFit(**fields, progress=progress)
 
 

@@ -1,6 +1,7 @@
 """Tables in parts that are computed when they are asked for: collections of Dask."""
 
 import functools
+import inspect
 import sys
 
 import numpy as np
@@ -49,12 +50,15 @@ def by_parts(dtype=np.float64, width=None):
     """
 
     def decorated(method):
+        signature = inspect.signature(method)
+
         @functools.wraps(method)
         def either(self, X, *args, **options):
             if not is_partitioned(X):
                 return method(self, X, *args, **options)
             check_is_fitted(self)
-            if args or options:
+            _, _, *rest = signature.bind(self, X, *args, **options).arguments.items()
+            if any(value is not signature.parameters[name].default for name, value in rest):
                 raise ValueError(
                     f"{method.__name__} takes nothing but X where that is a collection of Dask; "
                     "call it on the parts for the rest."
