@@ -260,9 +260,6 @@ class JKOFlowDensity(
     """
 
     _unsaved = ("checkpoint",)
-    # Where no block is kept, a scaling fitted to all rows is the better density, and one that has
-    # not seen the held-out rows leaves these like fresh ones.
-    _keeps_rows_to_judge = False
     _parameter_constraints: ClassVar[dict] = {
         "scaling": [str],
         "columns": [dict, StrOptions({"auto"}), None],
@@ -385,6 +382,13 @@ class JKOFlowDensity(
             fit_density(self, X, y, sample_weight, X_val, process_group)
         return self
 
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit_to_calibrate(self, X, sample_weight):
+        """Fit, leave the held-out rows unseen, and return the numbers of the others."""
+        with _plain_torch():
+            return fit_density(self, X, sample_weight=sample_weight, spares_held_out=True)
+
     @by_parts()
     def score_samples(self, X, return_std=False):
         """Log-density of each row.
@@ -415,8 +419,8 @@ class JKOFlowDensity(
         """
         X = self._validated(X)
         if not return_std:
-            return self._evaluator().log_density(X)
-        both = self._evaluator().log_density_and_error(X)
+            return self._new_evaluator().log_density(X)
+        both = self._new_evaluator().log_density_and_error(X)
         return both[:, 0], both[:, 1]
 
     def impute(self, X, random_state=None):
@@ -458,7 +462,7 @@ class JKOFlowDensity(
             self.roles_.check_known(rows, "X")
             self.roles_.check_inside(rows)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        return self._decoded(self._evaluator().imputed(rows, seed), like=X)
+        return self._decoded(self._new_evaluator().imputed(rows, seed), like=X)
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -508,7 +512,7 @@ class JKOFlowDensity(
             that misses a value are NaN: `impute` it first.
         """
         X = self._validated(X)
-        return self._evaluator().latent(X)
+        return self._new_evaluator().latent(X)
 
     def inverse_transform(self, X, condition=None):
         """Map latent coordinates back to rows.
@@ -544,7 +548,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, inputs, len(Z))
         if table is not None and len(table) != len(Z):
             raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, as X.")
-        return self._decoded(self._evaluator().original(Z, table))
+        return self._decoded(self._new_evaluator().original(Z, table))
 
     def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density.
@@ -580,7 +584,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, given, n_samples)
         if condition is not None:
             table = table.repeat(n_samples, axis=0)
-        return self._decoded(self._evaluator().draw(n_samples, table, seed))
+        return self._decoded(self._new_evaluator().draw(n_samples, table, seed))
 
     def _fitted_state(self):
         return density_state(self)
@@ -649,7 +653,7 @@ class JKOFlowDensity(
             table.index = like.index
         return table
 
-    def _evaluator(self):
+    def _new_evaluator(self):
         """What the density makes of rows, on the device to compute on."""
         device, flow = device_named(self.device), self.flow_
         if device.type != "cpu":

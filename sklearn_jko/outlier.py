@@ -186,10 +186,11 @@ class JKOFlowOutlierDetector(
         if density.columns is None:
             _check_numbers(fitted, X)
         with watched_part(self, density, X):
-            fitted.density_ = density.fit(X, sample_weight=sample_weight)
+            train = density._fit_to_calibrate(X, sample_weight)
+            fitted.density_ = density
             fitted._take_names()
-            table = fitted.density_._validated(X)
-            fitted._calibrate(table, weighted_rows(table, sample_weight))
+            table = density._validated(X)
+            fitted._calibrate(table, weighted_rows(table, sample_weight), train)
             held_out = fitted.density_.validation_indices_
             fitted.density_.validation_indices_ = sampled.numbers_of(held_out)
             vars(self).pop("feature_names_in_", None)  # of an earlier fit
@@ -341,7 +342,7 @@ class JKOFlowOutlierDetector(
     def transform(self, X):
         """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
         X = self._validated(X)
-        return self._evaluator.latent(X)
+        return self._new_evaluator().latent(X)
 
     def inverse_transform(self, X, condition=None):
         """Rows of latent coordinates; see `JKOFlowDensity.inverse_transform`."""
@@ -360,15 +361,14 @@ class JKOFlowOutlierDetector(
     @by_parts()
     def _log_densities(self, X):
         X = self._validated(X)
-        return self._evaluator.log_density(X)
+        return self._new_evaluator().log_density(X)
 
     @property
     def _n_features_out(self):
         return self.density_._n_features_out
 
-    @property
-    def _evaluator(self):
-        return self.density_._evaluator()
+    def _new_evaluator(self):
+        return self.density_._new_evaluator()
 
     @property
     def _has_condition(self):
@@ -453,19 +453,16 @@ class JKOFlowOutlierDetector(
             density = JKOFlowDensity(SCALING, hidden_layer_sizes=(64, 64))
         else:
             density = clone(self.density)
-        density._keeps_rows_to_judge = True  # p-values are taken from them
         # Without a seed of either the density draws its own, which a checkpoint then holds.
         if density.random_state is None and self.random_state is not None:
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             density.set_params(random_state=seed)
         return density
 
-    def _calibrate(self, X, rows):
+    def _calibrate(self, X, rows, train):
         """Take over neighbours, the scores of held-out rows and the threshold."""
-        held_out = self.density_.validation_indices_
-        train = _once_each(vars(self.density_).pop("_train_indices"), X, rows)
-        del self.density_._keeps_rows_to_judge  # fitted again, it is a density as any other
-        evaluator = self._evaluator
+        held_out, evaluator = self.density_.validation_indices_, self._new_evaluator()
+        train = _once_each(train, X, rows)
         neighbours = X[evenly_spread(train, MAX_NEIGHBOURS)].astype(np.float64)
         self.neighbours_ = evaluator.filled(neighbours, seed=0, alike=False)
         self.latent_neighbours_, _ = evaluator.latent_and_log_density(self.neighbours_)
@@ -498,7 +495,7 @@ class JKOFlowOutlierDetector(
         return typical[self._score.nearest(X, typical, given)]
 
     def _scores(self, X):
-        scores, evaluator = np.empty(len(X)), self._evaluator
+        scores, evaluator = np.empty(len(X)), self._new_evaluator()
         for chunk in gen_batches(len(X), CHUNK):
             part = np.ascontiguousarray(X[chunk], dtype=np.float64)
             is_complete = ~np.isnan(part).any(axis=1)

@@ -49,7 +49,15 @@ MAX_MEASURED_ROWS = 1000
 MAX_GIVEN_ROWS = 1000
 
 
-def fit_density(density, X, y, sample_weight, X_val, process_group):
+def fit_density(
+    density,
+    X,
+    y=None,
+    sample_weight=None,
+    X_val=None,
+    process_group=None,
+    spares_held_out=False,
+):
     """Fit an estimator, which stays as it was until all is done.
 
     Parameters
@@ -57,6 +65,14 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     density : JKOFlowDensity
     X, y, sample_weight, X_val, process_group
         As of its `fit`.
+    spares_held_out : bool, default=False
+        Whether no scaling sees the held-out rows, so that these score as fresh ones. Else, where no
+        block is kept, it is fitted to all rows, which makes the better density.
+
+    Returns
+    -------
+    train : ndarray of int, or None
+        Numbers of the rows of X that were not held out; None in a group of processes.
     """
     start = time.monotonic()
     processes = ALONE if process_group is None else Group(process_group)
@@ -70,7 +86,7 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     seed = processes.of_first(lambda: check_random_state(fitted.random_state).randint(2**31 - 1))
     if saved is not None:
         seed, start = saved.seed, start - saved.seconds
-    fit = _Fit(fitted, read, seed, processes)
+    fit = _Fit(fitted, read, seed, processes, spares_held_out)
     fit.scale(saved and saved.scaling)
 
     def save(progress):
@@ -86,6 +102,9 @@ def fit_density(density, X, y, sample_weight, X_val, process_group):
     vars(density).pop("feature_names_in_", None)  # of an earlier fit
     vars(density).update(vars(fitted))
     reports.ended()
+    if not processes.is_alone:
+        return None
+    return fit.read.sampled.numbers_of(fit.parts.train.row_numbers)
 
 
 class _Fit:
@@ -98,11 +117,14 @@ class _Fit:
     read : FitInput
     seed : int
     processes : Processes
+    spares_held_out : bool
+        As of `fit_density`.
     """
 
-    def __init__(self, density, read, seed, processes):
+    def __init__(self, density, read, seed, processes, spares_held_out):
         read = read.completed(density, seed)
         self.density, self.read, self.seed = density, read, seed
+        self.spares_held_out = spares_held_out
         self.holds_out_own_rows = read.X_val is None and processes.is_alone
         self.shares = self._divided(processes)
         self.parts, self.processes = self.shares.parts, self.shares.processes
@@ -145,8 +167,7 @@ class _Fit:
         )
         self.processes.of_first(lambda: _warn_of_convergence(self.density, history, ending))
         if len(flow.blocks) == 0:  # no structure is known to it
-            parts = self.parts
-            rows = parts.train if self.density._keeps_rows_to_judge else parts.all
+            rows = self.parts.train if self.spares_held_out else self.parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
             self.scaler = self._new_scaler(self.scaling, whitens=True).fit(rows)
         vars(self.density).update(self.attributes(flow, history))
@@ -157,14 +178,10 @@ class _Fit:
         flow.solver = AFTER_EQUAL_STEPS if self.density.solver in TABLEAUS else AFTER_ADAPTIVE_STEPS
         names = getattr(self.density, "feature_names_in_", None)
         held_out = self.parts.held_out.row_numbers if self.holds_out_own_rows else np.arange(0)
-        numbers_of, judged = self.read.sampled.numbers_of, {}
-        if self.density._keeps_rows_to_judge:
-            judged["_train_indices"] = numbers_of(self.parts.train.row_numbers)
         return {
             "n_features_in_": self.density.n_features_in_,
             **({} if names is None else {"feature_names_in_": names}),
-            "validation_indices_": numbers_of(held_out),
-            **judged,
+            "validation_indices_": self.read.sampled.numbers_of(held_out),
             "roles_": self.read.roles,
             "categories_": self.categories,
             "given_rows_": _given_rows(self.read.roles, self.parts.train),
