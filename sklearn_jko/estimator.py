@@ -95,8 +95,8 @@ class JKOFlowDensity(
         that to fix the kinds across the folds of a cross-validation.
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
-        condition). A category must be named in `columns` too. Given numbers more than ten
-        deviations off count as ten: nothing is known of the rest there.
+        condition). A category must be named in `columns` too. A given number more than ten
+        deviations from its mean counts as ten: the fit has seen nothing beyond.
     structure : tuple of int, array-like or sparse matrix, or None, default=None
         Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
         the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,

@@ -340,22 +340,80 @@ class JKOFlowOutlierDetector(
 
     @by_parts(width=lambda self: self._n_features_out)
     def transform(self, X):
-        """Latent coordinates of rows; see `JKOFlowDensity.transform`."""
+        """Map rows to latent coordinates, which are standard normal for `density_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_modelled)
+            As of `JKOFlowDensity.transform`; NaN in rows that miss a value.
+        """
         X = self._validated(X)
         return self._new_evaluator().latent(X)
 
     def inverse_transform(self, X, condition=None):
-        """Rows of latent coordinates; see `JKOFlowDensity.inverse_transform`."""
+        """Map latent coordinates back to rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_modelled)
+        condition : array-like of shape (n_samples, n_inputs), optional
+            As of `JKOFlowDensity.inverse_transform`.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            As of `JKOFlowDensity.inverse_transform`.
+        """
         check_is_fitted(self)
         return self.density_.inverse_transform(X, condition)
 
     def sample(self, n_samples=1, random_state=None, condition=None):
-        """Draw rows from the fitted density; see `JKOFlowDensity.sample`."""
+        """Draw rows from `density_`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows, or of rows for every row of `condition`.
+        random_state : int, RandomState instance or None, default=None
+        condition : array-like of shape (n_conditions, n_given), optional
+            As of `JKOFlowDensity.sample`.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), or (n_conditions * n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            As of `JKOFlowDensity.sample`.
+        """
         check_is_fitted(self)
         return self.density_.sample(n_samples, random_state, condition)
 
     def score(self, X, y=None):
-        """Total log-likelihood of rows under `density_`; see `JKOFlowDensity.score`."""
+        """Total log-likelihood of rows under `density_`, by which a search may choose one.
+
+        It is no sum of `score_samples`, whose scores are known up to a constant only.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+            Present for the interface.
+
+        Returns
+        -------
+        log_likelihood : float
+            In nats.
+        """
         return float(self._log_densities(X).sum())
 
     @by_parts()

@@ -12,7 +12,8 @@ from sklearn_jko.checks import check_array, check_keys, is_whole, shown
 
 __all__ = ["Structure", "structure_of"]
 
-# A node's own, and its neighbours' neighbours: what the velocity sees at once. Time carries it on.
+# A velocity sees nodes up to two edges away. What lies farther reaches a node as the equation is
+# integrated.
 MAX_HOPS = 2
 # Pixels, blocks of 3 x 3 and blocks of 9 x 9: a window of 27 x 27.
 MAX_SCALES, GROWTH = 3, 3

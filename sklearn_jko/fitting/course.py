@@ -41,7 +41,7 @@ AFTER_EQUAL_STEPS, AFTER_ADAPTIVE_STEPS = SCORING_SOLVERS
 TRAINING_SHARE = 0.93
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
-# Of up to so many rows less than MIN_JUDGES are held out, as is documented.
+# Of up to so many rows a quarter is less than MIN_JUDGES, and no block is trained, as `fit` says.
 FEW_ROWS = 26
 MAX_SCALER_ROWS = 200_000
 MANY_ROWS = 100_000

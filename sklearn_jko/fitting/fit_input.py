@@ -51,7 +51,8 @@ class FitInput(NamedTuple):
         The rows as the user gave them, or so many as are kept in memory, with their weights; none
         of them is of weight zero.
     X : ndarray of shape (n, d)
-        They, encoded where the columns have roles; NaN where a value is missing.
+        The same rows as numbers, encoded where the columns have roles; NaN where a value is
+        missing.
     X_val : ndarray of shape (m, d), or None
         The rows to judge by.
     roles : Roles or None
@@ -254,7 +255,7 @@ def _checked_judges(density, X_val, roles):
 
 
 def read_rows(X, sample_weight):
-    """The rows that have a weight, or a sample of them: what the others hold is of no concern.
+    """The rows of positive weight, or a sample of them; those of weight zero may hold anything.
 
     Parameters
     ----------

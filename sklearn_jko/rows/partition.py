@@ -13,7 +13,7 @@ from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["Parts", "divide"]
 
-# Rows of another table have other noise, whatever their place: more than any seed of the rows' own.
+# Added to the seed of the noise of X_val, so that it is not that of X; larger than any seed.
 NOISE_OF_OTHERS = 2**32
 
 
@@ -23,11 +23,11 @@ class Parts(NamedTuple):
     Attributes
     ----------
     all, train, held_out : BlurredRows
-        Held-out rows are some of all, or others.
+        Held-out rows are some of all, or those of X_val.
     noise_width : ndarray of shape (d,)
         See `noise_widths`.
     train_size : float
-        Rows of equal weight that would tell as much as those to train on.
+        Kish's effective sample size of the rows to train on.
     """
 
     all: BlurredRows

@@ -31,7 +31,7 @@ class Shares(NamedTuple):
     train_size : float
         As of `Parts`, for all rows of all processes.
     processes : Processes
-        They, with the share of this one.
+        The group, with this process's share set.
     """
 
     parts: Parts

@@ -26,7 +26,7 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
         and lowered to stay at most 4,000.
     seed : int
     splits_copies : bool, default=False
-        Whether copies are rows like any others.
+        Whether copies of a row may fall on different sides.
 
     Returns
     -------

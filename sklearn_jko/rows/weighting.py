@@ -25,7 +25,7 @@ class WeightedRows(NamedTuple):
         The rows whose equal values are the data's own: the repeated ones where the weights are
         whole, and else each row once.
     size : float
-        Rows of equal weight that would tell as much (Kish's effective sample size).
+        Kish's effective sample size: rows of equal weight that would tell as much.
     """
 
     repeated: np.ndarray
