@@ -20,6 +20,7 @@ LAYERS = {
     "sklearn_jko.column_statistics": 0,
     "sklearn_jko.devices": 0,
     "sklearn_jko.divergence": 0,
+    "sklearn_jko.drawing": 0,
     "sklearn_jko.normal_mixture": 0,
     "sklearn_jko.objective": 0,
     "sklearn_jko.solvers": 0,

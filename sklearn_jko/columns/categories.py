@@ -10,6 +10,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_array, check_number
+from sklearn_jko.drawing import drawn_index
 
 __all__ = ["CategoricalChain"]
 
@@ -185,9 +186,7 @@ class CategoricalChain:
         for part in self._parts(n_samples):
             for j, matrix in enumerate(matrices):
                 log_known = log_softmax(self._logits(matrix, codes[part, :j], inputs[part]), axis=1)
-                # The last bound, one up to rounding, is left out: no draw is beyond it.
-                bounds = np.cumsum(np.exp(log_known), axis=1)[:, :-1]
-                codes[part, j] = (uniform[part, j : j + 1] >= bounds).sum(axis=1)
+                codes[part, j] = drawn_index(np.exp(log_known), uniform[part, j])
         return codes
 
     def _checked(self, codes, inputs, lowest):

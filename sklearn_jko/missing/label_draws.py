@@ -5,6 +5,7 @@ from scipy.special import logsumexp
 
 from sklearn_jko.columns.categories import CategoricalChain
 from sklearn_jko.columns.input_codes import InputCodes
+from sklearn_jko.drawing import drawn_index
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density
 from sklearn_jko.missing.within_labels import WithinLabels
 from sklearn_jko.normal_mixture import NormalMixture
@@ -63,9 +64,8 @@ class LabelDraws:
                 rows = X[gaps]
                 rows[:, column] = label
                 log_p[:, label] += self._of_numbers(rows)
-            ends = np.cumsum(np.exp(log_p - logsumexp(log_p, axis=1, keepdims=True)), axis=1)
-            draws = random_state.random((len(gaps), 1))
-            X[gaps, column] = np.count_nonzero(ends[:, :-1] < draws, axis=1)
+            probabilities = np.exp(log_p - logsumexp(log_p, axis=1, keepdims=True))
+            X[gaps, column] = drawn_index(probabilities, random_state.random(len(gaps)))
         return X
 
     def _of_numbers(self, X):

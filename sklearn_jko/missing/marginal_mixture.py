@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_jko.clusters import fit_clusters
+from sklearn_jko.drawing import drawn_index
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density, patterns
 from sklearn_jko.normal_mixture import NormalMixture
@@ -194,8 +195,7 @@ def _drawn(mixture, Z, random_state, alike=False):
         for part in gen_batches(len(rows), ROWS_AT_ONCE):
             some = rows[part]
             log_weights, means = conditional.given(Z[np.ix_(some, ~missing)])
-            ends = np.cumsum(np.exp(log_weights), axis=1)[:, :-1]
-            k = np.count_nonzero(ends < choice[some, None], axis=1)
+            k = drawn_index(np.exp(log_weights), choice[some])
             steps = conditional.roots[k] @ noise[np.ix_(some, missing)][:, :, None]
             Z[np.ix_(some, missing)] = means[np.arange(len(some)), k] + steps[:, :, 0]
     return Z
