@@ -9,6 +9,7 @@ __all__ = [
     "CENTRAL_RANGES",
     "LARGEST",
     "LARGEST_EXPONENT",
+    "MAX_DEVIATIONS",
     "bounded",
     "mean_and_scale",
     "median_and_spread",
@@ -18,6 +19,9 @@ __all__ = [
 
 LARGEST = 1e300
 LARGEST_EXPONENT = 709.0  # of e, before a float overflows
+# Standardised values farther out count as these where something is learned of them: a regression,
+# the moments within labels, the inputs of a network.
+MAX_DEVIATIONS = 10.0
 
 # Probability on either side of a central range, and the width of that range for a normal column of
 # unit deviation.

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 
 from sklearn_jko.checks import check_array
+from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.columns.input_codes import InputCodes
 from sklearn_jko.columns.label_whitening import LabelWhitening
 from sklearn_jko.scaling import make_scaler
@@ -15,8 +16,6 @@ from sklearn_jko.thinning import evenly_spread
 
 __all__ = ["Conditional", "make_table_scaler"]
 
-# Standardised values farther out count as these in the regression.
-LARGEST = 10.0
 # Penalties of the regression per row.
 PENALTIES = np.geomspace(1e-6, 1.0, 13)
 MAX_ROWS = 20_000
@@ -118,7 +117,7 @@ class Conditional:
         codes = self.codes.fit(inputs).transform(inputs)
         Z, _ = self.scaler.fit(modelled).transform(modelled)
         standard, _ = self.standard.fit(Z).transform(Z)
-        self.slopes_ = _ridge_slopes(codes, standard.clip(-LARGEST, LARGEST))
+        self.slopes_ = _ridge_slopes(codes, standard.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS))
         residual = standard - codes @ self.slopes_
         white, _ = self.residual.fit(residual).transform(residual)
         for whitening, labels in self._by_label(codes):

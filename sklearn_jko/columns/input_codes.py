@@ -3,12 +3,10 @@
 import numpy as np
 
 from sklearn_jko.checks import check_array
+from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.scaling.power import Power
 
 __all__ = ["InputCodes", "n_codes_given"]
-
-# Standardised values farther out count as these: nothing is learned there.
-LARGEST = 10.0
 
 
 class InputCodes:
@@ -65,7 +63,8 @@ class InputCodes:
     def transform(self, X):
         """Codes of shape (n, n_codes) of X (n, g)."""
         numbers, _ = self.powers.transform(X[:, self.n_labels == 0])
-        return np.hstack([numbers.clip(-LARGEST, LARGEST), self._one_hot(X) * self.seen_])
+        numbers = numbers.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return np.hstack([numbers, self._one_hot(X) * self.seen_])
 
     def labels(self, codes):
         """The labels' numbers (n, n_categories), -1 for an unknown one, of such codes."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.column_statistics import median_and_spread
+from sklearn_jko.column_statistics import MAX_DEVIATIONS, median_and_spread
 from sklearn_jko.scaling.bounds import Bounds
 
 __all__ = ["WithinLabels", "codes_of"]
@@ -10,7 +10,6 @@ __all__ = ["WithinLabels", "codes_of"]
 # Made-up rows of the variance within all labels, beside a label's own.
 PRIOR_ROWS = 3.0
 SMALLEST_VARIANCE = 1e-9
-LARGEST = 10.0  # standardised values farther out count as these in the moments
 
 
 class WithinLabels:
@@ -61,7 +60,7 @@ class WithinLabels:
         self.moments_ = []
         Z = self._standard(X)
         for codes in codes_of(X[:, self.labels]):
-            mean, deviation = _moments(Z.clip(-LARGEST, LARGEST), codes)
+            mean, deviation = _moments(Z.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), codes)
             self.moments_.append((mean, deviation))
             Z = (Z - mean[codes]) / deviation[codes]
         return self

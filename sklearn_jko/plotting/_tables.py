@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from sklearn_jko.checks import listed
+from sklearn_jko.column_statistics import LARGEST
 
 __all__ = [
     "as_table_like",
@@ -91,7 +92,7 @@ def log_density(density, X, rows):
             "JKOFlowDensity, KernelDensity or GaussianMixture."
         )
     scores = np.asarray(density.score_samples(as_table_like(X, rows)), dtype=np.float64)
-    return np.nan_to_num(scores, nan=-1e300, posinf=1e300, neginf=-1e300)
+    return np.nan_to_num(scores, nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)
 
 
 def draw_samples(density, X, n_samples, random_state):
