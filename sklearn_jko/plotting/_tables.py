@@ -63,9 +63,9 @@ def numbers_in(X, chosen):
     is_missing = np.isnan(table).any(axis=0)
     if is_missing.any():
         names = column_names(X)
-        listed = ", ".join(repr(names[chosen[k]]) for k in np.flatnonzero(is_missing))
+        missed = listed(repr(names[chosen[k]]) for k in np.flatnonzero(is_missing))
         raise ValueError(
-            f"X misses values in {listed}, which cannot be shown; pass rows without gaps, such as "
+            f"X misses values in {missed}, which cannot be shown; pass rows without gaps, such as "
             "those of `impute(X)`."
         )
     return table
