@@ -165,10 +165,12 @@ class Roles:
 
     def check_known(self, table, parameter):
         """Raise ValueError, naming the column, if an encoded table has labels that are unknown."""
-        for j in self.unknown(table):
+        unknown = self.unknown(table)
+        if unknown:
+            column = self.columns[unknown[0]]
             raise ValueError(
-                f"{parameter}: column {self.columns[j].shown} has a label that was not seen in "
-                f"fit; use one of {shown(self.columns[j].labels)}."
+                f"{parameter}: column {column.shown} has a label that was not seen in fit; use one "
+                f"of {shown(column.labels)}."
             )
 
     def unknown(self, table):
