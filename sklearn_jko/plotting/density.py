@@ -92,13 +92,13 @@ class DensityDisplay:
 
     @classmethod
     def from_estimator(
-        cls, density, X, *, columns=None, n_samples=10_000, random_state=None, ax=None
+        cls, estimator, X, *, columns=None, n_samples=10_000, random_state=None, ax=None
     ):
         """Compute what is shown of a fitted estimator, and draw it.
 
         Parameters
         ----------
-        density : estimator
+        estimator : estimator
             Fitted, with `score_samples` for one or two columns, and `sample` for more: such as
             JKOFlowDensity, KernelDensity or GaussianMixture.
         X : array-like of shape (n_samples, n_features)
@@ -129,24 +129,24 @@ class DensityDisplay:
             these and none are chosen, or has not the chosen ones.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        if is_outlier_detector(density):
+        if is_outlier_detector(estimator):
             raise TypeError(
-                f"density={type(density).__name__}(...) is an outlier detector, whose scores are "
-                "no log-densities; show them by `OutlierDisplay`, or here its `density_`."
+                f"{type(estimator).__name__} is an outlier detector, whose scores are no "
+                "log-densities; show them by `OutlierDisplay`, or here its `density_`."
             )
         names = column_names(X)
-        shown = _shown(columns, names, columns_of_texts(density))
+        shown = _shown(columns, names, columns_of_texts(estimator))
         rows = numbers_in(X, shown)
-        is_whole = columns is None and models_numbers_only(density)
+        is_whole = columns is None and models_numbers_only(estimator)
         if is_whole and len(names) == 1:
             grid = even_grid(rows, None, CURVE_POINTS)
-            computed = {"grid": grid, "log_density": log_density(density, X, grid.T)}
+            computed = {"grid": grid, "log_density": log_density(estimator, X, grid.T)}
         elif is_whole and len(names) == 2:
-            samples = draw_samples(density, X, n_samples, random_state)
+            samples = draw_samples(estimator, X, n_samples, random_state)
             samples = None if samples is None else numbers_in(samples, shown)
-            computed = _plane(density, X, rows, samples)
+            computed = _plane(estimator, X, rows, samples)
         else:
-            samples = numbers_in(_samples(density, X, n_samples, random_state), shown)
+            samples = numbers_in(_samples(estimator, X, n_samples, random_state), shown)
             names = [names[k] for k in shown]
             computed = {"grid": even_grid(rows, samples, GRID_POINTS), "samples": samples}
         return cls(rows=rows, column_names=names, **computed).plot(ax=ax)

@@ -53,12 +53,12 @@ class TrainingHistoryDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, density, *, ax=None):
+    def from_estimator(cls, estimator, *, ax=None):
         """Draw how a fitted flow was trained.
 
         Parameters
         ----------
-        density : JKOFlowDensity
+        estimator : JKOFlowDensity
             Fitted.
         ax : Axes, default=None
             Whose place is divided into two panels; None is a new figure.
@@ -75,13 +75,13 @@ class TrainingHistoryDisplay:
             If the estimator has no history of blocks.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(density)
-        if not hasattr(density, "history_"):
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
             raise TypeError(
-                f"{type(density).__name__} has no history of blocks; pass a fitted JKOFlowDensity, "
-                "such as an outlier detector's `density_`."
+                f"{type(estimator).__name__} has no history of blocks; pass a fitted "
+                "JKOFlowDensity, such as an outlier detector's `density_`."
             )
-        return cls(history=density.history_).plot(ax=ax)
+        return cls(history=estimator.history_).plot(ax=ax)
 
     def plot(self, ax=None):
         """Draw what was stored.

@@ -57,12 +57,12 @@ class OutlierDisplay:
         self.is_outlier = is_outlier
 
     @classmethod
-    def from_estimator(cls, detector, X, y=None, *, ax=None):
+    def from_estimator(cls, estimator, X, y=None, *, ax=None):
         """Score rows by a fitted estimator, and draw the distribution of the scores.
 
         Parameters
         ----------
-        detector : estimator
+        estimator : estimator
             Fitted, with `score_samples`; its `offset_` is the threshold, where it has one.
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
@@ -85,16 +85,16 @@ class OutlierDisplay:
             If y has other values than these, or not one a row.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        if not hasattr(detector, "score_samples"):
+        if not hasattr(estimator, "score_samples"):
             raise TypeError(
-                f"{type(detector).__name__} has no score_samples; pass a density estimator or an "
+                f"{type(estimator).__name__} has no score_samples; pass a density estimator or an "
                 "outlier detector that has, such as JKOFlowDensity or IsolationForest."
             )
         is_outlier = None if y is None else _is_outlier(y)
-        scores = bounded(np.asarray(detector.score_samples(X), dtype=np.float64))
+        scores = bounded(np.asarray(estimator.score_samples(X), dtype=np.float64))
         if y is not None:
             check_consistent_length(scores, is_outlier)
-        offset = getattr(detector, "offset_", None)
+        offset = getattr(estimator, "offset_", None)
         offset = None if offset is None else float(np.squeeze(offset))
         return cls(scores=scores, offset=offset, is_outlier=is_outlier).plot(ax=ax)
 

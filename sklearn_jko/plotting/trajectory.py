@@ -61,12 +61,12 @@ class FlowTrajectoryDisplay:
         self.coordinate_names = coordinate_names
 
     @classmethod
-    def from_estimator(cls, density, X, *, columns=None, ax=None):
+    def from_estimator(cls, estimator, X, *, columns=None, ax=None):
         """Follow rows through the blocks of a fitted flow, and draw where they are.
 
         Parameters
         ----------
-        density : JKOFlowDensity
+        estimator : JKOFlowDensity
             Fitted.
         X : array-like of shape (n_samples, n_features)
         columns : list of two str or int, default=None
@@ -90,16 +90,16 @@ class FlowTrajectoryDisplay:
             two of them that are modelled.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(density)
-        if not hasattr(density, "flow_"):
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "flow_"):
             raise TypeError(
-                f"{type(density).__name__} has no blocks to follow rows through; pass a fitted "
+                f"{type(estimator).__name__} has no blocks to follow rows through; pass a fitted "
                 "JKOFlowDensity, such as an outlier detector's `density_`."
             )
-        names, roles = column_names(X), density.roles_
+        names, roles = column_names(X), estimator.roles_
         modelled = np.arange(len(names)) if roles is None else roles.modelled
         shown = modelled[:2] if columns is None else _shown(columns, names, modelled)
-        path = path_through_blocks(density, X)
+        path = path_through_blocks(estimator, X)
         return cls(
             path=path[:, :, np.searchsorted(modelled, shown)],
             movements=movements_of(path),
