@@ -4,6 +4,7 @@ import reprlib
 from numbers import Integral
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
     "SMALLEST",
@@ -11,6 +12,7 @@ __all__ = [
     "check_array",
     "check_choice",
     "check_complete",
+    "check_is_flow",
     "check_keys",
     "check_list",
     "check_number",
@@ -95,6 +97,16 @@ def listed(texts):
     """The first ten of some texts, and dots for others."""
     texts = list(texts)
     return ", ".join(texts[:10]) + (", ..." if len(texts) > 10 else "")
+
+
+def check_is_flow(name, value):
+    """Raise TypeError unless the value is a JKOFlowDensity, NotFittedError unless it is fitted."""
+    check_is_fitted(value)
+    if not hasattr(value, "flow_"):
+        raise TypeError(
+            f"{name} must be a JKOFlowDensity; got {type(value).__name__}. Of a "
+            "JKOFlowOutlierDetector, give `density_`."
+        )
 
 
 def check_complete(estimator, X, remedy="`impute` X first"):

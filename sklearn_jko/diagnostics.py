@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.checks import check_complete
+from sklearn_jko.checks import check_complete, check_is_flow
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import JKOFlow, in_parts
 
@@ -137,12 +136,7 @@ def _mean_squares(rows):
 @torch.no_grad()
 def _path(density, X):
     """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""
-    check_is_fitted(density)
-    if not hasattr(density, "flow_"):
-        raise TypeError(
-            f"density must be a JKOFlowDensity; got {type(density).__name__}. Of a "
-            "JKOFlowOutlierDetector, give `density_`."
-        )
+    check_is_flow("density", density)
     X, base = density._validated(X), density.flow_.base
     check_complete(density, X)
     shape = len(density.flow_.blocks) + 1, len(X)

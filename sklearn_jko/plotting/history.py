@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
 
+from sklearn_jko.checks import check_is_flow
 from sklearn_jko.plotting._axes import MODEL, ROWS, axes_grid, label_axis
 from sklearn_jko.training.flow_training import round_gains
 
@@ -72,15 +72,10 @@ class TrainingHistoryDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator has no history of blocks.
+            If the estimator is no JKOFlowDensity.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "history_"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no history of blocks; pass a fitted "
-                "JKOFlowDensity, such as an outlier detector's `density_`."
-            )
+        check_is_flow("estimator", estimator)
         return cls(history=estimator.history_).plot(ax=ax)
 
     def plot(self, ax=None):

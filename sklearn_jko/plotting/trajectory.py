@@ -5,8 +5,8 @@ import math
 import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
 
+from sklearn_jko.checks import check_is_flow
 from sklearn_jko.diagnostics import movements_of, path_through_blocks
 from sklearn_jko.plotting._axes import axes_grid, label_axis, point_size, thinned
 from sklearn_jko.plotting._tables import column_names, column_positions
@@ -84,18 +84,13 @@ class FlowTrajectoryDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator is not made of blocks.
+            If the estimator is no JKOFlowDensity.
         ValueError
             If X is not a finite numeric table with the columns of the fit, or `columns` are not
             two of them that are modelled.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "flow_"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no blocks to follow rows through; pass a fitted "
-                "JKOFlowDensity, such as an outlier detector's `density_`."
-            )
+        check_is_flow("estimator", estimator)
         names, roles = column_names(X), estimator.roles_
         modelled = np.arange(len(names)) if roles is None else roles.modelled
         shown = modelled[:2] if columns is None else _shown(columns, names, modelled)
