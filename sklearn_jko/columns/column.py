@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_jko.checks import check_choice, check_keys, check_number, shown
 from sklearn_jko.columns.guess import LARGEST_INTEGER
-from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, Kind
+from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
 from sklearn_jko.user_warnings import warn_user
 

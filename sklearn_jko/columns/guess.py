@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.stats import skew
 
+from sklearn_jko.columns.kind import CATEGORY, INTEGER, Kind
+
 __all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
 
 MIN_ROWS = 20
@@ -31,7 +33,7 @@ def guess_kind(values, column_type, some_missing=False):
       on an end, as of numbers that were scaled by their own least and largest;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
       absolute value, the least of which is under a fifth of the median;
-    - (None, None): all others, and any numbers of fewer than 20 rows.
+    - numbers without bounds: all others, and any numbers of fewer than 20 rows.
 
     Parameters
     ----------
@@ -43,17 +45,17 @@ def guess_kind(values, column_type, some_missing=False):
 
     Returns
     -------
-    kind : str or tuple
+    kind : Kind
     """
     content = _content(values)
     if column_type.categories is not None or content in ("boolean", "text"):
-        return "category"
+        return Kind(CATEGORY)
     if content not in ("integer", "number"):
-        return None, None
+        return Kind()
     numbers = values.astype(np.float64)
     if content == "integer" or (some_missing and np.array_equal(numbers, np.rint(numbers))):
         fits = np.abs(numbers).max(initial=0.0) <= LARGEST_INTEGER
-        return "integer" if fits and common_unit(numbers) == 1 else (None, None)
+        return Kind(INTEGER) if fits and common_unit(numbers) == 1 else Kind()
     return _guess_bounds(numbers)
 
 
@@ -86,15 +88,15 @@ def _content(values):
 
 def _guess_bounds(x):
     if len(x) < MIN_ROWS or not np.isfinite(x).all():
-        return None, None
+        return Kind()
     least, most = x.min(), x.max()
     if 0 <= least < NEAR_ENDS and 1 - NEAR_ENDS < most <= 1 and not _are_few_on_an_end(x):
-        return 0.0, 1.0
+        return Kind(low=0.0, high=1.0)
     if 0 < least < NEAR_ZERO * np.median(x):
         skewness = skew(x / most)
         if skewness > STRONG_SKEWNESS and abs(skew(np.log(x))) < skewness:
-            return 0.0, None
-    return None, None
+            return Kind(low=0.0)
+    return Kind()
 
 
 def _are_few_on_an_end(x):

@@ -5,7 +5,8 @@ import numpy as np
 from sklearn_jko.checks import check_choice, check_keys, check_list, check_texts, listed, shown
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
-from sklearn_jko.columns.kinds import CATEGORY, INTEGER, NUMERIC, given_columns, kinds_of_columns
+from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC
+from sklearn_jko.columns.parameters import given_columns, kinds_of_columns
 from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table
 from sklearn_jko.user_warnings import warn_user
 

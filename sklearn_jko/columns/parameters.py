@@ -3,48 +3,15 @@
 import math
 from collections.abc import Iterable, Mapping, Set
 from numbers import Real
-from typing import NamedTuple
 
 from sklearn_jko.checks import is_whole, shown
 from sklearn_jko.columns.guess import are_two_values, guess_kind
+from sklearn_jko.columns.kind import CATEGORY, INTEGER, LARGEST_BOUND, NUMERIC, Kind
 from sklearn_jko.columns.tables import are_missing
 
-__all__ = ["CATEGORY", "INTEGER", "NUMERIC", "Kind", "given_columns", "kinds_of_columns"]
+__all__ = ["given_columns", "kinds_of_columns"]
 
-NUMERIC, INTEGER, CATEGORY = "numeric", "integer", "category"
 SPELLINGS = "a pair (low, high), 'integer', ('integer', low, high) or 'category'"
-# Beyond it, differences of numbers overflow.
-LARGEST_BOUND = 1e300
-
-
-class Kind(NamedTuple):
-    """What a column holds, and its bounds, infinite where open."""
-
-    name: str = NUMERIC
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def spelling(self):
-        """As `columns` takes it; None for numbers without bounds."""
-        bounds = tuple(None if math.isinf(bound) else bound for bound in (self.low, self.high))
-        if self.name == CATEGORY:
-            return CATEGORY
-        if self.name == INTEGER:
-            return INTEGER if bounds == (None, None) else (INTEGER, *bounds)
-        return None if bounds == (None, None) else bounds
-
-    def check(self, column):
-        """Raise ValueError, naming the column, unless the bounds are sound."""
-        for bound in (self.low, self.high):
-            if math.isfinite(bound) and abs(bound) > LARGEST_BOUND:
-                raise ValueError(f"column {column}: the bound {bound} is beyond {LARGEST_BOUND}.")
-            if self.name == INTEGER and math.isfinite(bound) and not bound.is_integer():
-                raise ValueError(f"column {column}: the bound {bound} of integers must be whole.")
-        if not self.low < self.high:
-            raise ValueError(
-                f"column {column}: the lower bound {self.low} must be below the upper, {self.high}."
-            )
 
 
 def kinds_of_columns(columns, table, given):
@@ -69,8 +36,7 @@ def kinds_of_columns(columns, table, given):
         If a column or a kind is not known, or bounds are not sound.
     """
     if isinstance(columns, str) and columns == "auto":
-        guesses = _guesses(table, given)
-        return [_kind(guess, table.shown_name(j)) for j, guess in enumerate(guesses)]
+        return _guesses(table, given)
     columns = {} if columns is None else columns
     if not isinstance(columns, Mapping):
         raise ValueError(
@@ -121,13 +87,13 @@ def _guesses(table, given):
         for seen, column_type, values in zip(observed, table.types, table.values, strict=True)
     ]
     of_two = [
-        guess == INTEGER and are_two_values(seen)
+        guess.name == INTEGER and are_two_values(seen)
         for guess, seen in zip(guesses, observed, strict=True)
     ]
-    of_numbers = [j for j, guess in enumerate(guesses) if guess != CATEGORY and not of_two[j]]
+    of_numbers = [j for j, guess in enumerate(guesses) if guess.name != CATEGORY and not of_two[j]]
     if set(of_numbers) <= set(given):  # a density needs one
         return guesses
-    return [CATEGORY if two else guess for guess, two in zip(guesses, of_two, strict=True)]
+    return [Kind(CATEGORY) if two else guess for guess, two in zip(guesses, of_two, strict=True)]
 
 
 def _indices(parameter, columns, table):
