@@ -20,7 +20,7 @@ __all__ = [
     "columns_in_words",
     "is_whole",
     "listed",
-    "shown",
+    "short_repr",
 ]
 
 SMALLEST = np.nextafter(0.0, 1.0)
@@ -32,13 +32,14 @@ def check_keys(name, state, keys):
     """Raise ValueError unless the state is a dictionary of exactly these keys."""
     if not isinstance(state, dict) or state.keys() != set(keys):
         found = list(state) if isinstance(state, dict) else state
-        raise ValueError(f"{name} must hold {list(keys)}; it holds {shown(found)}")
+        raise ValueError(f"{name} must hold {list(keys)}; it holds {short_repr(found)}")
 
 
 def check_array(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
     """Raise ValueError unless the value is a finite array of this shape, type and range."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
-        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else shown(value)
+        is_array = isinstance(value, np.ndarray)
+        found = f"{value.dtype} {value.shape}" if is_array else short_repr(value)
         raise ValueError(
             f"{name} must be a {np.dtype(dtype)} array of shape {shape}; it is {found}"
         )
@@ -56,25 +57,25 @@ def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
     is_number = type(value) is int if whole else is_float
     if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):
         kind = "an integer" if whole else "a number"
-        raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {shown(value)}")
+        raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {short_repr(value)}")
 
 
 def check_choice(name, value, choices):
     """Raise ValueError unless the value is one of some names, such as a dictionary's keys."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {list(choices)}; it is {shown(value)}")
+        raise ValueError(f"{name} must be one of {list(choices)}; it is {short_repr(value)}")
 
 
 def check_list(name, value):
     """Raise ValueError unless the value is a list."""
     if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list; it is {shown(value)}")
+        raise ValueError(f"{name} must be a list; it is {short_repr(value)}")
 
 
 def check_texts(name, value, n):
     """Raise ValueError unless the value is a list of n strings."""
     if not isinstance(value, list) or len(value) != n or any(type(v) is not str for v in value):
-        raise ValueError(f"{name}={shown(value)} must be {n} strings")
+        raise ValueError(f"{name}={short_repr(value)} must be {n} strings")
 
 
 def is_whole(value):
@@ -82,7 +83,7 @@ def is_whole(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def shown(value):
+def short_repr(value):
     """Its representation, shortened where it is long."""
     return reprlib.repr(value)
 

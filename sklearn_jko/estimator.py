@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from sklearn_jko.checks import columns_in_words, is_whole, shown
+from sklearn_jko.checks import columns_in_words, is_whole, short_repr
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.columns.tables import as_known, check_different_names
 from sklearn_jko.devices import device_named
@@ -632,12 +632,12 @@ class JKOFlowDensity(
         if len(indices) == 0:
             if condition is not None:
                 raise ValueError(
-                    f"condition={shown(condition)}: this density is given nothing; fit one with "
-                    "condition=[...], the names or numbers of columns."
+                    f"condition={short_repr(condition)}: this density is given nothing; fit one "
+                    "with condition=[...], the names or numbers of columns."
                 )
             return None if roles is None else np.full((n_rows, len(roles.columns)), np.nan)
         if condition is None:
-            names = ", ".join(roles.columns[j].shown for j in indices)
+            names = ", ".join(roles.columns[j].display_name for j in indices)
             raise ValueError(
                 f"condition=None: pass a table of the columns {names}, which are given or hold "
                 "categories, such as condition=X[[...]]."

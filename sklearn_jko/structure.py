@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from sklearn_jko.checks import check_array, check_keys, is_whole, shown
+from sklearn_jko.checks import check_array, check_keys, is_whole, short_repr
 
 __all__ = ["Structure", "structure_of"]
 
@@ -79,7 +79,9 @@ class Structure:
         nodes = np.flatnonzero(~is_given.reshape(-1, n_channels).all(axis=1))
         self.n_nodes, self.n_relations = len(nodes), len(relations)
         if self.n_nodes * self.n_relations**2 > MAX_PRODUCTS:
-            raise ValueError(f"structure={shown(shape)} has too many channels; use structure=None.")
+            raise ValueError(
+                f"structure={short_repr(shape)} has too many channels; use structure=None."
+            )
         self.n_copies = self.n_relations if shape is None else 1
         stack = sparse.vstack if self.n_copies == 1 else sparse.block_diag
         stacked = sparse.csr_array(stack(relations))
@@ -141,7 +143,7 @@ class Structure:
         check_keys("structure", state, ("shape", "edges", "is_given"))
         shape, edges, is_given = state["shape"], state["edges"], state["is_given"]
         if not isinstance(is_given, list) or not {*map(type, is_given)} <= {bool}:
-            raise ValueError(f"is_given={shown(is_given)} must be a list of true and false")
+            raise ValueError(f"is_given={short_repr(is_given)} must be a list of true and false")
         is_given = np.array(is_given, dtype=bool)
         if (~is_given).sum() != n_modelled or is_given.sum() > n_given:
             raise ValueError(
@@ -152,7 +154,7 @@ class Structure:
             check_array("edges", edges, (len(edges), 2), 0, len(is_given) - 1, dtype=np.int64)
             return cls(None, edges, is_given)
         if not isinstance(shape, list) or len(shape) != 3 or edges is not None:
-            raise ValueError(f"structure={shown(state)} must be a shape of three or edges")
+            raise ValueError(f"structure={short_repr(state)} must be a shape of three or edges")
         return cls(_checked_shape(tuple(shape), {len(is_given)}), None, is_given)
 
 
@@ -203,14 +205,14 @@ def _checked_shape(structure, known):
     shape = (*structure, 1) if len(structure) == 2 else structure
     if len(shape) != 3 or not all(map(is_whole, shape)) or min(shape) < 1:
         raise ValueError(
-            f"structure={shown(structure)} must be (height, width) or (height, width, channels) of "
-            "an image, or the adjacency matrix of a graph."
+            f"structure={short_repr(structure)} must be (height, width) or (height, width, "
+            "channels) of an image, or the adjacency matrix of a graph."
         )
     shape = tuple(int(n) for n in shape)
     if math.prod(shape) not in known:
         raise ValueError(
-            f"structure={shown(structure)} is an image of {math.prod(shape)} columns; it must be "
-            f"of the {_counts(known)}."
+            f"structure={short_repr(structure)} is an image of {math.prod(shape)} columns; it must "
+            f"be of the {_counts(known)}."
         )
     return shape
 

@@ -6,7 +6,7 @@ from numbers import Number
 
 import numpy as np
 
-from sklearn_jko.checks import check_choice, check_keys, check_number, shown
+from sklearn_jko.checks import check_choice, check_keys, check_number, short_repr
 from sklearn_jko.columns.guess import LARGEST_INTEGER
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
@@ -28,7 +28,7 @@ class Column:
 
     Attributes
     ----------
-    shown : str
+    display_name : str
         Its name or number, as errors show it.
     type : ColumnType
         Its type in the table, and the categories that the type declares.
@@ -39,7 +39,7 @@ class Column:
         Whether it is conditioned on, and not modelled.
     """
 
-    shown: str
+    display_name: str
     type: ColumnType
     kind: Kind
     labels: list | None
@@ -70,12 +70,12 @@ class Column:
     def _encoded(self, values, rounds):
         if self.kind.name == CATEGORY:
             codes = {label: code for code, label in enumerate(self._labels_in(values.dtype))}
-            labels = _plain_labels(self.shown, values)
+            labels = _plain_labels(self.display_name, values)
             self._warn_of_types(label for label in labels if label not in codes)
             return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
-        numbers = _numbers(self.shown, values)
+        numbers = _numbers(self.display_name, values)
         if self.kind.name == INTEGER:
-            return _integers(self.shown, numbers, rounds)
+            return _integers(self.display_name, numbers, rounds)
         return self._on_bounds(numbers)
 
     def _warn_of_types(self, unknown):
@@ -83,8 +83,9 @@ class Column:
         other = [label for label in unknown if TYPES_OF_LABELS[type(label)] not in types]
         if other:
             warn_user(
-                f"column {self.shown}: the label {other[0]!r} was not seen in fit, which saw "
-                f"{' and '.join(sorted(types))}. Convert the column if it holds the same labels."
+                f"column {self.display_name}: the label {other[0]!r} was not seen in fit, which "
+                f"saw {' and '.join(sorted(types))}. Convert the column if it holds the same "
+                "labels."
             )
 
     def _labels_in(self, dtype):
@@ -115,7 +116,7 @@ class Column:
             return np.clip(whole, *self._integer_range()).astype(np.int64)
         unknown = whole[~((whole >= 0) & (whole < len(self.labels)))]
         if len(unknown):
-            raise ValueError(f"column {self.shown}: no label has the code {unknown[0]:.0f}.")
+            raise ValueError(f"column {self.display_name}: no label has the code {unknown[0]:.0f}.")
         return np.array(self.labels, dtype=object)[whole.astype(np.int64)]
 
     def decoded_type(self, container):
@@ -137,7 +138,7 @@ class Column:
     def state(self):
         """All of it as plain values."""
         return {
-            "shown": self.shown,
+            "shown": self.display_name,
             "type": self.type.name,
             "declares": self.type.categories is not None,
             "ordered": self.type.ordered,
@@ -162,10 +163,10 @@ def column_from_state(state, container):
     check_choice("type", state["type"], TYPES[container])
     check_choice("kind", state["kind"], KINDS)
     if type(state["shown"]) is not str:
-        raise ValueError(f"shown must be a text; it is {shown(state['shown'])}")
+        raise ValueError(f"shown must be a text; it is {short_repr(state['shown'])}")
     for name in ("declares", "ordered", "given"):
         if type(state[name]) is not bool:
-            raise ValueError(f"{name} must be true or false; it is {shown(state[name])}")
+            raise ValueError(f"{name} must be true or false; it is {short_repr(state[name])}")
     for name in ("low", "high"):
         check_number(name, state[name])
     kind = Kind(state["kind"], float(state["low"]), float(state["high"]))
@@ -178,7 +179,7 @@ def column_from_state(state, container):
     return Column(state["shown"], column_type, kind, labels, state["given"])
 
 
-def labels_of(shown_name, values, column_type):
+def labels_of(name, values, column_type):
     """The labels of a category in the order of its codes.
 
     They are the categories that its type declares, both booleans, or else the values seen, numbers
@@ -190,65 +191,65 @@ def labels_of(shown_name, values, column_type):
         If a label is neither text, boolean nor finite number, or there are more than 1,000.
     """
     if column_type.categories is not None:
-        labels = _plain_labels(shown_name, np.array(column_type.categories, dtype=object))
+        labels = _plain_labels(name, np.array(column_type.categories, dtype=object))
     elif column_type.name.lower().startswith("bool"):
         labels = [False, True]
     else:
-        seen = set(_plain_labels(shown_name, values[~are_missing(values)]))
+        seen = set(_plain_labels(name, values[~are_missing(values)]))
         labels = sorted(seen, key=lambda label: (isinstance(label, str), label))
     if len(labels) > MAX_LABELS:
         raise ValueError(
-            f"column {shown_name} has {len(labels)} labels; a category may have {MAX_LABELS}. Join "
+            f"column {name} has {len(labels)} labels; a category may have {MAX_LABELS}. Join "
             "rare ones, or leave the column out."
         )
     return labels
 
 
-def check_present(shown_name, values):
+def check_present(name, values):
     """Raise ValueError, naming the column, if values of it, which are given, are missing."""
     missing = np.flatnonzero(are_missing(values))
     if len(missing):
         raise ValueError(
-            f"column {shown_name}: {len(missing)} of its {len(values)} values are missing, the "
+            f"column {name}: {len(missing)} of its {len(values)} values are missing, the "
             f"first in row {missing[0]}. What is given must be complete: fill them in, or drop "
             "these rows."
         )
 
 
-def _numbers(shown_name, values):
+def _numbers(name, values):
     if values.dtype.kind not in "biufO":
-        raise _not_a_number(shown_name, values[0])
+        raise _not_a_number(name, values[0])
     if values.dtype == object:
         for value in values.tolist():
             if not isinstance(value, Number | np.bool_) or isinstance(value, NOT_REAL):
-                raise _not_a_number(shown_name, value)
+                raise _not_a_number(name, value)
     try:
         numbers = values.astype(np.float64)
     except OverflowError:
         raise ValueError(
-            f"column {shown_name} holds an integer that is too large for a float. Drop its row, or "
+            f"column {name} holds an integer that is too large for a float. Drop its row, or "
             "put another number there."
         ) from None
     if not np.isfinite(numbers).all():
         raise ValueError(
-            f"column {shown_name}: {np.isinf(numbers).sum()} of its {len(numbers)} values are "
+            f"column {name}: {np.isinf(numbers).sum()} of its {len(numbers)} values are "
             "infinite. Drop these rows, or put a large number there."
         )
     return numbers
 
 
-def _not_a_number(shown_name, value):
+def _not_a_number(name, value):
     remedy = "convert it"
     if isinstance(value, str):  # of the others none is a label either
-        remedy += f", or make the column a category by columns={{{shown_name}: 'category'}}"
-    return ValueError(f"column {shown_name}: {value!r} is no number; {remedy}.")
+        remedy += f", or make the column a category by columns={{{name}: 'category'}}"
+    return ValueError(f"column {name}: {value!r} is no number; {remedy}.")
 
 
-def _integers(shown_name, numbers, rounds):
+def _integers(name, numbers, rounds):
     wrong = numbers[numbers != np.rint(numbers)]
     if len(wrong):
         message = (
-            f"column {shown_name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
+            f"column {name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
             f"first is {wrong[0]}."
         )
         if not rounds:
@@ -260,8 +261,7 @@ def _integers(shown_name, numbers, rounds):
     far = numbers[np.abs(numbers) > LARGEST_INTEGER]
     if len(far):
         message = (
-            f"column {shown_name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers "
-            "apart."
+            f"column {name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers apart."
         )
         if not rounds:
             raise ValueError(f"{message} Leave the column out, or do not call it integer.")
@@ -269,13 +269,12 @@ def _integers(shown_name, numbers, rounds):
     return np.rint(numbers).clip(-LARGEST_INTEGER, LARGEST_INTEGER)
 
 
-def _plain_labels(shown_name, values):
+def _plain_labels(name, values):
     plain = [v.item() if isinstance(v, np.generic) else v for v in values.tolist()]
     for label in plain:
         if not _is_label(label):
             raise ValueError(
-                f"column {shown_name}: the label {label!r} must be a text, a boolean or a finite "
-                "number."
+                f"column {name}: the label {label!r} must be a text, a boolean or a finite number."
             )
     return plain
 
@@ -287,7 +286,7 @@ def _is_label(label):
 def _check_labels(labels, kind):
     if kind.name != CATEGORY:
         if labels is not None:
-            raise ValueError(f"labels={shown(labels)} of a column that is no category")
+            raise ValueError(f"labels={short_repr(labels)} of a column that is no category")
     elif (
         not isinstance(labels, list)
         or not 1 <= len(labels) <= MAX_LABELS
@@ -296,5 +295,5 @@ def _check_labels(labels, kind):
     ):
         raise ValueError(
             f"labels must be 1 to {MAX_LABELS} different texts, booleans or numbers; they are "
-            f"{shown(labels)}"
+            f"{short_repr(labels)}"
         )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Set
 from numbers import Real
 
-from sklearn_jko.checks import is_whole, shown
+from sklearn_jko.checks import is_whole, short_repr
 from sklearn_jko.columns.guess import are_two_values, guess_kind
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, LARGEST_BOUND, NUMERIC, Kind
 from sklearn_jko.columns.tables import are_missing
@@ -45,7 +45,7 @@ def kinds_of_columns(columns, table, given):
         )
     kinds = [Kind()] * len(table.values)
     for j, spelling in zip(_indices("columns", columns, table), columns.values(), strict=True):
-        kinds[j] = _kind(spelling, table.shown_name(j))
+        kinds[j] = _kind(spelling, table.display_name(j))
     return kinds
 
 
@@ -100,7 +100,7 @@ def _indices(parameter, columns, table):
     indices = [_index(parameter, column, table) for column in columns]
     for j in indices:
         if indices.count(j) > 1:
-            raise ValueError(f"{parameter} names the column {table.shown_name(j)} twice.")
+            raise ValueError(f"{parameter} names the column {table.display_name(j)} twice.")
     return indices
 
 
@@ -115,7 +115,7 @@ def _index(parameter, column, table):
             f"{parameter}: column {column!r} is a name, but X has none; use 0 to {d - 1}."
         )
     if not isinstance(column, str) or column not in table.names:
-        known = f"0 to {d - 1}" if table.names is None else shown(table.names)
+        known = f"0 to {d - 1}" if table.names is None else short_repr(table.names)
         raise ValueError(f"{parameter}: there is no column {column!r}; use one of {known}.")
     return table.names.index(column)
 

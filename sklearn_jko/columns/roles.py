@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_choice, check_keys, check_list, check_texts, listed, shown
+from sklearn_jko.checks import check_choice, check_keys, check_list, check_texts, listed, short_repr
 from sklearn_jko.columns.column import Column, check_present, column_from_state, labels_of
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC
@@ -125,7 +125,7 @@ class Roles:
         table = read_table(X, parameter)
         encoded = self._encoded(table, self.columns, parameter, rounds)
         for j in self.given:
-            check_present(self.columns[j].shown, table.values[j])
+            check_present(self.columns[j].display_name, table.values[j])
         return encoded
 
     def encode_some(self, X, indices, parameter):
@@ -160,7 +160,7 @@ class Roles:
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
         encoded[:, indices] = self._encoded(table, columns, parameter)
         for column, values in zip(columns, table.values, strict=True):
-            check_present(column.shown, values)
+            check_present(column.display_name, values)
         self.check_known(encoded, parameter)
         return encoded
 
@@ -170,8 +170,8 @@ class Roles:
         if unknown:
             column = self.columns[unknown[0]]
             raise ValueError(
-                f"{parameter}: column {column.shown} has a label that was not seen in fit; use one "
-                f"of {shown(column.labels)}."
+                f"{parameter}: column {column.display_name} has a label that was not seen in fit; "
+                f"use one of {short_repr(column.labels)}."
             )
 
     def unknown(self, table):
@@ -180,7 +180,7 @@ class Roles:
 
     def _encoded(self, table, columns, parameter, rounds=False):
         if len(table.values) != len(columns):
-            names = listed(column.shown for column in columns)
+            names = listed(column.display_name for column in columns)
             raise ValueError(
                 f"{parameter} has {len(table.values)} columns; it must have {len(columns)}: "
                 f"{names}."
@@ -239,7 +239,7 @@ class Roles:
         for column, numbers, wrong in zip(self.columns, table.T, outside.T, strict=True):
             if wrong.any():
                 raise ValueError(
-                    f"column {column.shown}: {wrong.sum()} of its {len(numbers)} values are "
+                    f"column {column.display_name}: {wrong.sum()} of its {len(numbers)} values are "
                     f"outside its bounds {column.kind.low:g} and {column.kind.high:g}, the first "
                     f"is {numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
                 )
@@ -332,14 +332,14 @@ def _warn_of_units(roles, encoded):
         unit = common_unit(values[~np.isnan(values)])
         if unit > 1:
             warn_user(
-                f"column {roles.columns[j].shown} holds integers that differ by multiples of "
-                f"{unit} alone, between which others are taken for as probable. Divide them by "
+                f"column {roles.columns[j].display_name} holds integers that differ by multiples "
+                f"of {unit} alone, between which others are taken for as probable. Divide them by "
                 f"{unit}, or leave them numbers."
             )
 
 
 def _column(table, j, kind, given):
-    name, column_type, values = table.shown_name(j), table.types[j], table.values[j]
+    name, column_type, values = table.display_name(j), table.types[j], table.values[j]
     if kind.name == CATEGORY:
         return Column(name, column_type, kind, labels_of(name, values, column_type), given)
     if column_type.categories is not None:
@@ -355,4 +355,4 @@ def _check_names(names, d, container):
         return
     check_texts("names", names, d)
     if len(set(names)) < d:
-        raise ValueError(f"names={shown(names)} must be different")
+        raise ValueError(f"names={short_repr(names)} must be different")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sklearn_jko.checks import shown
+from sklearn_jko.checks import short_repr
 from sklearn_jko.rows.reservoir import as_array
 
 __all__ = [
@@ -91,7 +91,7 @@ class Table(NamedTuple):
         """The labels where they are texts, else None."""
         return self.labels if self.labels and type(self.labels[0]) is str else None
 
-    def shown_name(self, j):
+    def display_name(self, j):
         """Column j's name, or its number, for a message."""
         return repr(j if self.names is None else self.names[j])
 
@@ -100,8 +100,8 @@ class Table(NamedTuple):
         missing = [label for label in labels if label not in self.labels]
         if missing:
             raise ValueError(
-                f"{parameter} lacks the column {missing[0]!r}; it has {shown(self.labels)}. The "
-                "columns of a frame go by their labels: select these, or pass "
+                f"{parameter} lacks the column {missing[0]!r}; it has {short_repr(self.labels)}. "
+                "The columns of a frame go by their labels: select these, or pass "
                 f"{parameter}.to_numpy(), whose columns go by their order."
             )
         indices = [self.labels.index(label) for label in labels]
@@ -150,12 +150,12 @@ def read_table(X, parameter="X"):
     for j, column_type in enumerate(table.types):
         if column_type.name.startswith("Sparse"):
             raise ValueError(
-                f"column {table.shown_name(j)} is of the type {column_type.name}; convert it by "
+                f"column {table.display_name(j)} is of the type {column_type.name}; convert it by "
                 f"{parameter}.iloc[:, {j}].sparse.to_dense()."
             )
         if column_type.name not in TYPES[container]:
             raise ValueError(
-                f"column {table.shown_name(j)} is of the type {column_type.name}; convert it to "
+                f"column {table.display_name(j)} is of the type {column_type.name}; convert it to "
                 f"one of {', '.join(TYPES[container])}."
             )
     return table
@@ -179,7 +179,7 @@ def check_names(X, parameter="X"):
     names = X.columns.tolist() if _is_frame(X, "pandas") else []
     if not _are(str, names) and names != list(range(len(names))):
         raise ValueError(
-            f"{parameter} has the column names {shown(names)}; let them be texts, as by "
+            f"{parameter} has the column names {short_repr(names)}; let them be texts, as by "
             f"{parameter}.columns = {parameter}.columns.map(str), so that none is taken for a "
             "place."
         )

@@ -14,7 +14,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_jko._version import __version__
-from sklearn_jko.checks import check_keys, check_number, shown
+from sklearn_jko.checks import check_keys, check_number, short_repr
 from sklearn_jko.files.model_state import history_from_state, history_state
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.rows.row_hash import hash_rows
@@ -161,7 +161,7 @@ def _parsed(fields, tensors):
     check_keys("fit", fields, (*SavedFit._fields, "job"))
     job, history = fields.pop("job"), history_from_state(fields.pop("progress"))
     if not isinstance(job, dict):
-        raise ValueError(f"job must be a dictionary; it is {shown(job)}")
+        raise ValueError(f"job must be a dictionary; it is {short_repr(job)}")
     check_number("seed", fields["seed"], 0, 2**31 - 1, whole=True)
     check_number("seconds", fields["seconds"], 0.0)
     generator_state = tensors.pop(GENERATOR)

@@ -13,7 +13,7 @@ from sklearn_jko.checks import (
     check_keys,
     check_list,
     check_number,
-    shown,
+    short_repr,
 )
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.roles import Roles
@@ -111,7 +111,7 @@ def scaler_from_state(name, state, n_features, roles, whitens=True):
         If the name is unknown, or the state not sound.
     """
     if not isinstance(name, str):
-        raise ValueError(f"scaling_={shown(name)} must be a name")
+        raise ValueError(f"scaling_={short_repr(name)} must be a name")
     scaler = make_table_scaler(name, roles, whitens=whitens)
     restore_parts(scaler, state)
     scaler.check(n_features if roles is None else len(roles.columns))
@@ -141,7 +141,7 @@ def categories_from_state(state, roles):
         If the state is not sound, or goes with other roles.
     """
     if (state is None) != (roles is None or len(roles.modelled_categories) == 0):
-        raise ValueError(f"categories_={shown(state)} does not go with roles_")
+        raise ValueError(f"categories_={short_repr(state)} does not go with roles_")
     if state is None:
         return None
     model = CategoryModel(roles)
@@ -160,7 +160,7 @@ def given_rows_from_state(state, roles):
     """
     given = [] if roles is None else roles.given
     if (state is None) != (len(given) == 0):
-        raise ValueError(f"given_rows_={shown(state)} does not go with roles_")
+        raise ValueError(f"given_rows_={short_repr(state)} does not go with roles_")
     if state is None:
         return None
     check_array("given_rows_", state, (max(np.size(state) // len(given), 1), len(given)))
@@ -197,7 +197,7 @@ def _record_from_state(state):
         elif field.type is int:
             check_number(field.name, value, 0, MAX_COUNT, whole=True)
         elif not isinstance(value, bool):
-            raise ValueError(f"{field.name} must be true or false; it is {shown(value)}")
+            raise ValueError(f"{field.name} must be true or false; it is {short_repr(value)}")
     return BlockRecord(**state)
 
 
@@ -236,7 +236,7 @@ def _velocity_from_state(state, n_features, n_given, structure):
     for width in hidden:
         check_number("width", width, 1, MAX_COUNT, whole=True)
     if (name == "local") != (structure is not None):
-        raise ValueError(f"velocity={name!r} does not go with structure={shown(structure)}")
+        raise ValueError(f"velocity={name!r} does not go with structure={short_repr(structure)}")
     if structure is None:
         _check_room([n_features, *hidden, n_features - n_given], weights)
     else:
@@ -257,9 +257,11 @@ def _velocity_from_state(state, n_features, n_given, structure):
 def _check_room(widths, weights):
     """Refuse widths that the weights at hand cannot have, before anything of that size is made."""
     if not isinstance(weights, dict) or len(widths) - 2 > len(weights):
-        raise ValueError(f"weights={shown(weights)} are too few for {len(widths) - 2} layers")
+        raise ValueError(f"weights={short_repr(weights)} are too few for {len(widths) - 2} layers")
     if sum(a * b for a, b in pairwise(widths)) > sum(np.size(array) for array in weights.values()):
-        raise ValueError(f"hidden_layer_sizes={shown(widths[1:-1])} are wider than the weights")
+        raise ValueError(
+            f"hidden_layer_sizes={short_repr(widths[1:-1])} are wider than the weights"
+        )
 
 
 def _parts(model):

@@ -24,7 +24,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko._version import __version__
-from sklearn_jko.checks import check_keys, shown
+from sklearn_jko.checks import check_keys, short_repr
 from sklearn_jko.files.tensor_file import file_to_write, read_arrays, write_arrays
 from sklearn_jko.user_warnings import warn_user
 
@@ -201,7 +201,7 @@ def _storable(name, value):
         _encoded(value, name, {})
     except TypeError:
         raise TypeError(
-            f"{name}={shown(value)} cannot be saved: a file without code holds numbers, "
+            f"{name}={short_repr(value)} cannot be saved: a file without code holds numbers, "
             f"strings, lists, dictionaries and None. Use set_params({name}=...) with one of these, "
             "which leaves the fitted model as it is, or pickle."
         ) from None
@@ -229,12 +229,12 @@ def _read(path, model):
         _check_texts(texts, model)
         for name in file.keys():  # noqa: SIM118
             if file.get_slice(name).get_dtype() not in DTYPES:
-                raise ValueError(f"its array {shown(name)} is none of {list(DTYPES)}")
+                raise ValueError(f"its array {short_repr(name)} is none of {list(DTYPES)}")
         arrays = read_arrays(file)
     decoded = functools.partial(_decoded, arrays=arrays)
     state = json.loads(texts["state"], object_hook=decoded, parse_constant=_refuse_constant)
     if arrays:
-        raise ValueError(f"its arrays {shown(list(arrays))} stand nowhere")
+        raise ValueError(f"its arrays {short_repr(list(arrays))} stand nowhere")
     return state
 
 
@@ -255,12 +255,12 @@ def _check_texts(texts, model):
     version, writer = texts.get("format_version"), texts.get("sklearn_jko")
     if version not in (None, str(FORMAT_VERSION)):
         raise ValueError(
-            f"it was written in format {shown(version)} by sklearn_jko {shown(writer)}, and "
-            f"sklearn_jko {__version__} reads format {FORMAT_VERSION}"
+            f"it was written in format {short_repr(version)} by sklearn_jko {short_repr(writer)}, "
+            f"and sklearn_jko {__version__} reads format {FORMAT_VERSION}"
         )
     check_keys("metadata", texts, ("format_version", "sklearn_jko", "model", "state", "digest"))
     if texts["model"] != model:
-        raise ValueError(f"it is one of {shown(texts['model'])}, whose own `load` reads it")
+        raise ValueError(f"it is one of {short_repr(texts['model'])}, whose own `load` reads it")
 
 
 def _encoded(value, name, arrays):
@@ -281,14 +281,14 @@ def _encoded(value, name, arrays):
         return {FLOAT: str(value)}
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise TypeError(f"{name}={shown(value)} cannot be saved")
+    raise TypeError(f"{name}={short_repr(value)} cannot be saved")
 
 
 def _decoded(value, arrays):
     """What a dictionary of the JSON stands for, from the innermost on; an array is taken once."""
     if value.keys() == {ARRAY}:
         if not isinstance(value[ARRAY], str) or value[ARRAY] not in arrays:
-            raise ValueError(f"it lacks the array {shown(value[ARRAY])}, or names it twice")
+            raise ValueError(f"it lacks the array {short_repr(value[ARRAY])}, or names it twice")
         return arrays.pop(value[ARRAY])
     if value.keys() == {TUPLE}:
         return tuple(value[TUPLE])
