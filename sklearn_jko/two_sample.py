@@ -29,7 +29,8 @@ class MMDTest(NamedTuple):
     threshold : float
         What the discrepancy of two samples of one distribution exceeds with probability `alpha`.
     p_value : float
-        Share of the random splits, this one included, with at least such a discrepancy.
+        Share of the random permutations of the rows, the given order included, with at least such
+        a discrepancy.
     """
 
     mmd: float
@@ -52,13 +53,14 @@ class ClassifierTest(NamedTuple):
     p_value: float
 
 
-def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
+def mmd_test(X, Y, bandwidth, *, n_permutations=500, alpha=0.05, random_state=None):
     """Compare two samples by the maximum mean discrepancy of a Gaussian kernel.
 
     The kernel is k(x, y) = exp(-|x - y|^2 / (2 bandwidth^2)). The biased estimate of the squared
-    discrepancy is the mean of k within X, plus that within Y, less twice that between them. All
-    rows are split at random into samples of the same sizes to see what is chance (a permutation
-    test, whose level is exact; the JKO-iFlow paper bootstraps its threshold to the same end).
+    discrepancy is the mean of k within X, plus that within Y, less twice that between them. What
+    is chance is seen where all rows are permuted at random and divided into samples of the same
+    sizes (a permutation test, whose level is exact; the JKO-iFlow paper bootstraps its threshold to
+    the same end).
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     Y : array-like of shape (m, d)
     bandwidth : float
         In units of the columns. The paper takes a tenth of the `median_distance`, or a constant.
-    n_splits : int, default=500
+    n_permutations : int, default=500
         At least 1.
     alpha : float in (0, 1), default=0.05
     random_state : int, RandomState instance or None, default=None
@@ -78,7 +80,7 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     Raises
     ------
     ValueError
-        If the bandwidth or `n_splits` is not positive, `alpha` is not between 0 and 1, or the
+        If the bandwidth or `n_permutations` is not positive, `alpha` is not between 0 and 1, or the
         samples differ in their columns.
 
     References
@@ -98,18 +100,17 @@ def mmd_test(X, Y, bandwidth, *, n_splits=500, alpha=0.05, random_state=None):
     X, Y = _two_samples(X, Y)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive; got {bandwidth!r}.")
-    if not is_whole(n_splits) or n_splits < 1:
-        raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
+    if not is_whole(n_permutations) or n_permutations < 1:
+        raise ValueError(f"n_permutations must be a positive integer; got {n_permutations!r}.")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")
     rng = check_random_state(random_state)
     signs = np.r_[np.full(len(X), 1 / len(X)), np.full(len(Y), -1 / len(Y))]
-    splits = np.stack([signs, *(rng.permutation(signs) for _ in range(n_splits))], axis=1)
-    mmd, *by_chance = _discrepancies(np.r_[X, Y], splits, bandwidth)
+    permuted = [rng.permutation(signs) for _ in range(n_permutations)]
+    mmd, *by_chance = _discrepancies(np.r_[X, Y], np.stack([signs, *permuted], axis=1), bandwidth)
     at_least = 1 + np.sum(by_chance >= mmd * (1 - 1e-9))
-    return MMDTest(
-        float(mmd), float(np.quantile(by_chance, 1 - alpha)), float(at_least / (n_splits + 1))
-    )
+    threshold, p_value = np.quantile(by_chance, 1 - alpha), at_least / (n_permutations + 1)
+    return MMDTest(float(mmd), float(threshold), float(p_value))
 
 
 def median_distance(X):
@@ -174,12 +175,12 @@ def classifier_test(X, Y, *, random_state=None):
     return ClassifierTest(n_right / len(rows), float(chance.pvalue))
 
 
-def _discrepancies(rows, splits, bandwidth):
-    """Squared discrepancy w^T K w for every column w of ``splits``, K by chunks of its rows."""
-    total = np.zeros(splits.shape[1])
+def _discrepancies(rows, signs, bandwidth):
+    """Squared discrepancy w^T K w for every column w of `signs`, K by chunks of its rows."""
+    total = np.zeros(signs.shape[1])
     for chunk in gen_batches(len(rows), max(NUMBERS_AT_ONCE // len(rows), 1)):
         kernel = np.exp(cdist(rows[chunk], rows, "sqeuclidean") / (-2 * bandwidth**2))
-        total += np.einsum("ij,ij->j", splits[chunk], kernel @ splits)
+        total += np.einsum("ij,ij->j", signs[chunk], kernel @ signs)
     return total.clip(min=0.0)
 
 

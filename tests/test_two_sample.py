@@ -25,23 +25,23 @@ def slow_mmd(X, Y, bandwidth):
 def test_mmd_is_the_double_loop(sizes, bandwidth, monkeypatch):
     monkeypatch.setattr(two_sample, "NUMBERS_AT_ONCE", 4 * sum(sizes))
     X, Y = rows(sizes[0], 0), rows(sizes[1], 1, 0.5)
-    test = mmd_test(X, Y, bandwidth, n_splits=9, random_state=0)
+    test = mmd_test(X, Y, bandwidth, n_permutations=9, random_state=0)
     assert test.mmd == pytest.approx(slow_mmd(X, Y, bandwidth), rel=1e-9)
 
 
-def test_a_random_split_is_the_discrepancy_of_its_parts():
+def test_a_random_permutation_is_the_discrepancy_of_its_parts():
     """All splits of two and two rows, by hand: the threshold is one of theirs."""
     pooled = rows(4, 0)
     parts = [([0, 1], [2, 3]), ([0, 2], [1, 3]), ([0, 3], [1, 2])]
     possible = [slow_mmd(pooled[a], pooled[b], 1.0) for a, b in parts]
-    test = mmd_test(pooled[:2], pooled[2:], 1.0, n_splits=200, alpha=0.01, random_state=0)
+    test = mmd_test(pooled[:2], pooled[2:], 1.0, n_permutations=200, alpha=0.01, random_state=0)
     assert test.threshold == pytest.approx(max(possible), rel=1e-9)
     assert test.p_value == pytest.approx(np.mean(np.array(possible) >= possible[0]), abs=0.15)
 
 
 def test_one_sample_twice_is_no_discrepancy():
     X = rows(50, 0)
-    test = mmd_test(X, X, 0.5, n_splits=50, random_state=0)
+    test = mmd_test(X, X, 0.5, n_permutations=50, random_state=0)
     assert test.mmd == pytest.approx(0, abs=1e-12)
     assert test.p_value == 1.0
 
@@ -51,7 +51,7 @@ def test_levels_hold_under_the_null():
     rejected = np.zeros(3)
     for seed in range(100):
         X, Y = rows(60, 2 * seed), rows(40, 2 * seed + 1)
-        mmd = mmd_test(X, Y, 0.5, n_splits=100, random_state=seed)
+        mmd = mmd_test(X, Y, 0.5, n_permutations=100, random_state=seed)
         rejected[0] += mmd.mmd > mmd.threshold
         rejected[1] += mmd.p_value <= 0.05
     for seed in range(20):
@@ -100,9 +100,9 @@ def test_bad_input():
         mmd_test(X, rows(10, 0, d=3), 1.0)
     with pytest.raises(ValueError, match=r"bandwidth must be positive; got 0\.0"):
         mmd_test(X, X, 0.0)
-    for n_splits in (0, -1, 2.0):
-        with pytest.raises(ValueError, match=f"n_splits must be .* integer; got {n_splits}"):
-            mmd_test(X, X, 1.0, n_splits=n_splits)
+    for n in (0, -1, 2.0):
+        with pytest.raises(ValueError, match=f"n_permutations must be .* integer; got {n}"):
+            mmd_test(X, X, 1.0, n_permutations=n)
     for alpha in (0, 1, -0.1):
         with pytest.raises(ValueError, match=f"alpha={alpha} must lie between 0 and 1"):
             mmd_test(X, X, 1.0, alpha=alpha)

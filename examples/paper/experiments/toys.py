@@ -29,7 +29,7 @@ from sklearn_jko.two_sample import classifier_test, median_distance, mmd_test
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
 MEDIAN_SHARE, CONSTANT_BANDWIDTH = 0.1, 0.2
-N_SPLITS = 500
+N_PERMUTATIONS = 500
 METHODS = (OURS, *BASELINES)
 # The default's, but for all blocks, however little they move.
 GROWING = functools.partial(geometric_step, first=0.5, growth=2.0)
@@ -101,7 +101,7 @@ def compared(sample, fresh, seed):
     bandwidths = {"mmd_m": MEDIAN_SHARE * median_distance(fresh), "mmd_c": CONSTANT_BANDWIDTH}
     record = {}
     for name, bandwidth in bandwidths.items():
-        test = mmd_test(rows, fresh, bandwidth, n_splits=N_SPLITS, random_state=seed)
+        test = mmd_test(rows, fresh, bandwidth, n_permutations=N_PERMUTATIONS, random_state=seed)
         record |= {name: test.mmd, f"{name}_threshold": test.threshold}
     return {
         **record,
