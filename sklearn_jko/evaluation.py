@@ -57,7 +57,7 @@ class Evaluator:
         On the device to compute on.
     roles : Roles, optional
         See `sklearn_jko.columns.roles`.
-    categories : CategoryModel, optional
+    category_model : CategoryModel, optional
     given_rows : ndarray of shape (m, n_given), optional
         What some rows are given.
     cache : dict, optional
@@ -70,12 +70,12 @@ class Evaluator:
         scaler,
         flow,
         roles=None,
-        categories=None,
+        category_model=None,
         given_rows=None,
         cache=None,
     ):
         self.n_modelled, self.scaler, self.flow = n_modelled, scaler, flow
-        self.roles, self.categories, self.given_rows = roles, categories, given_rows
+        self.roles, self.category_model, self.given_rows = roles, category_model, given_rows
         self.cache = {} if cache is None else cache
         self.cell_width = 0.0 if roles is None else roles.cell_width
 
@@ -101,12 +101,12 @@ class Evaluator:
         That of an integer is then its mean over the cell, and the probability of a label that over
         the numbers that are rounded to its code.
         """
-        if self.categories is None:
+        if self.category_model is None:
             return _finite(self._flow_log_density(X))
-        X, columns = X.copy(), self.categories.categories
+        X, columns = X.copy(), self.category_model.columns
         codes = np.rint(X[:, columns])
-        X[:, columns] = codes.clip(-1, self.categories.n_categories - 1)
-        log_density = self._flow_log_density(X) + self.categories.log_prob(X)
+        X[:, columns] = codes.clip(-1, self.category_model.n_categories - 1)
+        log_density = self._flow_log_density(X) + self.category_model.log_prob(X)
         log_density[(codes != X[:, columns]).any(axis=1)] = -np.inf
         return _finite(log_density)
 
@@ -134,8 +134,8 @@ class Evaluator:
 
     def draw(self, n_samples, table, seed):
         """Rows drawn from the density, one for each of a table of what they are given, if any."""
-        if self.categories is not None:
-            self.categories.draw(table, seed)
+        if self.category_model is not None:
+            self.category_model.draw(table, seed)
         shape = (n_samples if table is None else len(table), self.n_modelled)
         Z = self.flow.base.sample(shape, torch.Generator().manual_seed(seed)).numpy()
         return self._fill(Z if table is None else table, Z)
@@ -190,8 +190,8 @@ class Evaluator:
         Z, log_det = self.scaler.transform(X)
         moved, flow_log_det = self._through(self.flow, Z)
         log_density = (self.flow.base.log_prob(moved) + flow_log_det).cpu().numpy() + log_det
-        if self.categories is not None:
-            log_density += self.categories.log_prob(X)
+        if self.category_model is not None:
+            log_density += self.category_model.log_prob(X)
         return np.c_[self.flow.base.modelled(moved).cpu().numpy(), _finite(log_density)]
 
     def _fill(self, rows, Z):
@@ -221,8 +221,8 @@ class Evaluator:
         log_density, error = cell_log_probability(
             self._flow_log_density, X, self.cell_width, CELL_POINTS, seed=0
         )
-        if self.categories is not None:
-            log_density = log_density + self.categories.log_prob(X)
+        if self.category_model is not None:
+            log_density = log_density + self.category_model.log_prob(X)
         return log_density, error
 
     def _of_observed(self, X):

@@ -144,7 +144,7 @@ def categories_from_state(state, roles):
         raise ValueError(f"categories_={short_repr(state)} does not go with roles_")
     if state is None:
         return None
-    model = CategoryModel(roles)
+    model = CategoryModel.of_roles(roles)
     restore_parts(model, state)
     model.check()
     return model

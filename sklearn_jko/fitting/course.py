@@ -270,7 +270,7 @@ def _category_model(roles, rows):
     """That of the categories which are not given; None where there are none."""
     if roles is None or len(roles.modelled_categories) == 0:
         return None
-    return CategoryModel(roles).fit(evenly_spread(rows, MAX_SCALER_ROWS))
+    return CategoryModel.of_roles(roles).fit(evenly_spread(rows, MAX_SCALER_ROWS))
 
 
 def _given_rows(roles, rows):

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.special import logsumexp
 
-from sklearn_jko.columns.categories import CategoricalChain
-from sklearn_jko.columns.input_codes import InputCodes
+from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.drawing import drawn_index
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density
 from sklearn_jko.missing.within_labels import WithinLabels
@@ -58,8 +57,8 @@ class LabelDraws:
             gaps = np.flatnonzero(np.isnan(X[:, column]))
             if len(gaps) == 0:
                 continue
-            regression = _Regression(place, self.n_labels).fit(self.known_)
-            log_p = regression.log_prob(X[np.ix_(gaps, self.labels)])
+            labels = _codes(X[np.ix_(gaps, self.labels)])
+            log_p = self._of_labels(place).log_prob_of_each(labels)
             for label in range(self.n_labels[place]):
                 rows = X[gaps]
                 rows[:, column] = label
@@ -68,28 +67,17 @@ class LabelDraws:
             X[gaps, column] = drawn_index(probabilities, random_state.random(len(gaps)))
         return X
 
+    def _of_labels(self, place):
+        """Probabilities of a category's labels, given those of the others."""
+        others = np.delete(np.arange(len(self.labels)), place)
+        known = self.known_[~np.isnan(self.known_[:, place])]
+        return CategoryModel(others, np.array([place]), self.n_labels).fit(_codes(known))
+
     def _of_numbers(self, X):
         Z, log_slope = self.within.transform(X)
         return log_slope + marginal_log_density(self.normal_, Z)
 
 
-class _Regression:
-    """Probabilities of a category's labels, given those of the others."""
-
-    def __init__(self, place, n_labels):
-        self.place, self.n_labels = place, n_labels
-        self.codes, self.chain = InputCodes(np.delete(n_labels, place)), CategoricalChain()
-
-    def fit(self, labels):
-        labels = labels[~np.isnan(labels[:, self.place])]
-        self.codes.fit(self._others(labels))
-        inputs = self.codes.transform(self._others(labels))
-        self.chain.fit(labels[:, [self.place]], self.n_labels[[self.place]], inputs)
-        return self
-
-    def log_prob(self, labels):
-        """Of each label, (n, k)."""
-        return self.chain.log_prob_of_each(self.codes.transform(self._others(labels)))
-
-    def _others(self, labels):
-        return np.nan_to_num(np.delete(labels, self.place, axis=1), nan=-1.0)
+def _codes(labels):
+    """The labels with the code of an unknown one where they are missing."""
+    return np.nan_to_num(labels, nan=-1.0)
