@@ -153,15 +153,15 @@ class Evaluator:
             self.cell_width,
         )
 
-    def filled(self, X, seed, alike):
+    def filled(self, X, seed, same_noise):
         """Rows with draws, nearly as of the density, for what they miss.
 
-        They are those of the mixture alone. Where they are alike, made of the same random numbers,
-        no row's depend on the rows beside it.
+        Draws come from the mixture alone. With `same_noise` all rows use the same random numbers,
+        so that no row's result depends on its neighbours in X.
         """
         if not np.isnan(X).any():
             return X
-        filled = self.proposal.draw(X, np.random.default_rng(seed), alike)
+        filled = self.proposal.draw(X, np.random.default_rng(seed), same_noise)
         if self.roles is not None:
             filled = np.where(np.isnan(X), self.roles.rounded(filled), X)
         return filled

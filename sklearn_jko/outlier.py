@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_jko.checks import check_array, check_complete, check_keys, check_number
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
-from sklearn_jko.detection.conformal import conformal_p_values, rounding
+from sklearn_jko.detection.conformal import conformal_p_values, score_tolerance
 from sklearn_jko.detection.coordinates import standard_normal_log_density
 from sklearn_jko.estimator import NUMBERS, JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
@@ -522,7 +522,7 @@ class JKOFlowOutlierDetector(
         held_out, evaluator = self.density_.validation_indices_, self._new_evaluator()
         train = _once_each(train, X, rows)
         neighbours = X[evenly_spread(train, MAX_NEIGHBOURS)].astype(np.float64)
-        self.neighbours_ = evaluator.filled(neighbours, seed=0, alike=False)
+        self.neighbours_ = evaluator.filled(neighbours, seed=0, same_noise=False)
         self.latent_neighbours_, _ = evaluator.latent_and_log_density(self.neighbours_)
         self._index_neighbours()
 
@@ -538,7 +538,7 @@ class JKOFlowOutlierDetector(
             threshold = float(low - FENCE * (high - low))
         else:
             threshold = float(np.percentile(scores, 100 * self.contamination))
-        self.offset_ = float(threshold - rounding(threshold))
+        self.offset_ = float(threshold - score_tolerance(threshold))
 
     def _index_neighbours(self):
         self._typical = None  # neighbours to compare with, once they are asked for
@@ -567,7 +567,7 @@ class JKOFlowOutlierDetector(
 
     def _mean_scores(self, evaluator, X):
         """Means over draws of what rows miss."""
-        completions = [evaluator.filled(X, seed, alike=True) for seed in range(N_DRAWS)]
+        completions = [evaluator.filled(X, seed, same_noise=True) for seed in range(N_DRAWS)]
         scores = self._complete_scores(evaluator, np.concatenate(completions))
         return scores.reshape(N_DRAWS, -1).mean(axis=0)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["conformal_p_values", "rounding"]
+__all__ = ["conformal_p_values", "score_tolerance"]
 
 
 def conformal_p_values(scores, calibration, size=None):
@@ -32,11 +32,11 @@ def conformal_p_values(scores, calibration, size=None):
     Annals of Statistics 51.
     """
     size = len(calibration) if size is None else size
-    counts = np.searchsorted(calibration, scores + rounding(scores), side="right")
+    counts = np.searchsorted(calibration, scores + score_tolerance(scores), side="right")
     share = counts / max(len(calibration), 1)
     return (1 + size * share) / (1 + size)
 
 
-def rounding(scores):
+def score_tolerance(scores):
     """By how much scores may differ where only the rows scored beside them do."""
     return 1e-9 * (1 + np.abs(scores))

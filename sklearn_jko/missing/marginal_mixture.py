@@ -132,14 +132,14 @@ class MarginalMixture:
         """
         return ConditionalMixture(self.mixture_, missing)
 
-    def draw(self, X, random_state, alike=False):
+    def draw(self, X, random_state, same_noise=False):
         """Fill what is missing with draws from its distribution given what is observed.
 
         Parameters
         ----------
         X : ndarray of shape (n, d), float64, finite or NaN
         random_state : numpy.random.Generator
-        alike : bool, default=False
+        same_noise : bool, default=False
             Whether all rows get the same random numbers: then no row's draw depends on the rows
             beside it.
 
@@ -147,7 +147,7 @@ class MarginalMixture:
         -------
         completed : ndarray of shape (n, d)
         """
-        Z = _drawn(self.mixture_, self.transform(X)[0], random_state, alike)
+        Z = _drawn(self.mixture_, self.transform(X)[0], random_state, same_noise)
         return np.where(np.isnan(X), self.inverse_transform(Z), X)
 
 
@@ -181,9 +181,9 @@ def _completed(Z, seed):
     return _drawn(mixture, Z, random_state)
 
 
-def _drawn(mixture, Z, random_state, alike=False):
+def _drawn(mixture, Z, random_state, same_noise=False):
     """The coordinates (n, d) with draws, given the others of the row, where they are NaN."""
-    n_sets = 1 if alike else len(Z)
+    n_sets = 1 if same_noise else len(Z)
     noise = random_state.standard_normal((n_sets, Z.shape[1]))
     choice = random_state.random(n_sets)
     noise, choice = np.broadcast_to(noise, Z.shape), np.broadcast_to(choice, len(Z))
