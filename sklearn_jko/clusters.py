@@ -21,7 +21,7 @@ MAX_ROWS, MAX_VALUES = 20_000, 100_000  # that clusters are fitted to
 MAX_ROWS_OF_SEARCH = 4_000  # that choose their number
 MIN_ROWS_OF_SEARCH = 20
 HELD_OUT = 4  # the last fourth: copies of a row, which stand together, stay together
-# From several starts: of many clusters any start finds as good a fit, and takes longer.
+# EM has several starts for few clusters: of many, any start finds as good a fit, and takes longer.
 RESTARTS, CLUSTERS_FOR_RESTARTS, VALUES_FOR_RESTARTS = 5, 12, 20_000
 POOLING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 ALL = 1e6  # a single cluster's covariance is the common one
@@ -29,7 +29,8 @@ SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5, 1.0)
 SHRINKAGE_OF_FEW = 0.5
 SIZE_STEPS = 3  # from sizes to the common shape, and back
 FLOOR = 1e-6  # of a variance, in standardised columns
-# Of the rows. The last ones, which are others in other units, would lead EM to other clusters.
+# To which rows are rounded. What is behind depends on the units of the data, and would lead EM to
+# other clusters in others.
 DIGITS = 9
 
 
@@ -49,7 +50,7 @@ class Pull(NamedTuple):
 
 
 def fit_clusters(Z, seed=0):
-    """The normal mixture of 1 to 90 clusters that suits held-out rows best, and all rows as one.
+    """The normal mixture of 1 to 90 clusters that suits held-out rows best, and that of one.
 
     Covariances of clusters are pulled towards a common shape, of each cluster's own size, and this
     to its diagonal, each as far as suits held-out rows best.
@@ -78,7 +79,7 @@ def fit_clusters(Z, seed=0):
 
 
 def _best_number(train, held_out, pull, seed):
-    """The number of clusters that suits held-out rows best, and its pull; first that of one."""
+    """The number of clusters that suits held-out rows best, and its pull, from that of one."""
     n = len(train)
     best, n_clusters, failures = _log_density(_single(train), n, pull, held_out), 1, 0
     most = len(np.unique(train, axis=0)) // MIN_ROWS

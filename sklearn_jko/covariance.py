@@ -38,8 +38,9 @@ def symmetric_roots(covariance, floor=0.0):
 def held_out_losses(rows, variances):
     """Normal negative log-likelihood of rows that the moments have not seen, in five folds.
 
-    There are fewer folds where these had less than two rows: of rows whose sum is zero, a single
-    one lies in the span of the others. One fold, of up to three rows, has seen none.
+    With fewer than ten rows there are fewer folds, of two rows or more: centred rows sum to zero,
+    so that a single one is a combination of the others. With three rows or fewer there is one fold,
+    whose moments come from no rows at all.
 
     Parameters
     ----------

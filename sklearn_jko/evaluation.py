@@ -14,7 +14,8 @@ from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_d
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
-# So many rows that a layer's activations stay in the processor's cache.
+# Rows at a time, which bounds the memory beside a result. `in_parts` divides them further where
+# a network is wide.
 CHUNK = 2048
 
 # Far enough below any density, and a million of them still add up to a finite number.
@@ -22,8 +23,8 @@ LOWEST_LOG_DENSITY = -1e300
 # Most points in the cell of a row's integers at which the density is taken: 16 would leave errors
 # of 0.05 nats with three columns of integers, and of half a nat with more.
 CELL_POINTS = 64
-# Draws to score a row with gaps, proposals to fill one in, and rows of the flow's own to which the
-# mixture is fitted that makes both.
+# Importance draws for the score of a row with missing values; proposals to impute one; and rows
+# drawn from the flow to fit the mixture that proposes both.
 N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
 
 
@@ -98,8 +99,8 @@ class Evaluator:
     def point_log_density(self, X):
         """Finite log-density (n,) of rows without gaps, at the very numbers of integer columns.
 
-        That of an integer is then its mean over the cell, and the probability of a label that over
-        the numbers that are rounded to its code.
+        Its mean over an integer's cell is the integer's probability. Over the numbers that are
+        rounded to a label's code it is constant: the label's probability.
         """
         if self.category_model is None:
             return _finite(self._flow_log_density(X))
@@ -128,7 +129,7 @@ class Evaluator:
     def original(self, Z, table=None):
         """Rows of latent ones (n, n_modelled): those of a table where columns have roles.
 
-        It holds what the rows are given, and is filled in.
+        The table holds what the rows are given, and is filled in.
         """
         return self._fill(np.empty(Z.shape) if table is None else table, Z)
 

@@ -6,7 +6,7 @@ __all__ = ["evenly_spread"]
 
 
 def evenly_spread(rows, n):
-    """So many of the rows, or all, in their order.
+    """At most n rows, evenly spaced, in their order.
 
     Parameters
     ----------

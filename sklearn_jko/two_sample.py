@@ -131,8 +131,8 @@ def median_distance(X):
 def classifier_test(X, Y, *, random_state=None):
     """Compare two samples by how well gradient-boosted trees tell them apart.
 
-    Every row is judged by trees of the other four fifths of the rows. Of the larger sample so many
-    rows are drawn as the smaller one has, so that a guess is right half of the time.
+    Every row is judged by trees of the other four fifths of the rows. From the larger sample as
+    many rows are drawn as the smaller one has, so that a guess is right half of the time.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ def attribute(score, X, reference, labels=()):
     X : ndarray of shape (n, d)
     reference : ndarray of shape (n, d)
     labels : sequence of int
-        Columns with nothing between two values: they change in the middle of the line.
+        Columns of labels, between which there is nothing: they change in the middle of the line.
 
     Returns
     -------

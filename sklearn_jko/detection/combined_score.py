@@ -14,7 +14,7 @@ __all__ = ["SCALING", "CombinedScore"]
 FLOW, INDEPENDENT, IN_COLUMNS, IN_LATENTS = np.array([2, 1, 2, 1]) / 6
 # One value far from all others must not make a column a constant.
 SCALING = "tails+standard"
-# Of the distance in columns that come first.
+# What distances in other columns count beside those in columns that come first.
 SHARE_OF_OTHERS = 0.01
 
 
@@ -64,7 +64,7 @@ class CombinedScore:
     def nearest(self, X, rows, first):
         """Which of some rows (m, d) is nearest to each of X (n, d): its number, (n,).
 
-        Nearest in some columns first, whose numbers are given, if any.
+        Distances in the columns numbered by `first`, if any, come before those in others.
         """
         index = NeighbourDensity(self._points(rows, first)).index
         return index.kneighbors(self._points(X, first), 1, return_distance=False)[:, 0]

@@ -10,8 +10,8 @@ __all__ = ["NeighbourDensity"]
 FEW = 2
 # Beyond so many columns a tree takes longer than all distances.
 TREE_COLUMNS = 5
-# In units of the columns: rows that are closer count as this close, and rows of this share of
-# their own length as being in the same place.
+# In units of the columns: what is added to distances, so that their logarithms stay finite; and the
+# distance, as a share of one plus a row's length, below which it is in its neighbour's place.
 SMALLEST_DISTANCE, SAME_PLACE = 1e-2, 1e-6
 
 

@@ -20,9 +20,9 @@ __all__ = ["draw_missing", "observed_log_density"]
 # Independent scramblings of the draws, which tell their error.
 REPLICATES = 16
 ROWS_AT_ONCE = 4096
-# A twentieth of the draws takes its component by the shares without the observed values, in case
-# that these are misjudged, and a fifth is from Student's distribution in place of the normal one,
-# whose tails may be thinner than the density's.
+# A twentieth of the draws takes its component by the mixture's own weights, in case that those
+# given the observed values are misjudged, and a fifth is from Student's distribution in place of
+# the normal one, whose tails may be thinner than the density's.
 BLIND_SHARE = 0.05
 STUDENT_SHARE, DEGREES_OF_FREEDOM = 0.2, 5.0
 INSIDE = (2**-40, 1 - 2**-40)  # where quantile functions are finite
@@ -33,9 +33,8 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
 
     It is estimated by importance sampling with quasi-random draws (a scrambled Sobol sequence).
     The mean of the weights is unbiased; its logarithm is low by about half its squared error. The
-    draws are made of the seed alone, so that no row's result depends on the rows beside it, where
-    `log_density` has none that does. They are the same for all rows, whose errors are not
-    independent therefore.
+    draws are made of the seed alone: no row's result depends on the rows beside it, if none of
+    `log_density` does. They are the same for all rows, whose errors are therefore not independent.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ def _weighted_draws(log_density, proposal, X, conditionals, uniform, cell_width)
 
 
 def _within_cells(X, widths, uniform):
-    """What rows show, moved within the cells by those of the points that draws do not take."""
+    """What rows show, moved within its cells by coordinates that no missing value takes."""
     parts = []
     for x, points in zip(X, uniform, strict=True):
         seen = ~np.isnan(x)
@@ -234,14 +233,14 @@ def _chosen(weights, points):
 
 
 def _stretch(place):
-    """Factors that make a normal draw one of Student's distribution for the last of the places."""
+    """Factors of normal draws: 1, but at the last places, where the draws become Student's."""
     tail = ((place - 1 + STUDENT_SHARE) / STUDENT_SHARE).clip(*INSIDE)
     student = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(tail, DEGREES_OF_FREEDOM))
     return np.where(place > 1 - STUDENT_SHARE, student, 1.0)
 
 
 def _log_kernel(steps):
-    """Log-density of normal draws (..., m) after a random stretch."""
+    """Log-density of normal draws (..., m) times the factors of `_stretch`."""
     m, square = steps.shape[-1], (steps**2).sum(axis=-1)
     nu = DEGREES_OF_FREEDOM
     normal = -0.5 * (m * np.log(2 * np.pi) + square)

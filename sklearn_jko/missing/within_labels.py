@@ -7,7 +7,7 @@ from sklearn_jko.scaling.bounds import Bounds
 
 __all__ = ["WithinLabels", "codes_of"]
 
-# Made-up rows of the variance within all labels, beside a label's own.
+# Rows of the pooled variance within labels that are added to each label's own.
 PRIOR_ROWS = 3.0
 SMALLEST_VARIANCE = 1e-9
 
@@ -107,7 +107,7 @@ def _moments(Z, codes):
 
 
 def _moments_of(z, codes, k):
-    """Means and deviations (k,) of values about 0, each label's drawn to those of all."""
+    """Means and deviations (k,) of values about 0, each label's pulled to those of all."""
     counts, sums = np.bincount(codes, minlength=k), np.bincount(codes, z, minlength=k)
     residual = z - (sums / np.maximum(counts, 1))[codes]
     pooled = max(np.mean(residual**2), SMALLEST_VARIANCE) if len(z) else 1.0

@@ -87,7 +87,7 @@ def with_margin(low, high, share=0.05):
 
 
 def thinned(rows):
-    """So many of the rows, evenly spread, as can be told apart as points."""
+    """As many of the rows, evenly spread, as can be told apart as points."""
     return evenly_spread(rows, MAX_POINTS)
 
 

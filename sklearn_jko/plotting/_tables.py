@@ -72,7 +72,7 @@ def numbers_in(X, chosen):
 
 
 def models_numbers_only(density):
-    """Whether no column is given, or has values between which there is nothing."""
+    """Whether no column is given, an integer or a category."""
     roles = getattr(density, "roles_", None)
     return roles is None or roles.has_bounds_only
 

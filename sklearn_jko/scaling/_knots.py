@@ -19,12 +19,14 @@ MAX_ROUNDS = 12
 SIGNIFICANT = 1.5
 MIN_ROWS = 5
 FEW_ROWS = 40
-# Chance by the spline, at most, of as many rows as far out as there are, where these are outliers.
+# A tail point is an outlier if the spline gives a lower probability than this to as many rows as
+# far out.
 UNLIKELY = 1e-3
-# Where the last piece leads over a gap, as from zeros to a few amounts, it is far too gentle to go
-# on from there: draws came a thousand times too far out. Then it is worth so many rows beside those
-# behind it, if these are as near as by this chance at most. Of steeper tails that costs more than
-# it gains.
+# A last piece that spans a gap, as from zeros to a few amounts, is far too gentle for the tail:
+# draws came a thousand times too far out. So where its slope is at most `GENTLE`, and has rows
+# beyond it as near as they are with a probability of at most `UNLIKELY_NEAR`, the tail's slope is
+# fitted to these rows, beside which the piece counts as `ROWS_OF_PIECE`. With steeper pieces that
+# costs more than it gains.
 GENTLE, UNLIKELY_NEAR, ROWS_OF_PIECE = 0.5, 0.05, 2.0
 
 
@@ -103,7 +105,7 @@ def _worst_points(fitted, probability, knots, n):
 
 
 def _outliers(fitted, probability, knots, n):
-    """In each tail the outermost point that a spline puts too far out, and the last it does not."""
+    """In each tail the outermost outlier, and the first point inside all outliers."""
     tails = [
         (fitted[: knots[0]], probability[: knots[0]], 1, 0),
         ((1 - fitted)[: knots[-1] : -1], (1 - probability)[: knots[-1] : -1], -1, len(fitted) - 1),

@@ -20,12 +20,12 @@ __all__ = ["Marginal"]
 # columns from less.
 LINEAR_RANGE = 2.0
 # Beyond the rows of the sample a tail is no gentler than this, in deviations per factor of e in x:
-# led on from a gap before an outlier, draws came 1e19 times as far out. Fresh rows of heavy tails,
-# up to Cauchy's, lose nothing by it (0.01 nats of four columns at most).
+# with the slope of a gap before an outlier, draws came 1e19 times as far out. Fresh rows of heavy
+# tails, up to Cauchy's, lose nothing by it (0.01 nats of four columns at most).
 LEAST_SLOPE = 1.0
-# Beyond any likely row, so many deviations past where the first and last of the sample belong, it
-# is no steeper than a normal column at its centre: an edge would else carry a row that lies outside
-# it a thousand deviations out.
+# Farther out than any likely row, `LIKELY_EXCESS` deviations past where the first and last of the
+# sample belong, a tail is no steeper than a normal column at its centre: the tail at a sharp edge
+# would else carry a row just outside it a thousand deviations out.
 LIKELY_EXCESS, TAIL_SLOPE = 1.5, LINEAR_RANGE
 
 

@@ -14,9 +14,9 @@ __all__ = ["REACH", "Tails"]
 
 # In spreads, from the median: values of normal columns lie within.
 REACH = 10.0
-# Beyond the farthest value of a sample that has some beyond ten, the logarithm counts thrice: a
-# normal cluster of such values, by their plain logarithms, reached up to 1e20 times as far. Of
-# columns without, a value far off must cost no more than it does.
+# Beyond the farthest value of a sample that has some beyond ten, the logarithm counts thrice: by
+# plain logarithms, draws from a normal cluster of such values came up to 1e20 times as far out. In
+# columns without such values a far one must cost no more than its plain logarithm.
 STEEPER = 3.0
 
 
