@@ -35,7 +35,7 @@ from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["JKOFlowDensity"]
+__all__ = ["NUMBERS", "JKOFlowDensity"]
 
 # Kept as they are in tables to score; a table of any other type is converted as for `fit`.
 NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))

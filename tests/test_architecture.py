@@ -118,15 +118,29 @@ def test_imports_stand_at_the_top(module):
     assert not [name for name in imports(tree.body) if name.split(".")[0] == "matplotlib"]
 
 
-@every_module
-def test_module_opens_with_a_docstring_and_names_what_is_public(module):
-    tree = MODULES[module]
-    assert ast.get_docstring(tree)
+def public_names(module):
     (public,) = [
         ast.literal_eval(node.value)
-        for node in tree.body
+        for node in MODULES[module].body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "__all__"
     ]
+    return public
+
+
+@every_module
+def test_imported_names_are_public(module):
+    for node in MODULES[module].body:
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = {
+                alias.name for alias in node.names if f"{node.module}.{alias.name}" not in MODULES
+            }
+            assert names <= set(public_names(node.module)), f"{module} imports {names}"
+
+
+@every_module
+def test_module_opens_with_a_docstring_and_names_what_is_public(module):
+    assert ast.get_docstring(MODULES[module])
+    public = public_names(module)
     assert public == sorted(public, key=lambda name: (not name.isupper(), name.islower(), name))
     namespace = vars(importlib.import_module(module))
     assert all(name in namespace for name in public)

@@ -12,7 +12,7 @@ from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC, Kind
 from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["MAX_LABELS", "Column", "check_present", "column_from_state", "labels_of"]
+__all__ = ["Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
 NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers to Python or NumPy

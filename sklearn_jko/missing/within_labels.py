@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_jko.column_statistics import MAX_DEVIATIONS, median_and_spread
 from sklearn_jko.scaling.bounds import Bounds
 
-__all__ = ["WithinLabels", "codes_of"]
+__all__ = ["WithinLabels"]
 
 # Rows of the pooled variance within labels that are added to each label's own.
 PRIOR_ROWS = 3.0
@@ -59,7 +59,7 @@ class WithinLabels:
         self.centre_, self.spread_ = ranges
         self.moments_ = []
         Z = self._standard(X)
-        for codes in codes_of(X[:, self.labels]):
+        for codes in _codes_of(X[:, self.labels]):
             mean, deviation = _moments(Z.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), codes)
             self.moments_.append((mean, deviation))
             Z = (Z - mean[codes]) / deviation[codes]
@@ -87,10 +87,10 @@ class WithinLabels:
         return (Z - self.centre_) / self.spread_
 
     def _by_category(self, X):
-        return [*zip(codes_of(X[:, self.labels]), self.moments_, strict=True)]
+        return [*zip(_codes_of(X[:, self.labels]), self.moments_, strict=True)]
 
 
-def codes_of(labels):
+def _codes_of(labels):
     """Codes (m, n) of labels (n, m), also with noise that rounding takes off; -1 for NaN."""
     return np.rint(np.nan_to_num(labels, nan=-1.0)).astype(int).T
 

@@ -11,7 +11,6 @@ from sklearn_jko.checks import listed
 from sklearn_jko.column_statistics import LARGEST
 
 __all__ = [
-    "as_table_like",
     "column_names",
     "column_positions",
     "columns_of_texts",
@@ -77,7 +76,7 @@ def models_numbers_only(density):
     return roles is None or roles.has_bounds_only
 
 
-def as_table_like(X, rows):
+def _as_table_like(X, rows):
     """Rows with the column names of X where it has some: what an estimator fitted to X expects."""
     if hasattr(X, "columns"):
         return type(X)(dict(zip(X.columns, rows.T, strict=True)))
@@ -91,7 +90,7 @@ def log_density(density, X, rows):
             f"{type(density).__name__} has no score_samples; pass a density estimator, such as "
             "JKOFlowDensity, KernelDensity or GaussianMixture."
         )
-    scores = np.asarray(density.score_samples(as_table_like(X, rows)), dtype=np.float64)
+    scores = np.asarray(density.score_samples(_as_table_like(X, rows)), dtype=np.float64)
     return np.nan_to_num(scores, nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_jko.rows.row_hash import mix
 
-__all__ = ["divide_common_rows", "held_out_mask", "rank_among_equals"]
+__all__ = ["MAX_HELD_OUT", "divide_common_rows", "held_out_mask", "rank_among_equals"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000

@@ -28,6 +28,7 @@ from sklearn_jko.training.scaled_rows import Rows, row_nll
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
+    "MIN_GAIN",
     "BlockRecord",
     "BlockTraining",
     "TrainingOptions",
