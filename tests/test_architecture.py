@@ -40,6 +40,7 @@ LAYERS = {
     "sklearn_jko.diagnostics": 3,
     "sklearn_jko.refinement": 3,
     "sklearn_jko.scaler_twins": 3,
+    "sklearn_jko.solver_steps": 3,
     "sklearn_jko.missing": 4,
     "sklearn_jko.table_scaler": 4,
     "sklearn_jko.training": 4,

@@ -5,7 +5,6 @@ import numpy as np
 from sklearn_jko.checks import check_array, check_keys, check_number, check_texts
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.columns.roles import Roles
-from sklearn_jko.diagnostics import STEPS
 from sklearn_jko.files.model_state import (
     categories_from_state,
     flow_from_state,
@@ -17,6 +16,7 @@ from sklearn_jko.files.model_state import (
     roles_from_state,
     scaler_from_state,
 )
+from sklearn_jko.solver_steps import STEPS
 from sklearn_jko.solvers import SCORING_SOLVERS
 
 __all__ = ["attributes_of_flow", "density_state", "restore_density"]

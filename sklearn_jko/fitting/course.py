@@ -14,7 +14,6 @@ from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
-from sklearn_jko.diagnostics import calibrate_steps
 from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.fitting.fit_input import read_input
@@ -22,6 +21,7 @@ from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
+from sklearn_jko.solver_steps import calibrate_steps
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.thinning import evenly_spread

@@ -1,0 +1,57 @@
+"""How many solver steps the blocks of a flow get."""
+
+import numpy as np
+import pytest
+import torch
+from reference import make_velocity, normal_rows
+
+from sklearn_jko.flow import JKOBlock, JKOFlow
+from sklearn_jko.solver_steps import calibrate_steps
+
+
+def make_flow(*sizes, solver="dop853"):
+    """Blocks whose parameters are of these sizes: the larger, the stiffer."""
+    blocks = [JKOBlock(make_velocity(("mlp", (7, 5)), 2, k, size)) for k, size in enumerate(sizes)]
+    return JKOFlow(blocks, solver=solver)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("solver", ["dop853", "rk4"])
+def test_each_block_gets_the_steps_it_needs(solver):
+    flow, x = make_flow(0.1, 1.5, 0.3, solver=solver), normal_rows(150, 2)
+    n_steps, error, round_trip = calibrate_steps(flow, x, 1e-3)
+    easy, stiff, moderate = n_steps
+    assert easy < stiff
+    assert moderate < stiff
+    assert error <= 0.5e-3
+    true = flow.log_prob(x, 64)
+    assert (flow.log_prob(x, n_steps) - true).abs().max() < 1e-3
+    back = flow.inverse(flow.transform(x, n_steps), n_steps)
+    assert torch.equal(back, round_trip)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-6)
+
+
+def test_what_cannot_be_solved_gets_the_finest_steps():
+    n_steps, error, _ = calibrate_steps(
+        make_flow(0.1, 50.0, solver="midpoint"), normal_rows(9, 2), 1e-3
+    )
+    assert n_steps.tolist() == [64, 64]
+    assert error > 1e-3
+
+
+def test_flow_without_blocks_has_no_error():
+    x = normal_rows(20, 2)
+    n_steps, error, round_trip = calibrate_steps(make_flow(), x, 1e-3)
+    assert len(n_steps) == 0
+    assert error == 0
+    assert torch.equal(round_trip, x)
+
+
+def test_what_ends_in_nothing_is_an_error():
+    class Broken(JKOFlow):
+        def log_prob(self, x, n_steps=None):
+            return x.new_full((len(x),), np.nan)
+
+    n_steps, error, _ = calibrate_steps(Broken(make_flow(0.1).blocks), normal_rows(9, 2), 1e-3)
+    assert n_steps.tolist() == [64]
+    assert error > 1e300
