@@ -270,6 +270,23 @@ def test_cures_tell_the_truth_under_control(tiny):
         assert f"| {record['cure']} | {shown}" in markdown
 
 
+def test_a_penalty_is_part_of_the_objective():
+    """One on the distance moved, heavy enough to forbid it."""
+
+    def movement(block, x, y, log_det, generator):
+        return 1e3 * (y - x).square().mean()
+
+    cures, flows = load("suites/cures"), load("flows")
+    x = torch.tensor(flows.forced_rows(400, 2, 0), dtype=torch.float32)
+    options = flows.training_options(400, 2, 8, max_iter=60)
+    moved = []
+    for cure in (cures.Cure("none"), cures.Cure("little movement", penalty=movement)):
+        block, held_out = flows.new_block(2, (8, 8), 0), flows.Rows(x[:100], x.new_zeros(100))
+        training = cures.training_of(cure)(block, 0.5, x, held_out, options)
+        moved.append(training.run(torch.Generator().manual_seed(0)).movement)
+    assert moved[1] < 0.1 * moved[0]
+
+
 def test_products_of_a_step_are_counted():
     """Torch's own count has the product of weights beside, small for so many rows."""
     from torch.utils.flop_counter import FlopCounterMode

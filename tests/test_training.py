@@ -292,19 +292,6 @@ def test_an_honest_solver_is_not_refined():
     assert [record.solver_steps for record in history] == [1] * len(history)
 
 
-def test_a_penalty_is_part_of_the_objective():
-    """One on the distance moved, heavy enough to forbid it."""
-
-    def movement(block, x, y, log_det, generator):
-        return 1e3 * (y - x).square().mean()
-
-    moved = [
-        train(two_clusters(400, 0), two_clusters(100, 1), replace(SMALL, penalty=penalty))[1][0]
-        for penalty in (None, movement)
-    ]
-    assert moved[1].movement < 0.1 * moved[0].movement
-
-
 @pytest.mark.parametrize("divergence", ["auto", "exact", "hutchinson", "finite_difference"])
 @pytest.mark.parametrize("hidden", [(8, 8), (6, 6, 6)], ids=str)
 def test_same_seed_same_weights(divergence, hidden):

@@ -61,9 +61,7 @@ class TrainingOptions:
     - after ``patience`` judgements without a gain training returns to the best weights and cools
       down, or ends;
     - the last ``n_given`` columns of the rows are what they are given, and stay as they are; the
-      others have this ``structure``;
-    - ``penalty(block, x, y, log_det, generator)``, where given, is added to the objective of a
-      batch.
+      others have this ``structure``.
     """
 
     step_size: Callable[[int], float]
@@ -85,7 +83,6 @@ class TrainingOptions:
     honest_gap: float = 1e-2
     n_given: int = 0
     structure: Structure | None = None
-    penalty: Callable | None = None
 
     @property
     def most_judgements(self):
@@ -249,8 +246,8 @@ class BlockTraining:
         self.optimizer.zero_grad()
         self.pace.step()
         try:
-            terms, penalty = self._loss(x, generator)
-            (terms.total + penalty).backward()
+            terms = self.terms(x, generator)
+            terms.total.backward()
         except AssertionError as error:
             if UNDERFLOW not in str(error):
                 raise
@@ -262,6 +259,11 @@ class BlockTraining:
         overflows = ~(norm + terms.total).isfinite()
         self.optimizer.step(self.pace.learning_rate(self.pace.n_iter - 1), overflows)
         self.last_terms = terms
+
+    def terms(self, x, generator):
+        """The objective's terms on a batch."""
+        y, log_det = self.solve(x, self.pace.solver_steps, generator)
+        return jko_terms(self.base, x, y, log_det, self.h)
 
     def evaluate(self):
         """Judge the weights on the held-out rows; keep them, or turn back."""
@@ -311,11 +313,6 @@ class BlockTraining:
 
     def _elapsed(self):
         return time.monotonic() - self.start
-
-    def _loss(self, x, generator):
-        y, log_det = self.solve(x, self.pace.solver_steps, generator)
-        terms, penalty = jko_terms(self.base, x, y, log_det, self.h), self.options.penalty
-        return terms, penalty(self.block, x, y, log_det, generator) if penalty else 0.0
 
     def _of_all_processes(self, terms):
         """The terms, and in place the gradients, of the batches of all processes together."""
