@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from options import tiny_options
 
-from sklearn_jko.training.block_training import TrainingOptions
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS, Pace
 from sklearn_jko.training.plan import LONG
 
-SMALL = TrainingOptions(step_size=None, max_iter=60, batch_size=200, learning_rate=0.02)
+SMALL = tiny_options(batch_size=200)
 LONGER = replace(SMALL, max_iter=3 * LONG)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from options import tiny_options
 
-from sklearn_jko.training.block_training import TrainingOptions
 from sklearn_jko.training.plan import LONG, Plan
 
 PLAN = Plan(end=100_000, n_evaluations=20, patience=5, cost=0)
@@ -42,5 +42,5 @@ def test_there_are_no_more_judgements_than_are_told(end):
 
 
 def test_the_number_of_judgements_is_open_in_long_training():
-    assert TrainingOptions(step_size=None, max_iter=LONG).most_judgements == 20
-    assert TrainingOptions(step_size=None, max_iter=LONG + 1).most_judgements is None
+    assert tiny_options(max_iter=LONG).most_judgements == 20
+    assert tiny_options(max_iter=LONG + 1).most_judgements is None

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from options import constant, tiny_options
 from reference import affine_map, make_velocity, normal_rows
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -21,7 +22,7 @@ from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.step_sizes import geometric_step, has_settled
 from sklearn_jko.training import block_training, flow_training
-from sklearn_jko.training.block_training import BlockTraining, TrainingOptions, push_held_out
+from sklearn_jko.training.block_training import BlockTraining, push_held_out
 from sklearn_jko.training.flow_training import push_forward_, train_flow
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS
@@ -31,31 +32,15 @@ from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
 COVARIANCE = np.array([[1.0, 0.8], [0.8, 2.0]])
-
-
-def constant(h):
-    return functools.partial(geometric_step, first=h, growth=1.0)
-
-
-FREE = TrainingOptions(
+FREE = tiny_options(
     step_size=constant(math.inf),
     velocity="linear",
     hidden_layer_sizes=(),
     max_blocks=1,
     max_iter=200,
     batch_size=500,
-    learning_rate=0.02,
-    weight_decay=0.0,
 )
-SMALL = TrainingOptions(
-    step_size=constant(0.5),
-    hidden_layer_sizes=(8, 8),
-    max_blocks=2,
-    max_iter=60,
-    batch_size=100,
-    learning_rate=0.02,
-    weight_decay=0.0,
-)
+SMALL = tiny_options()
 
 
 def gaussian_rows(n, seed):

@@ -45,7 +45,7 @@ MIN_GAIN, MIN_PROGRESS = 1e-3, 1e-4
 LARGE_GAP = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """What training needs to know; `JKOFlowDensity` documents most of them for the user.
 
@@ -65,24 +65,24 @@ class TrainingOptions:
     """
 
     step_size: Callable[[int], float]
-    velocity: str = "mlp"
-    hidden_layer_sizes: tuple = (128, 128)
-    max_blocks: int = 8
-    n_refinements: int = 0
-    tol: float = 1e-2
-    max_iter: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 1.5e-2
-    weight_decay: float = 0.3
-    turns_axes: bool = True
-    solver: str = "rk4"
+    velocity: str
+    hidden_layer_sizes: tuple
+    max_blocks: int
+    n_refinements: int
+    tol: float
+    max_iter: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    turns_axes: bool
+    solver: str
+    patience: int
+    n_given: int
+    structure: Structure | None
     solver_steps: int = 1
     divergence: str = "auto"
     n_evaluations: int = 20
-    patience: int = 5
     honest_gap: float = 1e-2
-    n_given: int = 0
-    structure: Structure | None = None
 
     @property
     def most_judgements(self):

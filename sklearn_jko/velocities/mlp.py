@@ -29,7 +29,7 @@ class MLPVelocity(nn.Module):
     ----------
     n_features : int
         Dimension d of the space.
-    hidden_layer_sizes : sequence of int, default=(128, 128)
+    hidden_layer_sizes : sequence of int
         Width of each hidden layer.
     generator : torch.Generator, optional
         Source of the random initial weights.
@@ -46,14 +46,7 @@ class MLPVelocity(nn.Module):
 
     structure = None
 
-    def __init__(
-        self,
-        n_features,
-        hidden_layer_sizes=(128, 128),
-        generator=None,
-        n_given=0,
-        structure=None,
-    ):
+    def __init__(self, n_features, hidden_layer_sizes, generator=None, n_given=0, structure=None):
         super().__init__()
         if not hidden_layer_sizes:
             raise ValueError("hidden_layer_sizes is empty: a linear velocity has no hidden layer.")
