@@ -29,7 +29,7 @@ def next_round(blocks, step_sizes, distances):
 
     Returns
     -------
-    plan : list of (JKOBlock, float)
+    prepared : list of (JKOBlock, float)
         Copies of the blocks, or of their halves, with their weights, and the step size for each;
         the last is free.
     """

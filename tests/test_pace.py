@@ -7,7 +7,7 @@ import pytest
 from options import tiny_options
 
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS, Pace
-from sklearn_jko.training.plan import LONG
+from sklearn_jko.training.schedule import LONG
 
 SMALL = tiny_options(batch_size=200)
 LONGER = replace(SMALL, max_iter=3 * LONG)
@@ -31,10 +31,10 @@ def test_a_stiff_block_learns_slower(solver_steps, share):
 def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
     options = replace(SMALL, batch_size=batch_size, max_iter=400)
     pace = Pace(options, 8000, 4000)
-    assert 2 * options.patience <= pace.end // pace.plan.period(0) <= options.n_evaluations
+    assert 2 * options.patience <= pace.end // pace.schedule.period(0) <= options.n_evaluations
 
 
-def test_judgements_keep_their_distance_where_plans_change():
+def test_judgements_keep_their_distance_where_the_schedule_changes():
     pace = Pace(replace(SMALL, max_iter=4000), 200, 50)
     judged, periods = [0], []
     for k in range(1, 240):
@@ -42,7 +42,7 @@ def test_judgements_keep_their_distance_where_plans_change():
         if k % 5 == 0:
             pace.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
         if pace.judgement_is_due:
-            periods.append(pace.plan.period(k))
+            periods.append(pace.schedule.period(k))
             judged.append(k)
             pace.judged(True)
     assert (np.diff(judged) >= periods).all()
@@ -126,9 +126,9 @@ def test_a_rehearsal_may_begin_late():
     """Where the time seemed short at first; the rate must not turn negative then."""
     pace = Pace(replace(SMALL, max_iter=10_000), 200, 50)
     advance(pace, 1200)
-    pace.plan_until(3999)
+    pace.schedule_until(3999)
     assert not pace.begins_rehearsal
-    pace.plan_until(4000)
+    pace.schedule_until(4000)
     assert pace.begins_rehearsal
     pace.begin_rehearsal()
     rates = [pace.learning_rate(k) for k in range(1200, pace.cooldown_end)]
@@ -144,7 +144,7 @@ def test_a_rehearsal_that_becomes_dear_still_cools_down_to_nothing():
     for _ in range(3):
         advance(pace, 10)
         pace.refine()
-    pace.plan_until(800)
+    pace.schedule_until(800)
     assert pace.end < 1000
     assert pace.learning_rate(pace.end - 1) < 0.01 * SMALL.learning_rate
 

@@ -26,8 +26,8 @@ from sklearn_jko.training.block_training import BlockTraining, push_held_out
 from sklearn_jko.training.flow_training import push_forward_, train_flow
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS
-from sklearn_jko.training.plan import LONG
 from sklearn_jko.training.scaled_rows import Rows, row_nll
+from sklearn_jko.training.schedule import LONG
 from sklearn_jko.velocities import MLPVelocity
 
 MEAN = np.array([1.0, -0.5])
@@ -174,7 +174,7 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
 
 
 def test_what_overfits_early_does_so_however_much_time_there_is():
-    """Long plans were judged, and warmed up, too seldom and slowly to notice."""
+    """Long training was evaluated, and warmed up, too seldom and slowly to notice."""
     x, held_out = (normal_rows(40, 4, seed).float() for seed in (0, 1))
     records = []
     for max_iter in (LONG, 10 * LONG):

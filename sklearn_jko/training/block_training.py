@@ -23,8 +23,8 @@ from sklearn_jko.structure import Structure
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.optimizer import SOAP
 from sklearn_jko.training.pace import Pace
-from sklearn_jko.training.plan import LONG
 from sklearn_jko.training.scaled_rows import Rows, row_nll
+from sklearn_jko.training.schedule import LONG
 from sklearn_jko.training.two_layer_solve import TwoLayerSolve, is_two_layer
 
 __all__ = [
@@ -56,7 +56,7 @@ class TrainingOptions:
     - the first block starts with ``solver_steps`` steps of its solver, doubled where they are too
       coarse;
     - the optimiser turns its axes where ``turns_axes``;
-    - a block's weights are judged by ``n_evaluations`` (see `Plan`), and not believed where the
+    - a block's weights are judged by ``n_evaluations`` (see `Schedule`), and not believed where the
       solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled;
     - after ``patience`` judgements without a gain training returns to the best weights and cools
       down, or ends;
@@ -331,7 +331,7 @@ class BlockTraining:
     def _is_thawing(self):
         """Whether weights trained before are still on their way to the plateau's noise."""
         pace = self.pace
-        return self.refinement > 0 and pace.n_iter <= 2 * pace.plan.warmup and not pace.finished
+        return self.refinement > 0 and pace.n_iter <= 2 * pace.schedule.warmup and not pace.finished
 
     @torch.no_grad()
     def _distance_and_movement(self):

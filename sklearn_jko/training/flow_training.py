@@ -153,7 +153,7 @@ class _FlowTraining:
         self.ceiling = self._outlier_ceiling(held_out)
         self.history, self.kept = [], []  # records and blocks of all rounds
         self.best, self.rounds_left = None, options.n_refinements
-        self.round = self._new_round(plan=None)
+        self.round = self._new_round(prepared=None)
 
     @property
     def flow(self):
@@ -212,8 +212,8 @@ class _FlowTraining:
     def _round_is_over(self):
         history, options = self.round.history, self.options
         n = len(history)
-        if self.round.plan is not None:
-            return n == len(self.round.plan)
+        if self.round.prepared is not None:
+            return n == len(self.round.prepared)
         return (
             self.n_held_out == 0
             or n >= options.max_blocks
@@ -221,7 +221,7 @@ class _FlowTraining:
             or _has_stalled(history)
         )
 
-    def _new_round(self, plan):
+    def _new_round(self, prepared):
         """A round with its part of the time that is left."""
         now = time.monotonic()
         deadline = now + (self.deadline - now) / (self.rounds_left + 1)
@@ -229,15 +229,15 @@ class _FlowTraining:
         x, held_out = self.start
         if self.rounds_left:  # else the rows as they come are not needed again
             x = x.clone()
-        return _Round(x, held_out, number, plan, deadline)
+        return _Round(x, held_out, number, prepared, deadline)
 
     def _next_block(self, generator):
         """The next block, of a new round where one is over, and its step size."""
         if self._round_is_over:
             self.rounds_left -= 1
             self.round = self._new_round(next_round(*self.best.trained))
-        if self.round.plan is not None:
-            return self.round.plan[len(self.round.history)]
+        if self.round.prepared is not None:
+            return self.round.prepared[len(self.round.history)]
         return self._fresh_block(generator), self._next_step_size()
 
     def _fresh_block(self, generator):
@@ -257,7 +257,7 @@ class _FlowTraining:
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
-        """That of the schedule; infinite for the last block, or after the rows have settled."""
+        """That of the options; infinite for the last block, or after the rows have settled."""
         history = self.round.history
         n = len(history)
         is_free = n > 0 and (
@@ -269,8 +269,8 @@ class _FlowTraining:
         """Time for the next block: in a refinement the same for all."""
         remaining = max(self.round.deadline - time.monotonic(), 0.0)
         n_trained = len(self.round.history)
-        if self.round.plan is not None:
-            return remaining / (len(self.round.plan) - n_trained)
+        if self.round.prepared is not None:
+            return remaining / (len(self.round.prepared) - n_trained)
         return remaining * _time_share(n_trained, self.options.max_blocks)
 
     def _add(self, record, block):
@@ -296,12 +296,13 @@ class _FlowTraining:
 class _Round:
     """Training of all blocks, one after another from the data on.
 
-    The blocks of the first round are found on the way; a refinement follows a plan.
+    The blocks of the first round are found on the way; those of a refinement are prepared in
+    advance.
     """
 
-    def __init__(self, x, held_out, number, plan, deadline):
+    def __init__(self, x, held_out, number, prepared, deadline):
         self.x, self.held_out = x, held_out
-        self.number, self.plan, self.deadline = number, plan, deadline
+        self.number, self.prepared, self.deadline = number, prepared, deadline
         self.blocks, self.history = [], []
         self.unpushed = None
 

@@ -91,7 +91,7 @@ class CallbackReports(Reports):
 
     def evaluated(self):
         if self.n_left == 0:
-            return  # a block that was planned anew may take a few more
+            return  # a block that was rescheduled may take a few more
         self.n_left -= 1
         task = self.block.subcontext("evaluation")
         task.call_on_fit_task_begin(estimator=self.estimator)

@@ -1,14 +1,14 @@
 """How far the training of a block is, and what comes next."""
 
-from sklearn_jko.training.plan import COOLDOWN_SHARE, LONG, Plan, cooldown_start
+from sklearn_jko.training.schedule import COOLDOWN_SHARE, LONG, Schedule, cooldown_start
 
 __all__ = ["MAX_SOLVER_STEPS", "Pace"]
 
 # Optimiser steps from one look at the clock to the next: processes of a group wait for it.
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
-# A block may take as many solver steps as if all its optimiser steps took so many.
-SOLVER_STEPS_IN_PLAN = 2
+# Solver steps that a block may take in all, for each of the optimiser steps it may take.
+BUDGETED_SOLVER_STEPS = 2
 # From the length of a rehearsal to that of the next.
 REHEARSAL_GROWTH = 3
 
@@ -47,7 +47,7 @@ class Pace:
         self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
         self.is_rehearsing, self.n_rehearsed, self.rehearsal_end = False, 0, LONG
         self.overfits = False
-        self.plan_until(options.max_iter)
+        self.schedule_until(options.max_iter)
 
     @property
     def finished(self):
@@ -56,7 +56,7 @@ class Pace:
     @property
     def judgement_is_due(self):
         """Whether there is something to judge, or to decide by it."""
-        is_time = self.n_iter - self.n_judged >= self.plan.period(self.n_iter)
+        is_time = self.n_iter - self.n_judged >= self.schedule.period(self.n_iter)
         return is_time or self.ends_rehearsal or self.finished
 
     @property
@@ -67,7 +67,7 @@ class Pace:
     def is_stuck(self):
         """Whether the best weights stand for so long that what follows is learned by heart."""
         # Nothing is memorised before it was seen twice: early losses are the learning rate's.
-        has_seen_enough = self.n_iter > max(2 * self.plan.warmup, 2 * self.epoch)
+        has_seen_enough = self.n_iter > max(2 * self.schedule.warmup, 2 * self.epoch)
         return self.n_bad >= self.options.patience and has_seen_enough and not self.finished
 
     @property
@@ -75,7 +75,7 @@ class Pace:
         if self.is_rehearsing or self.overfits:
             return False
         is_time = self.n_trained >= cooldown_start(self.rehearsal_end)
-        return is_time and 2 * self._end_of_rehearsal <= self.plan.end
+        return is_time and 2 * self._end_of_rehearsal <= self.schedule.end
 
     @property
     def ends_rehearsal(self):
@@ -89,8 +89,8 @@ class Pace:
     def learning_rate(self, k):
         """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
         # A rate that roughens the velocity makes every further step dearer.
-        stiffness = max(self.solver_steps / SOLVER_STEPS_IN_PLAN, 1.0)
-        warmup = (k + 1) / (self.plan.warmup + 1)
+        stiffness = max(self.solver_steps / BUDGETED_SOLVER_STEPS, 1.0)
+        warmup = (k + 1) / (self.schedule.warmup + 1)
         cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
         return self.options.learning_rate / stiffness * min(warmup, cooldown, 1.0)
 
@@ -112,7 +112,7 @@ class Pace:
             return
         self.solver_steps *= 2
         if not self.overfits:
-            self.plan_until(self.end)
+            self.schedule_until(self.end)
 
     def end_plateau(self):
         """Cool down because of overfitting, once, or end. Whether it was the first time."""
@@ -122,7 +122,7 @@ class Pace:
         elif self.n_iter < self.cooldown_start and self.n_rehearsed == 0:
             self.overfits = True
             self.cooldown_start = self.n_iter
-            length = max(int(COOLDOWN_SHARE * self.n_iter), self.plan.period(self.n_iter))
+            length = max(int(COOLDOWN_SHARE * self.n_iter), self.schedule.period(self.n_iter))
             self.end = self.cooldown_end = self.n_iter + length
             return True
         return False
@@ -140,27 +140,29 @@ class Pace:
         self.n_rehearsed += self.n_iter - self.cooldown_start
         self.rehearsal_end *= REHEARSAL_GROWTH
         self.is_rehearsing = False
-        self.plan_until(self.end)
+        self.schedule_until(self.end)
 
     def keep_to(self, seconds, elapsed):
-        """Plan again, so that training ends when its time does."""
+        """Set the end anew, so that training ends when its time does."""
         affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
         if elapsed >= seconds:
             self.end = self.n_iter
         elif not self.overfits:
-            self.plan_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+            self.schedule_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
 
-    def plan_until(self, end):
-        """Plan to end after so many optimiser steps, or fewer where they have become dear."""
+    def schedule_until(self, end):
+        """End after so many optimiser steps, or fewer where they have become dear."""
         options = self.options
-        left = SOLVER_STEPS_IN_PLAN * options.max_iter - self.n_solved
+        left = BUDGETED_SOLVER_STEPS * options.max_iter - self.n_solved
         self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
         n_steps = self.end - self.n_rehearsed
-        self.plan = Plan(n_steps, options.n_evaluations, options.patience, self.cost_of_judgement)
+        self.schedule = Schedule(
+            n_steps, options.n_evaluations, options.patience, self.cost_of_judgement
+        )
         if self.is_rehearsing:
             self.cooldown_end = min(self.cooldown_end, self.end)
         else:
-            self.cooldown_start = self.n_rehearsed + self.plan.cooldown_start
+            self.cooldown_start = self.n_rehearsed + self.schedule.cooldown_start
             self.cooldown_end = self.end
 
     @property

@@ -43,14 +43,14 @@ class TwoLayerSolve:
         The gradient must be taken before the next call, which overwrites what it needs.
         """
         velocity = self.velocity
-        plan = _plan(self.tableau, self.t0, self.t1, n_steps)
+        layout = _layout(self.tableau, self.t0, self.t1, n_steps)
         out_weight, out_bias = velocity.out_layer()
         widths = [len(bias) for bias in velocity.biases]
-        if self.memory is None or self.memory.sizes != _sizes(x, widths, plan):
+        if self.memory is None or self.memory.sizes != _sizes(x, widths, layout):
             self.memory = None  # frees the old one first
-            self.memory = _Memory(x, widths, plan)
+            self.memory = _Memory(x, widths, layout)
         return _Solve.apply(
-            plan,
+            layout,
             self.memory,
             x,
             *velocity.weights,
@@ -66,7 +66,7 @@ def is_two_layer(velocity):
     return isinstance(velocity, MLPVelocity) and len(velocity.weights) == 2
 
 
-class _Plan(NamedTuple):
+class _Layout(NamedTuple):
     """Where the evaluations of a solve stand in memory: first those whose trace is needed."""
 
     tableau: Tableau
@@ -81,12 +81,12 @@ class _Plan(NamedTuple):
 
 
 @functools.cache
-def _plan(tableau, t0, t1, n_steps):
+def _layout(tableau, t0, t1, n_steps):
     dt = (t1 - t0) / n_steps
     stages = [(k, i) for k in range(n_steps) for i in range(len(tableau.b))]
     order = sorted(stages, key=lambda stage: tableau.b[stage[1]] == 0)
     slots = [[order.index((k, i)) for i in range(len(tableau.b))] for k in range(n_steps)]
-    return _Plan(
+    return _Layout(
         tableau,
         dt,
         slots,
@@ -98,10 +98,11 @@ def _plan(tableau, t0, t1, n_steps):
 class _Memory:
     """Tensors of shape (slots, n, width), reused by every call of the same sizes."""
 
-    def __init__(self, x, widths, plan):
-        (n, d), (m1, m2), n_slots, n_traced = x.shape, widths, len(plan.times), plan.n_traced
-        self.sizes = _sizes(x, widths, plan)
-        self.times, self.trace_weights = x.new_tensor(plan.times), x.new_tensor(plan.trace_weights)
+    def __init__(self, x, widths, layout):
+        (n, d), (m1, m2), n_slots, n_traced = x.shape, widths, len(layout.times), layout.n_traced
+        self.sizes = _sizes(x, widths, layout)
+        self.times = x.new_tensor(layout.times)
+        self.trace_weights = x.new_tensor(layout.trace_weights)
         self.x, self.v, self.grad_v = x.new_empty((3, n_slots, n, d)).unbind()
         self.a1, self.s1 = x.new_empty((2, n_slots, n, m1)).unbind()
         self.a2, self.s2 = x.new_empty((2, n_slots, n, m2)).unbind()
@@ -136,18 +137,18 @@ class _Evaluation(NamedTuple):
     to_z2: torch.Tensor | None
 
 
-def _sizes(x, widths, plan):
-    return x.shape, x.dtype, x.device, widths, plan.times
+def _sizes(x, widths, layout):
+    return x.shape, x.dtype, x.device, widths, layout.times
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, plan, memory, x, w1, w2, w3, b1, b2, c1, c2, b3):
+    def forward(ctx, layout, memory, x, w1, w2, w3, b1, b2, c1, c2, b3):
         trace_matrix = w2 * (w1 @ w3).T
         shifts = [torch.addcmul(b, memory.times[:, None], c) for b, c in ((b1, c1), (b2, c2))]
-        y = _follow_path(plan, memory, x, (w1, w2, w3), shifts, b3)
-        log_det = _integrate_traces(plan, memory, trace_matrix)
-        ctx.plan, ctx.memory = plan, memory
+        y = _follow_path(layout, memory, x, (w1, w2, w3), shifts, b3)
+        log_det = _integrate_traces(layout, memory, trace_matrix)
+        ctx.layout, ctx.memory = layout, memory
         ctx.save_for_backward(w1, w2, w3, trace_matrix)
         return y, log_det
 
@@ -155,9 +156,9 @@ class _Solve(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_y, grad_log_det):
         *weights, trace_matrix = ctx.saved_tensors
-        plan, m = ctx.plan, ctx.memory
-        grad_trace_matrix = _back_through_traces(plan, m, grad_log_det, trace_matrix)
-        grad_x = _back_along_path(plan, m, grad_y, weights)
+        layout, m = ctx.layout, ctx.memory
+        grad_trace_matrix = _back_through_traces(layout, m, grad_log_det, trace_matrix)
+        grad_x = _back_along_path(layout, m, grad_y, weights)
         grad_weights = _weight_gradients(m, weights, grad_trace_matrix)
         sums1, sums2 = m.grad_z1.sum(1), m.grad_z2.sum(1)
         grad_b3 = m.grad_v.sum((0, 1))
@@ -165,17 +166,17 @@ class _Solve(torch.autograd.Function):
         return None, None, grad_x, *grad_weights, *grad_shifts, grad_b3
 
 
-def _follow_path(plan, memory, x, weights, shifts, b3):
+def _follow_path(layout, memory, x, weights, shifts, b3):
     """Evaluate the velocity stage by stage; return the rows at the end."""
     (w1, w2, w3), (shifts1, shifts2) = weights, shifts
-    for slots in plan.slots:
+    for slots in layout.slots:
         stages = [memory.of_slot[slot] for slot in slots]
-        for a, slot, stage in zip(plan.tableau.a, slots, stages, strict=True):
-            _move(x, plan.dt, a, stages, out=stage.x)
+        for a, slot, stage in zip(layout.tableau.a, slots, stages, strict=True):
+            _move(x, layout.dt, a, stages, out=stage.x)
             _tanh_layer(stage.x, w1, shifts1[slot], out=stage.a1)
             _tanh_layer(stage.a1, w2, shifts2[slot], out=stage.a2)
             torch.addmm(b3, stage.a2, w3.T, out=stage.v)
-        x = _move(x, plan.dt, plan.tableau.b, stages, out=torch.empty_like(x))
+        x = _move(x, layout.dt, layout.tableau.b, stages, out=torch.empty_like(x))
     return x
 
 
@@ -194,18 +195,18 @@ def _move(x, dt, weights, stages, out):
     return out
 
 
-def _integrate_traces(plan, m, trace_matrix):
+def _integrate_traces(layout, m, trace_matrix):
     one = trace_matrix.new_ones(())
     torch.addcmul(one, m.a1, m.a1, value=-1, out=m.s1)
     torch.addcmul(one, m.a2, m.a2, value=-1, out=m.s2)
-    torch.mm(_rows(m.s1[: plan.n_traced]), trace_matrix.T, out=_rows(m.u))
-    traces = torch.linalg.vecdot(m.u, m.s2[: plan.n_traced])
+    torch.mm(_rows(m.s1[: layout.n_traced]), trace_matrix.T, out=_rows(m.u))
+    traces = torch.linalg.vecdot(m.u, m.s2[: layout.n_traced])
     return m.trace_weights @ traces
 
 
-def _back_through_traces(plan, m, grad_log_det, trace_matrix):
+def _back_through_traces(layout, m, grad_log_det, trace_matrix):
     """Gradient of T, and, in `m.u` and `m.to_z1`, what traces add to those of pre-activations."""
-    a1, a2, s1, s2 = (tensor[: plan.n_traced] for tensor in (m.a1, m.a2, m.s1, m.s2))
+    a1, a2, s1, s2 = (tensor[: layout.n_traced] for tensor in (m.a1, m.a2, m.s1, m.s2))
     weights = m.trace_weights[:, None] * grad_log_det
     # The factor is that of ds = -2 a s dz.
     torch.mul(s2, -2 * weights[:, :, None], out=m.grad_u)
@@ -215,18 +216,18 @@ def _back_through_traces(plan, m, grad_log_det, trace_matrix):
     return _rows(m.grad_u).T @ _rows(s1) / -2
 
 
-def _back_along_path(plan, memory, grad_y, weights):
+def _back_along_path(layout, memory, grad_y, weights):
     """Gradient of the rows, and, in ``memory``, those of velocities and pre-activations."""
     w1, w2, w3 = weights
-    (_, *rows_of_a), b = plan.tableau.a, plan.tableau.b
+    (_, *rows_of_a), b = layout.tableau.a, layout.tableau.b
     grad_x = grad_y.clone()
-    for slots in reversed(plan.slots):
+    for slots in reversed(layout.slots):
         grad_stages = []  # the last first
         for i, slot in reversed([*enumerate(slots)]):
             stage = memory.of_slot[slot]
-            torch.mul(grad_x, b[i] * plan.dt, out=stage.grad_v)
+            torch.mul(grad_x, b[i] * layout.dt, out=stage.grad_v)
             for row, grad in zip(reversed(rows_of_a[i:]), grad_stages, strict=True):
-                stage.grad_v.add_(grad, alpha=row[i] * plan.dt)
+                stage.grad_v.add_(grad, alpha=row[i] * layout.dt)
             grad_a2 = torch.mm(stage.grad_v, w3, out=memory.scratch2)
             _times_slope(stage.grad_z2, grad_a2, stage.to_z2)
             grad_a1 = torch.mm(stage.grad_z2, w2, out=memory.scratch1)

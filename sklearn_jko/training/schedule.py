@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["COOLDOWN_SHARE", "LONG", "Plan", "cooldown_start"]
+__all__ = ["COOLDOWN_SHARE", "LONG", "Schedule", "cooldown_start"]
 
 WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
@@ -18,7 +18,7 @@ def cooldown_start(end):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """All in optimiser steps.
 
     Parameters
@@ -30,7 +30,7 @@ class Plan:
         time that the steps have grown by one part in so many.
     patience : int
         Judgements for which the best weights of the plateau must stand to end it. At least twice as
-        many fit into the plan.
+        many fit into the schedule.
     cost : int
         What a judgement costs.
     """
