@@ -1,4 +1,4 @@
-"""When the training of a block warms up, is judged, rehearses its end and cools down."""
+"""When the training of a block warms up, is evaluated, cools down on trial and at the end."""
 
 from dataclasses import replace
 
@@ -28,24 +28,24 @@ def test_a_stiff_block_learns_slower(solver_steps, share):
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 100])
-def test_small_batches_are_judged_often_enough_to_end_early(batch_size):
+def test_small_batches_are_evaluated_often_enough_to_end_early(batch_size):
     options = replace(SMALL, batch_size=batch_size, max_iter=400)
     pace = Pace(options, 8000, 4000)
     assert 2 * options.patience <= pace.end // pace.schedule.period(0) <= options.n_evaluations
 
 
-def test_judgements_keep_their_distance_where_the_schedule_changes():
+def test_evaluations_keep_their_distance_where_the_schedule_changes():
     pace = Pace(replace(SMALL, max_iter=4000), 200, 50)
-    judged, periods = [0], []
+    evaluated, periods = [0], []
     for k in range(1, 240):
         pace.step()
         if k % 5 == 0:
             pace.keep_to(50.0, 0.1 * k * (1 + (k % 25) / 25))
-        if pace.judgement_is_due:
+        if pace.evaluation_is_due:
             periods.append(pace.schedule.period(k))
-            judged.append(k)
-            pace.judged(True)
-    assert (np.diff(judged) >= periods).all()
+            evaluated.append(k)
+            pace.count_evaluation(True)
+    assert (np.diff(evaluated) >= periods).all()
     assert len(set(periods)) > 1
 
 
@@ -63,7 +63,7 @@ def test_overfitting_cools_down_once_and_then_ends():
     advance(pace, 300)
     for _ in range(SMALL.patience):
         assert not pace.is_stuck
-        pace.judged(False)
+        pace.count_evaluation(False)
     assert pace.is_stuck
     assert pace.end_plateau()
     assert pace.overfits
@@ -73,88 +73,88 @@ def test_overfitting_cools_down_once_and_then_ends():
     assert pace.finished
 
 
-def test_what_overfits_is_not_rehearsed():
+def test_what_overfits_has_no_trial_cooldown():
     pace = Pace(LONGER, 200, 50)
     advance(pace, 600)
-    assert pace.begins_rehearsal
+    assert pace.trial_cooldown_begins
     assert pace.end_plateau()
-    assert not pace.begins_rehearsal
+    assert not pace.trial_cooldown_begins
 
 
 def test_what_was_not_seen_twice_is_not_learned_by_heart():
     pace = Pace(replace(SMALL, max_iter=1000), 40_000, 50)
     advance(pace, 300)
     for _ in range(SMALL.patience):
-        pace.judged(False)
+        pace.count_evaluation(False)
     assert not pace.is_stuck
     advance(pace, 101)  # of the 200 of an epoch
     assert pace.is_stuck
 
 
-def test_a_rehearsal_returns_to_the_plateau_and_the_next_is_longer():
+def test_a_trial_cooldown_returns_to_the_plateau_and_the_next_is_longer():
     pace = Pace(replace(SMALL, max_iter=9 * LONG), 200, 50)
     advance(pace, 599)
-    assert not pace.begins_rehearsal
+    assert not pace.trial_cooldown_begins
     advance(pace, 1)
-    assert pace.begins_rehearsal
-    pace.begin_rehearsal()
+    assert pace.trial_cooldown_begins
+    pace.begin_trial_cooldown()
     advance(pace, 399)
     assert pace.learning_rate(pace.n_iter) < 0.01 * SMALL.learning_rate
-    assert not pace.ends_rehearsal
+    assert not pace.trial_cooldown_ends
     advance(pace, 1)
-    assert pace.ends_rehearsal
-    pace.end_rehearsal(goes_on=True)
+    assert pace.trial_cooldown_ends
+    pace.end_trial_cooldown(goes_on=True)
     assert pace.learning_rate(pace.n_iter) == SMALL.learning_rate
     assert (pace.n_iter, pace.n_trained) == (1000, 600)
     advance(pace, 1199)
-    assert not pace.begins_rehearsal
+    assert not pace.trial_cooldown_begins
     advance(pace, 1)
-    assert pace.begins_rehearsal
+    assert pace.trial_cooldown_begins
 
 
-def test_a_rehearsal_that_gains_nothing_ends_training():
+def test_a_trial_cooldown_that_gains_nothing_ends_training():
     pace = Pace(LONGER, 200, 50)
     advance(pace, 600)
-    pace.begin_rehearsal()
+    pace.begin_trial_cooldown()
     advance(pace, 400)
-    pace.end_rehearsal(goes_on=False)
+    pace.end_trial_cooldown(goes_on=False)
     assert pace.finished
     assert pace.overfits
 
 
-def test_a_rehearsal_may_begin_late():
+def test_a_trial_cooldown_may_begin_late():
     """Where the time seemed short at first; the rate must not turn negative then."""
     pace = Pace(replace(SMALL, max_iter=10_000), 200, 50)
     advance(pace, 1200)
     pace.schedule_until(3999)
-    assert not pace.begins_rehearsal
+    assert not pace.trial_cooldown_begins
     pace.schedule_until(4000)
-    assert pace.begins_rehearsal
-    pace.begin_rehearsal()
+    assert pace.trial_cooldown_begins
+    pace.begin_trial_cooldown()
     rates = [pace.learning_rate(k) for k in range(1200, pace.cooldown_end)]
     assert pace.cooldown_end == 2000
     assert rates[0] == SMALL.learning_rate > rates[-1] > 0
 
 
-def test_a_rehearsal_that_becomes_dear_still_cools_down_to_nothing():
+def test_a_trial_cooldown_that_becomes_dear_still_cools_down_to_nothing():
     """Finer solvers leave fewer steps, and the rate at the last of them was high then."""
     pace = Pace(replace(LONGER, solver_steps=2), 200, 50)
     advance(pace, 600)
-    pace.begin_rehearsal()
+    pace.begin_trial_cooldown()
     for _ in range(3):
         advance(pace, 10)
-        pace.refine()
+        pace.refine_solver()
     pace.schedule_until(800)
     assert pace.end < 1000
     assert pace.learning_rate(pace.end - 1) < 0.01 * SMALL.learning_rate
 
 
-def test_where_no_solver_is_honest_training_ends():
+def test_where_no_solver_is_accurate_training_ends():
     """Though patience has ended too: a cool-down cannot help."""
     pace = Pace(replace(SMALL, max_iter=1000, solver_steps=MAX_SOLVER_STEPS), 200, 50)
     advance(pace, 300)
     for _ in range(SMALL.patience):
-        pace.judged(False)
-    pace.refine()
+        pace.count_evaluation(False)
+    pace.refine_solver()
     assert pace.finished
     assert not pace.is_stuck

@@ -103,7 +103,7 @@ def test_a_refined_flow_has_the_likelihood_of_its_best_round(refined, rows):
     flow, history = refined
     last = {record.refinement: record.validation_nll for record in history}  # of each round
     gap = true_nll(flow, rows[1]) - min(last.values())
-    assert abs(gap) < 2 * len(flow.blocks) * REFINED.honest_gap
+    assert abs(gap) < 2 * len(flow.blocks) * REFINED.max_solver_error
 
 
 def test_refinement_is_no_worse_on_the_held_out_rows(refined, rows):

@@ -145,13 +145,13 @@ def test_reported_likelihood_is_the_true_one(solver):
     nll = float(row_nll(StandardNormal(), judges(held_out)).mean())
     assert history[-1].validation_nll < nll - 0.5
     gap = true_nll(flow, held_out) - history[-1].validation_nll
-    assert abs(gap) < 2 * len(history) * options.honest_gap
-    assert all(abs(record.solver_error) <= options.honest_gap for record in history)
+    assert abs(gap) < 2 * len(history) * options.max_solver_error
+    assert all(abs(record.solver_error) <= options.max_solver_error for record in history)
 
 
 @pytest.mark.parametrize("solver", ["midpoint", "rk4"])
-def test_a_solver_that_is_never_honest_is_refined_and_given_up(solver):
-    options = replace(SMALL, solver=solver, max_blocks=1, honest_gap=-1.0)
+def test_a_solver_that_is_never_accurate_is_refined_and_given_up(solver):
+    options = replace(SMALL, solver=solver, max_blocks=1, max_solver_error=-1.0)
     flow, (record,) = train(two_clusters(200, 0), two_clusters(50, 1), options)
     assert record.solver_steps == MAX_SOLVER_STEPS
     assert record.n_iter < SMALL.max_iter
@@ -167,7 +167,7 @@ def test_finer_solver_steps_leave_fewer_optimiser_steps():
     records = []
     for solver_steps in (1, 2, 4, 8):
         block = JKOBlock(MLPVelocity(2, (8, 8), generator))
-        finer = replace(options, solver_steps=solver_steps, honest_gap=math.inf)
+        finer = replace(options, solver_steps=solver_steps, max_solver_error=math.inf)
         training = BlockTraining(block, 0.5, x, judges(held_out), finer)
         records.append(training.run(generator))
     assert [record.n_iter for record in records] == [400, 400, 200, 100]
@@ -193,8 +193,8 @@ def bent_rows(n, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_longer_training_is_never_judged_worse(seed):
-    """Its first rehearsal is the whole of the shorter one."""
+def test_longer_training_is_never_worse(seed):
+    """Its first trial cool-down is the whole of the shorter one."""
     x, held_out = bent_rows(400, seed), bent_rows(200, seed + 10)
     options = replace(SMALL, max_iter=LONG, max_blocks=1, solver_steps=2, patience=10)
     _, (short,) = train(x.clone(), held_out, options)
@@ -205,7 +205,7 @@ def test_longer_training_is_never_judged_worse(seed):
     assert long.validation_nll <= short.validation_nll
 
 
-def test_a_rehearsal_returns_to_the_plateau():
+def test_a_trial_cooldown_returns_to_the_plateau():
     x, held_out = bent_rows(200, 0), judges(bent_rows(200, 1))
     block = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(0)))
     options = replace(SMALL, max_iter=3 * LONG, batch_size=200, learning_rate=1e-3)
@@ -215,9 +215,9 @@ def test_a_rehearsal_returns_to_the_plateau():
     def go_on(until):
         while not until():
             training.step(x, torch.Generator())
-            if pace.judgement_is_due:
+            if pace.evaluation_is_due:
                 training.evaluate()
-            training.rehearse()
+            training.try_cooldown()
             assert not pace.finished
 
     go_on(lambda: training.plateau is not None)
@@ -271,8 +271,8 @@ def test_training_ends_with_a_block_that_gains_nothing_but_not_with_the_first():
     assert not stalled([dropped])
 
 
-def test_an_honest_solver_is_not_refined():
-    options = replace(SMALL, honest_gap=math.inf)
+def test_an_accurate_solver_is_not_refined():
+    options = replace(SMALL, max_solver_error=math.inf)
     _, history = train(two_clusters(200, 0), two_clusters(50, 1), options)
     assert [record.solver_steps for record in history] == [1] * len(history)
 
@@ -356,7 +356,7 @@ def test_a_step_that_breaks_the_weights_is_undone(value, monkeypatch):
 
 
 def test_overfitting_ends_a_block_early():
-    options = replace(SMALL, max_iter=100, batch_size=500, honest_gap=math.inf)
+    options = replace(SMALL, max_iter=100, batch_size=500, max_solver_error=math.inf)
     _, history = train(two_clusters(100, 0), normal_rows(100, 2, 1).float(), options)
     assert history[0].overfits
     assert history[0].n_iter < options.max_iter

@@ -41,8 +41,8 @@ UNDERFLOW = "underflow in dt"
 # Nats per row. A block, or a round of refinement, that gains less is dropped; and weights are no
 # better than the best so far where they gain less than the second.
 MIN_GAIN, MIN_PROGRESS = 1e-3, 1e-4
-# Times `honest_gap`: where the solver errs by more, training goes back to the best weights.
-LARGE_GAP = 10
+# Times `max_solver_error`: where the solver errs by more, training goes back to the best weights.
+LARGE_ERROR = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,10 @@ class TrainingOptions:
     - the first block starts with ``solver_steps`` steps of its solver, doubled where they are too
       coarse;
     - the optimiser turns its axes where ``turns_axes``;
-    - a block's weights are judged by ``n_evaluations`` (see `Schedule`), and not believed where the
-      solver moves the held-out mean by more than ``honest_gap`` nats when its steps are doubled;
-    - after ``patience`` judgements without a gain training returns to the best weights and cools
+    - a block's weights are evaluated on held-out rows ``n_evaluations`` times (see `Schedule`), and
+      rejected where twice the solver steps change the mean there by more than ``max_solver_error``
+      nats;
+    - after ``patience`` evaluations without a gain training returns to the best weights and cools
       down, or ends;
     - the last ``n_given`` columns of the rows are what they are given, and stay as they are; the
       others have this ``structure``.
@@ -82,10 +83,10 @@ class TrainingOptions:
     solver_steps: int = 1
     divergence: str = "auto"
     n_evaluations: int = 20
-    honest_gap: float = 1e-2
+    max_solver_error: float = 1e-2
 
     @property
-    def most_judgements(self):
+    def max_evaluations(self):
         """Of a block; None where that depends on how long it trains."""
         return self.n_evaluations if self.max_iter <= LONG else None
 
@@ -180,7 +181,7 @@ class BlockTraining:
         Round of refinement. After the first training, 0, the block starts from weights of its own,
         which the learning rate first makes worse.
     processes : Processes
-        With whose rows together the block is trained and judged.
+        With whose rows together the block is trained and evaluated.
     ceiling : float
         Largest negative log-density of a held-out row that counts, in nats: a gross outlier must
         not decide for all the others.
@@ -195,23 +196,23 @@ class BlockTraining:
         self.base, self.ceiling = StandardNormal(options.n_given), ceiling
         n_rows, self.n_held_out = processes.total(len(x)), processes.total(len(held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
-        # An adaptive solver has no steps to double: RK4's, with which the rows are pushed on, are
-        # judged in its place.
-        self.judge = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
+        # An adaptive solver has no steps to double: RK4, by which the rows are pushed on, evaluates
+        # in its place.
+        self.evaluation_solver = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver, self.divergence)
         self.pace = Pace(options, n_rows, self.n_held_out)
-        self.plateau = None  # to which a rehearsal returns
+        self.plateau = None  # the state to which a trial cool-down returns
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
-        self.nll_before = self._judged(held_out)
-        self.best_nll, self.best_gap = self.nll_before, 0.0
-        self.rehearsed_nll = self.nll_before
+        self.nll_before = self._bounded_nll(held_out)
+        self.best_nll, self.best_solver_error = self.nll_before, 0.0
+        self.nll_to_beat = self.nll_before
         self.best_weights = copy.deepcopy(block.state_dict())
         _, self.movement_before = self._distance_and_movement()
         self._new_optimizer()
 
     @torch.enable_grad()
     def run(self, generator, seconds=math.inf, observer=NOBODY):
-        """Train, and leave the block at its best honest weights.
+        """Train, and leave the block at the best weights that its solver was accurate for.
 
         Parameters
         ----------
@@ -220,7 +221,7 @@ class BlockTraining:
         seconds : float
             Time the training may take, from its making on.
         observer : Observer, optional
-            Hears every judgement.
+            Hears of every evaluation.
 
         Returns
         -------
@@ -231,10 +232,10 @@ class BlockTraining:
             self.step(self.x[rows], generator)
             if math.isfinite(seconds) and self.pace.clock_is_due:
                 self.pace.keep_to(seconds, self.processes.of_first(self._elapsed))
-            if self.pace.judgement_is_due:
+            if self.pace.evaluation_is_due:
                 self.evaluate()
                 self.processes.of_first(observer.evaluated)
-            self.rehearse()
+            self.try_cooldown()
             if self.pace.finished:
                 return self.record()
 
@@ -266,27 +267,27 @@ class BlockTraining:
         return jko_terms(self.base, x, y, log_det, self.h)
 
     def evaluate(self):
-        """Judge the weights on the held-out rows; keep them, or turn back."""
+        """Evaluate the weights on the held-out rows; keep them where they are the best so far."""
         self.processes.align(self.block)  # machines round differently, and axes make it matter
-        nll, gap = self._held_out_nll()
-        is_honest = abs(gap) <= self.options.honest_gap  # not where it is not a number
+        nll, solver_error = self._held_out_nll()
+        is_accurate = abs(solver_error) <= self.options.max_solver_error  # false for NaN
         is_better = nll.mean() < self.best_nll.mean() - MIN_PROGRESS
-        tells = is_honest and not self._is_thawing
-        self.pace.judged(bool(is_better) if tells else None)
-        if not is_honest:
-            self._refine(gap)
-        elif tells and is_better:
-            self.best_nll, self.best_gap = nll, gap
+        counts = is_accurate and not self._is_rewarming
+        self.pace.count_evaluation(bool(is_better) if counts else None)
+        if not is_accurate:
+            self._refine_solver(solver_error)
+        elif counts and is_better:
+            self.best_nll, self.best_solver_error = nll, solver_error
             self.best_weights = copy.deepcopy(self.block.state_dict())
         if self.pace.is_stuck and self.pace.end_plateau():
             self._return_to_best()
 
-    def rehearse(self):
-        """Begin or end a rehearsal, where it is time to."""
-        if self.pace.ends_rehearsal:
-            self._end_rehearsal()
-        elif self.pace.begins_rehearsal:
-            self._begin_rehearsal()
+    def try_cooldown(self):
+        """Begin or end a trial cool-down, where it is time to."""
+        if self.pace.trial_cooldown_ends:
+            self._end_trial_cooldown()
+        elif self.pace.trial_cooldown_begins:
+            self._begin_trial_cooldown()
 
     def record(self):
         """Restore the best weights and report."""
@@ -302,7 +303,7 @@ class BlockTraining:
             movement_before=self.movement_before,
             validation_nll=float((self.best_nll if kept else self.nll_before).mean()),
             gain=float(gain.mean()) if kept else 0.0,
-            solver_error=float(self.best_gap),
+            solver_error=float(self.best_solver_error),
             solver_steps=self.pace.solver_steps,
             n_iter=self.pace.n_iter,
             seconds=self._elapsed(),
@@ -328,7 +329,7 @@ class BlockTraining:
         return JKOTerms(*terms)
 
     @property
-    def _is_thawing(self):
+    def _is_rewarming(self):
         """Whether weights trained before are still on their way to the plateau's noise."""
         pace = self.pace
         return self.refinement > 0 and pace.n_iter <= 2 * pace.schedule.warmup and not pace.finished
@@ -345,40 +346,40 @@ class BlockTraining:
         """Negative log-density of each row at twice the steps, and how the mean changed."""
         n_steps = self.pace.solver_steps
         coarse, fine = (
-            self._judged(push_held_out(self.block, self.held_out, n, self.judge))
+            self._bounded_nll(push_held_out(self.block, self.held_out, n, self.evaluation_solver))
             for n in (n_steps, 2 * n_steps)
         )
         return fine, float(fine.mean() - coarse.mean())
 
-    def _judged(self, rows):
+    def _bounded_nll(self, rows):
         """The rows' negative log-densities, of all processes, none above the ceiling."""
         nll = self.processes.joined(row_nll(self.base, rows), self.n_held_out)
         return nll.clamp(max=self.ceiling)
 
-    def _refine(self, gap):
-        """Go on with a finer solver; from the last honest weights where the error was large."""
-        if not abs(gap) <= LARGE_GAP * self.options.honest_gap:
+    def _refine_solver(self, solver_error):
+        """Go on with a finer solver; from the best weights so far where the error was large."""
+        if not abs(solver_error) <= LARGE_ERROR * self.options.max_solver_error:
             self._return_to_best()
-        self.pace.refine()
+        self.pace.refine_solver()
 
     def _return_to_best(self):
         self.block.load_state_dict(self.best_weights)
         self._new_optimizer()
 
-    def _begin_rehearsal(self):
+    def _begin_trial_cooldown(self):
         shared = {id(parameter): parameter for parameter in self.block.parameters()}
         weights = copy.deepcopy(self.block.state_dict())
         self.plateau = weights, copy.deepcopy(self.optimizer, shared), self.pace.solver_steps
-        self.pace.begin_rehearsal()
+        self.pace.begin_trial_cooldown()
 
-    def _end_rehearsal(self):
+    def _end_trial_cooldown(self):
         weights, optimizer, solver_steps = self.plateau
-        gains = self.best_nll.mean() < self.rehearsed_nll.mean() - MIN_PROGRESS
+        gains = self.best_nll.mean() < self.nll_to_beat.mean() - MIN_PROGRESS
         # By a finer solver it might have gained.
         goes_on = bool(gains) or self.pace.solver_steps > solver_steps
-        self.pace.end_rehearsal(goes_on)
+        self.pace.end_trial_cooldown(goes_on)
         if goes_on:
-            self.rehearsed_nll, self.optimizer, self.plateau = self.best_nll, optimizer, None
+            self.nll_to_beat, self.optimizer, self.plateau = self.best_nll, optimizer, None
             self.block.load_state_dict(weights)
 
     def _new_optimizer(self):

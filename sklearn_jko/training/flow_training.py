@@ -88,8 +88,8 @@ def train_flow(
         Scaled training rows of this process, float32, and at the end of each what it is given.
         They are pushed through the blocks in place: afterwards they are others.
     held_out : Rows
-        Rows that judge the blocks, with the scaler's log |det|, of all processes. Where there are
-        none no block is trained.
+        Held-out rows of all processes, with the scaler's log |det|. Where there are none no block
+        is trained.
     options : TrainingOptions
     generator : torch.Generator
         On the rows' device.
@@ -172,7 +172,7 @@ class _FlowTraining:
     def add_block(self, observer):
         """Train the next block, and keep it where it serves."""
         block, h = self._next_block(self.generator)
-        self.processes.of_first(lambda: observer.block_started(self.options.most_judgements))
+        self.processes.of_first(lambda: observer.block_started(self.options.max_evaluations))
         self._seed_batches()
         x, held_out = self.round.push()
         seconds = self.processes.of_first(self._seconds)
@@ -280,9 +280,9 @@ class _FlowTraining:
             self.kept.append(block)
         self.options = _adapted(self.options, record)
         if self._round_is_over:
-            self._judge_round()
+            self._close_round()
 
-    def _judge_round(self):
+    def _close_round(self):
         """Keep the round where the held-out rows gained by it; end the training where not."""
         self.round.x = None  # a refinement starts from the data again
         if self.best is None or round_gains(self.round.history, self.best.history):

@@ -84,10 +84,10 @@ class CallbackReports(Reports):
         self.estimator, self.context, self.attributes = estimator, context, attributes
         self.data = _data_of_tasks(X, y)
 
-    def block_started(self, most_judgements):
-        self.block = self.context.subcontext("block", max_subtasks=most_judgements)
+    def block_started(self, max_evaluations):
+        self.block = self.context.subcontext("block", max_subtasks=max_evaluations)
         self.block.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-        self.n_left = math.inf if most_judgements is None else most_judgements
+        self.n_left = math.inf if max_evaluations is None else max_evaluations
 
     def evaluated(self):
         if self.n_left == 0:

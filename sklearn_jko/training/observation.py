@@ -13,11 +13,11 @@ class Observer:
     def started(self, training):
         """Hear that no block of this training has been trained yet."""
 
-    def block_started(self, most_judgements):
-        """Hear that a block will be trained, and judged about so often; None where that is open."""
+    def block_started(self, max_evaluations):
+        """Hear that a block will be trained, with about so many evaluations, or None: not known."""
 
     def evaluated(self):
-        """Hear that the block's weights have been judged on the held-out rows."""
+        """Hear that the block's weights have been evaluated on the held-out rows."""
 
     def block_ended(self, training):
         """Hear that the last block of `training.history` is done, and answer whether to stop."""

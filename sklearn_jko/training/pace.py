@@ -9,8 +9,8 @@ CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
 # Solver steps that a block may take in all, for each of the optimiser steps it may take.
 BUDGETED_SOLVER_STEPS = 2
-# From the length of a rehearsal to that of the next.
-REHEARSAL_GROWTH = 3
+# From the end that one trial cool-down assumes to that of the next.
+TRIAL_GROWTH = 3
 
 
 class Pace:
@@ -19,10 +19,11 @@ class Pace:
     The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
     the plateau, a shorter cool-down starts from the best weights.
 
-    With a long plateau, overfitting hides in the noise of the learning rate. Therefore training
-    rehearses its end: it cools down as if it ended after 1,000 steps, is judged, and returns to the
-    plateau. It does so again after 3,000 steps, 9,000 and so on, while the held-out rows gain. From
-    the first rehearsal on these alone decide when training ends.
+    With a long plateau, overfitting hides in the noise of the learning rate. Therefore long
+    training makes a trial cool-down: as if it ended after 1,000 steps. Then it is evaluated, and
+    returns to the weights of the plateau. It does so again as if it ended after 3,000 steps, 9,000
+    and so on, while the held-out rows gain. From the first of these on they alone decide when
+    training ends.
 
     Parameters
     ----------
@@ -43,9 +44,9 @@ class Pace:
     def __init__(self, options, n_rows, n_held_out):
         self.options, self.solver_steps = options, options.solver_steps
         batch_size = min(options.batch_size, n_rows)
-        self.epoch, self.cost_of_judgement = n_rows / batch_size, n_held_out // batch_size
-        self.n_iter, self.n_solved, self.n_judged, self.n_bad = 0, 0, 0, 0
-        self.is_rehearsing, self.n_rehearsed, self.rehearsal_end = False, 0, LONG
+        self.epoch, self.evaluation_cost = n_rows / batch_size, n_held_out // batch_size
+        self.n_iter, self.n_solved, self.last_evaluation, self.n_bad = 0, 0, 0, 0
+        self.in_trial_cooldown, self.n_taken_back, self.trial_end = False, 0, LONG
         self.overfits = False
         self.schedule_until(options.max_iter)
 
@@ -54,10 +55,10 @@ class Pace:
         return self.n_iter >= self.end
 
     @property
-    def judgement_is_due(self):
-        """Whether there is something to judge, or to decide by it."""
-        is_time = self.n_iter - self.n_judged >= self.schedule.period(self.n_iter)
-        return is_time or self.ends_rehearsal or self.finished
+    def evaluation_is_due(self):
+        """Whether it is time for one, or a decision waits for it."""
+        is_time = self.n_iter - self.last_evaluation >= self.schedule.period(self.n_iter)
+        return is_time or self.trial_cooldown_ends or self.finished
 
     @property
     def clock_is_due(self):
@@ -71,20 +72,20 @@ class Pace:
         return self.n_bad >= self.options.patience and has_seen_enough and not self.finished
 
     @property
-    def begins_rehearsal(self):
-        if self.is_rehearsing or self.overfits:
+    def trial_cooldown_begins(self):
+        if self.in_trial_cooldown or self.overfits:
             return False
-        is_time = self.n_trained >= cooldown_start(self.rehearsal_end)
-        return is_time and 2 * self._end_of_rehearsal <= self.schedule.end
+        is_time = self.n_trained >= cooldown_start(self.trial_end)
+        return is_time and 2 * self._end_of_trial <= self.schedule.end
 
     @property
-    def ends_rehearsal(self):
-        return self.is_rehearsing and self.n_iter >= self.cooldown_end
+    def trial_cooldown_ends(self):
+        return self.in_trial_cooldown and self.n_iter >= self.cooldown_end
 
     @property
     def n_trained(self):
-        """Optimiser steps, but for those of rehearsals that were taken back."""
-        return self.n_iter - self.n_rehearsed
+        """Optimiser steps, but for those of trial cool-downs, which were taken back."""
+        return self.n_iter - self.n_taken_back
 
     def learning_rate(self, k):
         """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
@@ -99,13 +100,13 @@ class Pace:
         self.n_iter += 1
         self.n_solved += self.solver_steps
 
-    def judged(self, is_better):
-        """Count a judgement of the weights, better or not; None where it tells neither."""
-        self.n_judged = self.n_iter
+    def count_evaluation(self, is_better):
+        """Count an evaluation of the weights, better or not; None where it says nothing of them."""
+        self.last_evaluation = self.n_iter
         if is_better is not None:
             self.n_bad = 0 if is_better else self.n_bad + 1
 
-    def refine(self):
+    def refine_solver(self):
         """Take twice the solver steps, and fewer optimiser steps; at the most of them, end."""
         if self.solver_steps == MAX_SOLVER_STEPS:
             self.end = self.n_iter
@@ -119,7 +120,7 @@ class Pace:
         self.n_bad = 0
         if self.overfits:
             self.end = self.n_iter
-        elif self.n_iter < self.cooldown_start and self.n_rehearsed == 0:
+        elif self.n_iter < self.cooldown_start and self.n_taken_back == 0:
             self.overfits = True
             self.cooldown_start = self.n_iter
             length = max(int(COOLDOWN_SHARE * self.n_iter), self.schedule.period(self.n_iter))
@@ -127,19 +128,19 @@ class Pace:
             return True
         return False
 
-    def begin_rehearsal(self):
+    def begin_trial_cooldown(self):
         """Cool down as if training were to end soon."""
-        self.is_rehearsing, self.cooldown_start = True, self.n_iter
-        self.cooldown_end = self.n_iter + self._end_of_rehearsal - self.n_trained
+        self.in_trial_cooldown, self.cooldown_start = True, self.n_iter
+        self.cooldown_end = self.n_iter + self._end_of_trial - self.n_trained
 
-    def end_rehearsal(self, goes_on):
+    def end_trial_cooldown(self, goes_on):
         """Return to the plateau, or end where nothing was gained."""
         if not goes_on:
             self.overfits, self.end = True, self.n_iter
             return
-        self.n_rehearsed += self.n_iter - self.cooldown_start
-        self.rehearsal_end *= REHEARSAL_GROWTH
-        self.is_rehearsing = False
+        self.n_taken_back += self.n_iter - self.cooldown_start
+        self.trial_end *= TRIAL_GROWTH
+        self.in_trial_cooldown = False
         self.schedule_until(self.end)
 
     def keep_to(self, seconds, elapsed):
@@ -155,17 +156,17 @@ class Pace:
         options = self.options
         left = BUDGETED_SOLVER_STEPS * options.max_iter - self.n_solved
         self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
-        n_steps = self.end - self.n_rehearsed
+        n_steps = self.end - self.n_taken_back
         self.schedule = Schedule(
-            n_steps, options.n_evaluations, options.patience, self.cost_of_judgement
+            n_steps, options.n_evaluations, options.patience, self.evaluation_cost
         )
-        if self.is_rehearsing:
+        if self.in_trial_cooldown:
             self.cooldown_end = min(self.cooldown_end, self.end)
         else:
-            self.cooldown_start = self.n_rehearsed + self.schedule.cooldown_start
+            self.cooldown_start = self.n_taken_back + self.schedule.cooldown_start
             self.cooldown_end = self.end
 
     @property
-    def _end_of_rehearsal(self):
-        """The number of steps after which training seems to end in a rehearsal that begins now."""
+    def _end_of_trial(self):
+        """Where training would end, if the cool-down began now."""
         return int(self.n_trained / (1 - COOLDOWN_SHARE))

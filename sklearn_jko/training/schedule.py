@@ -1,4 +1,4 @@
-"""When the training of a block warms up, is judged and cools down."""
+"""When the training of a block warms up, is evaluated and cools down."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ __all__ = ["COOLDOWN_SHARE", "LONG", "Schedule", "cooldown_start"]
 
 WARMUP_SHARE = 0.1
 COOLDOWN_SHARE = 0.4
-# Longer training warms up, and is judged at first, as if it ended here: what overfits soon does so
+# Longer training warms up, and is first evaluated, as if it ended here: what overfits soon does so
 # however much time there is.
 LONG = 1000
-MAX_COST = 0.2  # of all judgements, as a share of training
+MAX_COST = 0.2  # of all evaluations, as a share of training
 
 
 def cooldown_start(end):
@@ -26,13 +26,13 @@ class Schedule:
     end : int
         Last step, if nothing overfits.
     n_evaluations : int
-        Judgements on held-out rows until the end, or the first 1,000 steps; then there is one each
-        time that the steps have grown by one part in so many.
+        Evaluations on held-out rows until the end, or in the first 1,000 steps; from then on, one
+        whenever the number of steps has grown by one part in so many.
     patience : int
-        Judgements for which the best weights of the plateau must stand to end it. At least twice as
-        many fit into the schedule.
+        Evaluations in a row without a gain that end the plateau. At least twice as many fit into
+        the schedule.
     cost : int
-        What a judgement costs.
+        What an evaluation costs.
     """
 
     end: int
@@ -49,8 +49,8 @@ class Schedule:
         return cooldown_start(self.end)
 
     def period(self, n_iter):
-        """Between two judgements, after so many steps."""
+        """Steps from one evaluation to the next, after so many."""
         horizon = max(n_iter, min(self.end, LONG))
-        enough = self.end // (2 * self.patience)  # judgements for the patience
+        enough = self.end // (2 * self.patience)  # evaluations for the patience
         period = -(-horizon // self.n_evaluations)  # rounded up, for no more than so many
         return max(period, min(int(self.cost / MAX_COST), enough))

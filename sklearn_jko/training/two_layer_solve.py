@@ -112,7 +112,7 @@ class _Memory:
         self.scratch1, self.scratch2 = x.new_empty((n, m1)), x.new_empty((n, m2))
         # Taken apart once: an index into a tensor costs as much as a small product.
         self.of_slot = [
-            _Evaluation(*(None if k >= len(tensor) else tensor[k] for tensor in self._of_slots()))
+            _Slot(*(None if k >= len(tensor) else tensor[k] for tensor in self._of_slots()))
             for k in range(n_slots)
         ]
 
@@ -123,8 +123,8 @@ class _Memory:
         )
 
 
-class _Evaluation(NamedTuple):
-    """The part of memory that belongs to one evaluation; the last two only where it is traced."""
+class _Slot(NamedTuple):
+    """The memory of one evaluation of the velocity; the last two only where its trace is needed."""
 
     x: torch.Tensor
     v: torch.Tensor

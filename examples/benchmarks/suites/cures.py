@@ -117,15 +117,15 @@ def weighted(penalty, weight):
 
 
 PLAINEST = "none: RK4 x 1"
-UNWATCHED = {"honest_gap": math.inf}
+UNWATCHED = {"max_solver_error": math.inf}
 CURES = (
     Cure("none: midpoint x 2", {"solver": "midpoint", "solver_steps": 2, **UNWATCHED}),
     Cure(PLAINEST, UNWATCHED),
     Cure("none: RK4 x 4", {"solver_steps": 4, **UNWATCHED}),
     Cure("control, midpoint", {"solver": "midpoint"}),
     Cure("control, RK4"),
-    Cure("control at 0.1 nat", {"honest_gap": 0.1}),
-    Cure("control at 0.001 nat", {"honest_gap": 1e-3}),
+    Cure("control at 0.1 nat", {"max_solver_error": 0.1}),
+    Cure("control at 0.001 nat", {"max_solver_error": 1e-3}),
     Cure("control, rate x 2", {"rate": 2.0}),
     Cure("control, kinetic energy x 0.01", penalty=weighted(kinetic_energy, 0.01)),
     Cure("control, Jacobian x 0.001", penalty=weighted(jacobian_norm, 1e-3)),
