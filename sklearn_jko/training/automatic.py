@@ -67,20 +67,10 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
         function as `step_size` returns what is not positive.
     """
     is_local = structure is not None
-    hidden = density.hidden_layer_sizes
-    if isinstance(hidden, str):
-        hidden = (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
-    hidden = tuple(hidden)
-    if not all(is_whole(width) and width > 0 for width in hidden):
-        raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
-    if is_local and len(hidden) != 2:
-        raise ValueError(
-            f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
-        )
+    hidden = _hidden_layer_sizes(density.hidden_layer_sizes, n, d, is_local)
     auto = _local_defaults(n, d, hidden, structure) if is_local else _plain_defaults(n, d, hidden)
     if callable(density.step_size):
-        for k in range(density.max_blocks):
-            _check_step_size(k, density.step_size(k))
+        _check_step_sizes(density.step_size, density.max_blocks)
     return TrainingOptions(
         step_size=step_sizes(density.step_size),
         velocity=auto.velocity,
@@ -100,6 +90,20 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
         n_given=n_given,
         structure=structure,
     )
+
+
+def _hidden_layer_sizes(given, n, d, is_local):
+    """The widths, checked where they are given."""
+    if isinstance(given, str):
+        return (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
+    hidden = tuple(given)
+    if not all(is_whole(width) and width > 0 for width in hidden):
+        raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
+    if is_local and len(hidden) != 2:
+        raise ValueError(
+            f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
+        )
+    return hidden
 
 
 class _Defaults(NamedTuple):
@@ -151,9 +155,11 @@ def step_sizes(step_size):
     return functools.partial(geometric_step, first=step_size, growth=STEP_GROWTH)
 
 
-def _check_step_size(k, h):
-    if not isinstance(h, Real) or not h > 0:
-        raise ValueError(f"step_size({k}) is {h!r}; it must be a positive number, or math.inf.")
+def _check_step_sizes(step_size, max_blocks):
+    for k in range(max_blocks):
+        h = step_size(k)
+        if not isinstance(h, Real) or not h > 0:
+            raise ValueError(f"step_size({k}) is {h!r}; it must be a positive number, or math.inf.")
 
 
 def _unless_auto(value, otherwise):

@@ -39,21 +39,12 @@ class LocalVelocity(nn.Module):
         rest each node's network weighs all.
     structure : Structure
         Of the first columns.
-
-    Raises
-    ------
-    ValueError
-        If there are not two hidden layers.
     """
 
     has_trace = True
 
     def __init__(self, n_features, hidden_layer_sizes, generator=None, n_given=0, structure=None):
         super().__init__()
-        if len(hidden_layer_sizes) != 2:
-            raise ValueError(
-                f"hidden_layer_sizes={hidden_layer_sizes!r} must be two for rows with a structure."
-            )
         n_nodes, n_seen, (m1, m2) = structure.n_nodes, structure.n_relations, hidden_layer_sizes
         self.n_given, self.structure = n_given, structure
         self.in_weight = uniform((m1, n_seen), math.sqrt(3 / n_seen), generator)
