@@ -182,7 +182,8 @@ SOLVERS = {
     "dopri5_adjoint": dopri5_adjoint,
     "dopri5_by_row": dopri5_by_row,
 }
-# All that evaluate every row at every stage: the fixed noise of a stochastic divergence needs that.
+# Offered for training. `dopri5_by_row` is not: the fixed noise of a stochastic divergence needs all
+# rows at every stage; nor is `dop853`, whose twelve stages cost more than training needs.
 TRAINING_SOLVERS = ("rk4", "midpoint", "dopri5", "dopri5_adjoint")
 # After a training of equal steps, and after an adaptive one. Their work has a bound.
 SCORING_SOLVERS = ("dop853", "dopri5_by_row")
