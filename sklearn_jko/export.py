@@ -131,10 +131,9 @@ class LogDensity(nn.Module):
 
 
 class DeepVelocity(nn.Module):
-    """A network of any depth with the trace of its Jacobian as a product of matrices.
+    """A network of any depth with a trace that can be recorded.
 
-    The automatic differentiation that scores use for it cannot be recorded. Memory is n d times
-    the network's width.
+    The automatic differentiation that scores use for a deep network cannot.
     """
 
     has_trace = True
@@ -149,13 +148,7 @@ class DeepVelocity(nn.Module):
 
     def forward_and_trace(self, t, x):
         """Velocity (n, d) and its divergence (n,), exactly."""
-        jacobian = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        for weight, activation in zip(
-            self.velocity.weights, self.velocity._activations(t, x), strict=True
-        ):
-            jacobian = (1 - activation**2).unsqueeze(2) * (weight @ jacobian)
-        weight, bias = self.velocity.out_layer()
-        return torch.addmm(bias, activation, weight.T), (weight.T * jacobian).sum((1, 2))
+        return self.velocity.forward_and_trace_by_product(t, x)
 
 
 def _finite(log_density):
