@@ -39,7 +39,6 @@ LAYERS = {
     "sklearn_jko.detection": 3,
     "sklearn_jko.diagnostics": 3,
     "sklearn_jko.refinement": 3,
-    "sklearn_jko.scaler_twins": 3,
     "sklearn_jko.solver_steps": 3,
     "sklearn_jko.missing": 4,
     "sklearn_jko.table_scaler": 4,

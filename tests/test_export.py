@@ -13,7 +13,7 @@ from test_scaling import CHAINS, skewed_rows
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
-from sklearn_jko.scaler_twins import TWINS, twin_of
+from sklearn_jko.export.torch_scalers import TORCH_SCALERS, torch_scaler
 from sklearn_jko.scaling import SCALERS, make_scaler
 
 every_scaler = pytest.mark.parametrize("name", [*SCALERS, *CHAINS, "power+whiten"])
@@ -40,52 +40,56 @@ def exported(density, X):
     )
 
 
-def test_every_scaler_has_a_twin():
-    missing = [scaler.__name__ for scaler in SCALERS.values() if scaler not in TWINS]
-    assert not missing, f"write twins of {missing} and enter them in sklearn_jko.scaler_twins.TWINS"
+def test_every_scaler_is_in_torch_too():
+    missing = [scaler.__name__ for scaler in SCALERS.values() if scaler not in TORCH_SCALERS]
+    assert not missing, f"write modules for {missing} and enter them in TORCH_SCALERS"
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-60])
 @every_scaler
-def test_twin_agrees_with_its_scaler(name, unit):
+def test_module_agrees_with_its_scaler(name, unit):
     X = unit * far_and_near_rows()
     scaler = make_scaler(name).fit(unit * skewed_rows())
-    for ours, theirs in zip(twin_of(scaler)(torch.tensor(X)), scaler.transform(X), strict=True):
+    for ours, theirs in zip(
+        torch_scaler(scaler)(torch.tensor(X)), scaler.transform(X), strict=True
+    ):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("d", [1, 30])
 @every_scaler
-def test_twin_agrees_in_one_column_and_in_many(name, d):
+def test_module_agrees_in_one_column_and_in_many(name, d):
     X = np.random.default_rng(0).normal(size=(40, d)) ** 3
     scaler = make_scaler(name).fit(X[:20])
-    for ours, theirs in zip(twin_of(scaler)(torch.tensor(X)), scaler.transform(X), strict=True):
+    for ours, theirs in zip(
+        torch_scaler(scaler)(torch.tensor(X)), scaler.transform(X), strict=True
+    ):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-12, atol=1e-12)
 
 
 @every_scaler
-def test_gradient_of_a_twin_is_its_jacobian_at_the_median_too(name):
+def test_gradient_of_a_scaler_is_its_jacobian_at_the_median_too(name):
     X = skewed_rows(n=601)
-    twin = twin_of(make_scaler(name).fit(X))
+    module = torch_scaler(make_scaler(name).fit(X))
     rows = torch.tensor(np.r_[skewed_rows(40, seed=5), np.median(X, axis=0)[None]])
-    Z, log_det = twin(rows.requires_grad_())
+    Z, log_det = module(rows.requires_grad_())
     gradients = [torch.autograd.grad(z.sum(), rows, retain_graph=True)[0] for z in Z.T]
     found = torch.stack(gradients, dim=1).slogdet().logabsdet
     np.testing.assert_allclose(found, log_det.detach(), rtol=1e-9, atol=1e-9)
 
 
 @every_scaler
-def test_gradients_of_a_twin_are_finite_however_far_the_row(name):
+def test_gradients_of_a_scaler_are_finite_however_far_the_row(name):
     rows = torch.tensor(far_and_near_rows(), requires_grad=True)
-    twin = twin_of(make_scaler(name).fit(skewed_rows()))
-    Z, log_det = twin(rows)
+    module = torch_scaler(make_scaler(name).fit(skewed_rows()))
+    Z, log_det = module(rows)
     (gradient,) = torch.autograd.grad(Z.sum() + log_det.sum(), rows)
     assert gradient.isfinite().all()
 
 
-def test_scaler_without_a_twin_is_refused():
-    with pytest.raises(TypeError, match="The scaler object has no twin"):
-        twin_of(object())
+def test_scaler_without_a_module_is_refused():
+    with pytest.raises(TypeError, match="The scaler object is not in TORCH_SCALERS"):
+        torch_scaler(object())
 
 
 @every_scaler

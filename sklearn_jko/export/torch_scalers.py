@@ -1,9 +1,9 @@
 """Scalers in torch, for a module that leaves Python.
 
-A twin is a ``torch.nn.Module`` built from a fitted scaler, whose ``forward(X)`` is the scaler's
+Each is a ``torch.nn.Module`` built from a fitted scaler, whose ``forward(X)`` is the scaler's
 `transform` on float64 tensors: to rounding, with gradients, and in operations that `torch.export`
 records. What the scaler has learned are its buffers. To add one, write such a class and enter it
-in `TWINS`: the laws in `tests/test_export.py` run over all scalers.
+in `TORCH_SCALERS`: the laws in `tests/test_export.py` run over all scalers.
 """
 
 import math
@@ -24,13 +24,13 @@ from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.scaling.tails import REACH, Tails
 from sklearn_jko.scaling.whiten import Whiten
 
-__all__ = ["TWINS", "twin_of"]
+__all__ = ["TORCH_SCALERS", "torch_scaler"]
 
 SMALLEST_NORMAL = np.finfo(np.float64).tiny
 NEWTON_STEPS = 3
 
 
-def twin_of(scaler):
+def torch_scaler(scaler):
     """The torch module that does what a fitted scaler's `transform` does.
 
     Parameters
@@ -40,40 +40,42 @@ def twin_of(scaler):
 
     Returns
     -------
-    twin : nn.Module
+    module : nn.Module
         Maps X (n, d) to Z (n, d) and log |det dZ/dX| (n,).
 
     Raises
     ------
     TypeError
-        If the scaler has no twin.
+        If there is none for this scaler.
 
     Examples
     --------
     >>> import numpy as np, torch
-    >>> from sklearn_jko.scaler_twins import twin_of
+    >>> from sklearn_jko.export.torch_scalers import torch_scaler
     >>> from sklearn_jko.scaling import make_scaler
     >>> X = np.exp(np.random.default_rng(0).normal(size=(1000, 2)))
     >>> scaler = make_scaler("marginal+whiten").fit(X)
-    >>> Z, log_det = twin_of(scaler)(torch.from_numpy(X))
+    >>> Z, log_det = torch_scaler(scaler)(torch.from_numpy(X))
     >>> bool(np.allclose(Z, scaler.transform(X)[0]))
     True
     """
     name = type(scaler).__name__
-    if type(scaler) not in TWINS:
-        raise TypeError(f"The scaler {name} has no twin in torch: write one and enter it in TWINS.")
-    return TWINS[type(scaler)](scaler)
+    if type(scaler) not in TORCH_SCALERS:
+        raise TypeError(
+            f"The scaler {name} is not in TORCH_SCALERS: write a module and enter it there."
+        )
+    return TORCH_SCALERS[type(scaler)](scaler)
 
 
-class ChainTwin(nn.Module):
+class TorchChain(nn.Module):
     def __init__(self, scaler):
         super().__init__()
-        self.twins = nn.ModuleList(twin_of(part) for part in scaler.parts)
+        self.parts = nn.ModuleList(torch_scaler(part) for part in scaler.parts)
 
     def forward(self, X):
         log_det = X.new_zeros(X.shape[0])
-        for twin in self.twins:
-            X, step = twin(X)
+        for part in self.parts:
+            X, step = part(X)
             log_det = log_det + step
         return X, log_det
 
@@ -87,24 +89,24 @@ class Learned(nn.Module):
             self.register_buffer(name, torch.tensor(np.asarray(getattr(scaler, name))))
 
 
-class IdentityTwin(Learned):
+class TorchIdentity(Learned):
     def forward(self, X):
         return _bounded(X), X.new_zeros(X.shape[0])
 
 
-class StandardTwin(Learned):
+class TorchStandard(Learned):
     def forward(self, X):
         Z = _standardised(X, self.mean_, self.scale_)
         return Z, -self.scale_.log().sum().expand(X.shape[0])
 
 
-class WhitenTwin(Learned):
+class TorchWhiten(Learned):
     def forward(self, X):
         standard = _standardised(X, self.mean_, self.scale_)
         return standard @ self.whitening_, self.log_det_.expand(X.shape[0])
 
 
-class TailsTwin(Learned):
+class TorchTails(Learned):
     def __init__(self, scaler):
         super().__init__(scaler)
         self.register_buffer("steepness", torch.tensor(scaler.steepness))
@@ -118,7 +120,7 @@ class TailsTwin(Learned):
         return Z.clamp(-REACH, REACH) + Z.sign() * (inner + self.steepness * outer), log_det
 
 
-class BoundsTwin(Learned):
+class TorchBounds(Learned):
     def __init__(self, scaler):
         super().__init__(scaler)
         self.register_buffer("low", torch.tensor(scaler.low))
@@ -142,7 +144,7 @@ class BoundsTwin(Learned):
         return Z, torch.where(((X < self.low) | (X > self.high)).any(1), -torch.inf, log_det)
 
 
-class PowerTwin(Learned):
+class TorchPower(Learned):
     def forward(self, X):
         inner = _standardised(X, self.centre_, self.spread_)
         inside = inner.clamp(self.low_, self.high_)
@@ -163,7 +165,7 @@ class PowerTwin(Learned):
         return _standardised(power, self.mean_, self.scale_), log_det.sum(1)
 
 
-class MarginalTwin(nn.Module):
+class TorchMarginal(nn.Module):
     def __init__(self, scaler):
         super().__init__()
         self.splines = Splines(np.split(scaler.splines_, scaler.starts_[1:-1], axis=1))
@@ -182,7 +184,7 @@ class MarginalTwin(nn.Module):
         return torch.where(inner.isfinite(), inner, far.copysign(deviation))
 
 
-class RadialTwin(nn.Module):
+class TorchRadial(nn.Module):
     def __init__(self, scaler):
         super().__init__()
         self.spline = Splines([scaler.spline_])
@@ -198,7 +200,7 @@ class RadialTwin(nn.Module):
         return _bounded(stretched), (log_slope + X.shape[1] * (v - u))[:, 0]
 
 
-class MixtureTwin(Learned):
+class TorchMixture(Learned):
     def __init__(self, scaler):
         super().__init__(scaler)
         self.register_buffer("inverse_roots", torch.tensor(np.linalg.inv(scaler.roots_)))
@@ -307,15 +309,15 @@ def _bounded(values):
     return values.clamp(-LARGEST, LARGEST)
 
 
-TWINS = {
-    Bounds: BoundsTwin,
-    Chain: ChainTwin,
-    Identity: IdentityTwin,
-    Standard: StandardTwin,
-    Tails: TailsTwin,
-    Whiten: WhitenTwin,
-    Power: PowerTwin,
-    Marginal: MarginalTwin,
-    Radial: RadialTwin,
-    Mixture: MixtureTwin,
+TORCH_SCALERS = {
+    Bounds: TorchBounds,
+    Chain: TorchChain,
+    Identity: TorchIdentity,
+    Standard: TorchStandard,
+    Tails: TorchTails,
+    Whiten: TorchWhiten,
+    Power: TorchPower,
+    Marginal: TorchMarginal,
+    Radial: TorchRadial,
+    Mixture: TorchMixture,
 }

@@ -1,8 +1,4 @@
-"""Fitted densities as modules that leave Python.
-
-`as_torch_module` gives log-densities in torch, with gradients, on any device. `torch.export` writes
-such a module to a file that torch alone can run, without this package.
-"""
+"""Log-densities of fitted densities in torch."""
 
 import copy
 
@@ -12,7 +8,8 @@ from torch import nn
 
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.evaluation import LOWEST_LOG_DENSITY
-from sklearn_jko.scaler_twins import twin_of
+from sklearn_jko.export.deep_velocity import DeepVelocity
+from sklearn_jko.export.torch_scalers import torch_scaler
 from sklearn_jko.solvers import TABLEAUS
 
 __all__ = ["LogDensity", "as_torch_module"]
@@ -104,7 +101,7 @@ class LogDensity(nn.Module):
     def __init__(self, n_features, scaler, flow):
         super().__init__()
         self.n_features = n_features
-        self.scaler = twin_of(scaler)
+        self.scaler = torch_scaler(scaler)
         self.flow = copy.deepcopy(flow)
         for block in self.flow.blocks:
             if not block.velocity.has_trace:
@@ -128,27 +125,6 @@ class LogDensity(nn.Module):
         Z, log_det = self.scaler(X)
         log_density = self.flow.log_prob(Z) + log_det
         return torch.where(X.isfinite().all(1), _finite(log_density), torch.nan)
-
-
-class DeepVelocity(nn.Module):
-    """A network of any depth with a trace that can be recorded.
-
-    The automatic differentiation that scores use for a deep network cannot.
-    """
-
-    has_trace = True
-
-    def __init__(self, velocity):
-        super().__init__()
-        self.velocity = velocity
-
-    def forward(self, t, x):
-        """Velocity (n, d) of the rows ``x``."""
-        return self.velocity(t, x)
-
-    def forward_and_trace(self, t, x):
-        """Velocity (n, d) and its divergence (n,), exactly."""
-        return self.velocity.forward_and_trace_by_product(t, x)
 
 
 def _finite(log_density):
