@@ -170,7 +170,9 @@ class JKOFlow(nn.Module):
 
 
 def in_parts(module, function, x):
-    """What a function makes of rows, by parts of them: of large ones half the time is memory's.
+    """Apply a function to rows in batches that fit the processor's cache.
+
+    On large batches half of the time is spent moving memory.
 
     Parameters
     ----------

@@ -11,31 +11,36 @@ from sklearn_jko.training.block_training import TrainingOptions
 __all__ = ["MIN_JUDGES", "peak_rate", "step_sizes", "training_options"]
 
 MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
-# Many steps are worth more than large batches, but for wide networks where rows are many.
+# At equal cost many steps on small batches gain more than few on large ones, except where the
+# network is wide and rows are many.
 BATCH, WIDE, LARGE_BATCH, ROWS_FOR_LARGE_BATCH = 256, 128, 512, 50_000
-# Weight decay in proportion to columns over rows: what served fifteen data sets of 300 to 10,000
+# Weight decay is DECAY_PER_COLUMN * columns / rows, chosen on fifteen data sets of 300 to 10,000
 # rows and 2 to 21 columns.
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
-# Of fewer rows, in axes of the gradients' own, more is learned by heart: five tables of 150 to 450
-# rows lost 0.03 to 0.6 nats a row by them, and most of 1,000 rows and more gained 0.1 to 1.3.
+# From so many rows on the optimiser is SOAP, which turns axes; below it is AdamW, as SOAP overfits
+# few rows: five tables of 150 to 450 rows lost 0.03 to 0.6 nats a row by it, while most of 1,000
+# rows or more gained 0.1 to 1.3.
 ROWS_TO_TURN_AXES = 700
-# A higher rate makes wide networks stiff: solver steps then cost more than it gains. So it does on
-# many rows, where weights decay little: it falls with the root of their number, down to a share.
+# Learning rates are RATE_TIMES_WIDTH / width, up to a maximum: at higher ones wide networks become
+# stiff, and the solver steps that they then need cost more than the rate gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 2.0, 2e-2
+RATE_TIMES_WIDTH_OF_ADAMW, MAX_AUTO_RATE_OF_ADAMW = 0.64, 1e-2
+# On more rows weights decay less, and networks become stiff at lower rates. There the rate falls
+# with the root of the number of rows, down to this share.
 MANY_ROWS, MIN_RATE_SHARE = 20_000, 0.3
-RATE_TIMES_WIDTH_OF_FEW, MAX_AUTO_RATE_OF_FEW = 0.64, 1e-2
-# All nodes of a structure share a network, which so many of them train at once: a small one, on few
-# rows, that is held back less and waited for longer, as what it has yet to learn is less than its
-# noise. Of these, what served the digits and fields on grids: nodes of a graph, which have more
-# weights of their own, learn more by heart than pixels.
+# All nodes of an image or graph share one network, and each of them trains it. So it is small,
+# takes few rows a batch and decays little. What it gains late is less than the noise of its
+# training, so it is given more evaluations to gain. Graphs decay more than images: their nodes have
+# more weights of their own, and overfit more. The values served digits and fields on grids.
 LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE = 32, 128, 0.4
 IMAGE_DECAY, GRAPH_DECAY = 0.1, 0.5
 PATIENCE, LOCAL_PATIENCE = 5, 9
 STEP_GROWTH = 2.0
-# Fewer held-out rows, as of up to 26 rows in all, cannot tell what a block gains: of twelve
-# tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats a row.
+# With fewer held-out rows, as of up to 26 rows in all, no block is trained: they cannot tell what
+# it gains. Of twelve tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats
+# a row.
 MIN_JUDGES = 7
-SETTLED = 0.01
+SETTLED = 0.01  # the tolerance of `has_settled`
 
 
 def training_options(density, n, d, n_held_out, n_given=0, structure=None):
@@ -107,7 +112,7 @@ def _hidden_layer_sizes(given, n, d, is_local):
 
 
 class _Defaults(NamedTuple):
-    """What follows from the rows and the network."""
+    """What "auto" becomes, and what is not a parameter of the estimator."""
 
     velocity: str
     batch_size: int
@@ -142,10 +147,10 @@ def _local_defaults(n, d, hidden, structure):
 
 
 def peak_rate(width, turns_axes):
-    """Learning rate of so wide a network, by SOAP or else AdamW, where rows are not many."""
+    """Learning rate of a network of that width, by SOAP or else AdamW, up to 20,000 rows."""
     if turns_axes:
         return min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
-    return min(RATE_TIMES_WIDTH_OF_FEW / width, MAX_AUTO_RATE_OF_FEW)
+    return min(RATE_TIMES_WIDTH_OF_ADAMW / width, MAX_AUTO_RATE_OF_ADAMW)
 
 
 def step_sizes(step_size):

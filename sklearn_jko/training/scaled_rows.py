@@ -9,8 +9,9 @@ from sklearn.utils import gen_batches
 __all__ = ["Rows", "as_rows", "outlier_ceiling", "row_nll"]
 
 CHUNK = 65_536
-LARGEST = 1e15  # its square is well within single precision
-# Rows are gross outliers so many times as far above the median as the highest tenth and a nat are.
+LARGEST_SCALED = 1e15  # its square is well within single precision
+# A row is a gross outlier where its NLL exceeds the median by more than 20 times
+# (0.9-quantile - median + 1 nat).
 OUTLYING = 20
 
 
@@ -22,7 +23,7 @@ class Rows(NamedTuple):
 
 
 def as_rows(scaler, X, device):
-    """Scale rows, bounded and by chunks, and put them on the device in single precision.
+    """Scale rows by chunks, bound them, and put them on the device in single precision.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def as_rows(scaler, X, device):
     rows = Rows(x, torch.empty_like(x[:, 0]))
     for chunk in gen_batches(len(X), CHUNK):
         Z, log_det = scaler.transform(X[chunk])
-        rows.x[chunk] = _single(Z.clip(-LARGEST, LARGEST)).to(device)
+        rows.x[chunk] = _single(Z.clip(-LARGEST_SCALED, LARGEST_SCALED)).to(device)
         rows.log_det[chunk] = _single(log_det).to(device)
     return rows
 
