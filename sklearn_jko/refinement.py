@@ -41,7 +41,7 @@ def next_round(blocks, step_sizes, distances):
 
 
 def are_even(distances):
-    """Whether the longest of the blocks' ways is at most twice the shortest."""
+    """Whether the longest distance is at most twice the shortest."""
     return max(distances) <= EVEN * min(distances)
 
 

@@ -36,12 +36,13 @@ __all__ = [
 ]
 
 MAX_GRADIENT_NORM = 1.0  # longer gradients of a batch are shortened to this
-# As torchdiffeq says on rows that make other solvers overflow.
+# torchdiffeq's message for rows on which other solvers overflow.
 UNDERFLOW = "underflow in dt"
-# Nats per row. A block, or a round of refinement, that gains less is dropped; and weights are no
-# better than the best so far where they gain less than the second.
+# Nats per row. A block, or a round of refinement, that gains less than the first is dropped.
+# Weights that gain less than the second over the best so far do not count as better.
 MIN_GAIN, MIN_PROGRESS = 1e-3, 1e-4
-# Times `max_solver_error`: where the solver errs by more, training goes back to the best weights.
+# Where the solver errs by more than so many times `max_solver_error`, training goes back to the
+# best weights.
 LARGE_ERROR = 10
 
 
@@ -52,17 +53,18 @@ class TrainingOptions:
     Beside those:
 
     - ``velocity`` is a name in `VELOCITIES`, and ``divergence`` one in `DIVERGENCES`, or "auto";
-    - the block after one that moved the rows by less than ``tol`` (see `has_settled`) is free;
-    - the first block starts with ``solver_steps`` steps of its solver, doubled where they are too
-      coarse;
-    - the optimiser turns its axes where ``turns_axes``;
+    - the block after one that moved the rows by less than ``tol`` (see `has_settled`) is the free
+      one, whose step size is infinite;
+    - the first block starts with ``solver_steps`` steps of its solver, which are doubled where they
+      are too coarse;
+    - the optimiser is SOAP where ``turns_axes``, and AdamW else;
     - a block's weights are evaluated on held-out rows ``n_evaluations`` times (see `Schedule`), and
       rejected where twice the solver steps change the mean there by more than ``max_solver_error``
       nats;
     - after ``patience`` evaluations without a gain training returns to the best weights and cools
       down, or ends;
-    - the last ``n_given`` columns of the rows are what they are given, and stay as they are; the
-      others have this ``structure``.
+    - the last ``n_given`` columns of the rows are given, and stay as they are; the others have
+      this ``structure``.
     """
 
     step_size: Callable[[int], float]
@@ -87,12 +89,12 @@ class TrainingOptions:
 
     @property
     def max_evaluations(self):
-        """Of a block; None where that depends on how long it trains."""
+        """Most evaluations of a block; None where they depend on how long it trains."""
         return self.n_evaluations if self.max_iter <= LONG else None
 
     @property
     def n_visits(self):
-        """Most rows that training can take, each as often as it is taken.
+        """Most rows that training can visit, each counted as often as it is visited.
 
         A round of refinement has up to twice the blocks of the one before.
         """
@@ -119,8 +121,7 @@ class BlockRecord:
         The same by the weights from which the training of the block started.
     validation_nll : float
         Mean negative log-density of the held-out rows after this block, with twice the solver
-        steps of training. The say of gross outliers among them is bounded, by the same number in
-        all blocks.
+        steps of training. Gross outliers among them count up to a ceiling, the same in all blocks.
     gain : float
         How much the block lowered that mean; 0 where it was dropped.
     solver_error : float
@@ -165,7 +166,7 @@ def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
 
 
 class BlockTraining:
-    """Training of one block on objective (8), in place; its `Pace` tells what comes when.
+    """Training of one block on objective (8), in place. Its `Pace` decides what happens when.
 
     Parameters
     ----------
@@ -178,13 +179,13 @@ class BlockTraining:
         The same for the held-out rows.
     options : TrainingOptions
     refinement : int
-        Round of refinement. After the first training, 0, the block starts from weights of its own,
-        which the learning rate first makes worse.
+        Round of refinement, 0 in the first training. In the others the block starts from trained
+        weights, which the learning rate first makes worse.
     processes : Processes
         With whose rows together the block is trained and evaluated.
     ceiling : float
-        Largest negative log-density of a held-out row that counts, in nats: a gross outlier must
-        not decide for all the others.
+        Negative log-densities of held-out rows, in nats, count up to this: a gross outlier must not
+        decide for all the others.
     """
 
     def __init__(
@@ -268,7 +269,7 @@ class BlockTraining:
 
     def evaluate(self):
         """Evaluate the weights on the held-out rows; keep them where they are the best so far."""
-        self.processes.align(self.block)  # machines round differently, and axes make it matter
+        self.processes.align(self.block)  # machines round differently, and turned axes amplify it
         nll, solver_error = self._held_out_nll()
         is_accurate = abs(solver_error) <= self.options.max_solver_error  # false for NaN
         is_better = nll.mean() < self.best_nll.mean() - MIN_PROGRESS
@@ -330,7 +331,7 @@ class BlockTraining:
 
     @property
     def _is_rewarming(self):
-        """Whether weights trained before are still on their way to the plateau's noise."""
+        """Whether the rising learning rate is still making trained weights worse."""
         pace = self.pace
         return self.refinement > 0 and pace.n_iter <= 2 * pace.schedule.warmup and not pace.finished
 
@@ -375,7 +376,7 @@ class BlockTraining:
     def _end_trial_cooldown(self):
         weights, optimizer, solver_steps = self.plateau
         gains = self.best_nll.mean() < self.nll_to_beat.mean() - MIN_PROGRESS
-        # By a finer solver it might have gained.
+        # A trial in which the solver became finer may have gained less for that.
         goes_on = bool(gains) or self.pace.solver_steps > solver_steps
         self.pace.end_trial_cooldown(goes_on)
         if goes_on:

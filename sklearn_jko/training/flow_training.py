@@ -29,18 +29,18 @@ from sklearn_jko.velocities import VELOCITIES
 
 __all__ = ["Ending", "Progress", "Trained", "push_forward_", "round_gains", "train_flow"]
 
-# Nats per row: after a block that overfitted for less, none was seen to gain as much.
+# Nats per row. After a block that overfitted and gained less, no block was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
-# Weight decay of a block, by that of the one before. The first block is held back hard and learns
-# what can be trusted. Those after it are held back less and less, until one gains nothing; else
+# Weight decay of a block, as a share of that of the one before. The first block decays strongly and
+# learns what can be trusted. Those after it decay less and less, until one gains nothing; otherwise
 # clusters stay blurred. Of eighteen tables of 113 to 4,000 rows, half gain 0.05 to 4.5 nats a row
 # by this. Five lose more than 0.05: digits 0.95; wine, glass and cancer 0.1 to 0.3; magic.gamma
-# 0.06. The second share follows a block that overfitted or was dropped: held-out rows that gain no
-# more while a block is held back hard say little of overfitting, so the decay then falls faster.
+# 0.06. The second share follows a block that overfitted or was dropped: held-out rows that
+# stop gaining under strong decay say little of overfitting, so the decay then falls faster.
 DECAY_SHARE, DECAY_SHARE_OF_STUCK = 0.6, 0.25
-# Of the time that is left, for the first blocks, which gain most.
+# Of the time that is left, for the first blocks, which gain most; the next has the rest.
 TIME_SHARES = 0.5, 0.7
-# Up to half so many rows are repeated, to at most this, with noise in scaled units.
+# Up to half as many rows are repeated, to at most this number, with noise in scaled units.
 MIN_ROWS = 4000
 JITTER = 0.05
 
@@ -85,8 +85,8 @@ def train_flow(
     Parameters
     ----------
     x : Tensor of shape (n, d)
-        Scaled training rows of this process, float32, and at the end of each what it is given.
-        They are pushed through the blocks in place: afterwards they are others.
+        Scaled training rows of this process, float32, whose last columns may be given.
+        They are overwritten, as they are pushed through the blocks in place.
     held_out : Rows
         Held-out rows of all processes, with the scaler's log |det|. Where there are none no block
         is trained.
@@ -96,11 +96,11 @@ def train_flow(
     deadline : float
         Time by `time.monotonic` at which training must end.
     resume : Progress, optional
-        Go on from there, with the arguments that led there.
+        State from which to go on, with the arguments that led to it.
     observer : Observer, optional
         Listens; that of the first process may end the training after a block.
     processes : Processes
-        Who train together; the result is the same in all.
+        Those that train together; the result is the same in all.
 
     Returns
     -------
@@ -227,7 +227,7 @@ class _FlowTraining:
         deadline = now + (self.deadline - now) / (self.rounds_left + 1)
         number = self.options.n_refinements - self.rounds_left
         x, held_out = self.start
-        if self.rounds_left:  # else the rows as they come are not needed again
+        if self.rounds_left:  # the last round may overwrite the rows
             x = x.clone()
         return _Round(x, held_out, number, prepared, deadline)
 
@@ -266,7 +266,7 @@ class _FlowTraining:
         return math.inf if is_free else self.options.step_size(n)
 
     def _seconds(self):
-        """Time for the next block: in a refinement the same for all."""
+        """Time for the next block; in a refinement all get the same."""
         remaining = max(self.round.deadline - time.monotonic(), 0.0)
         n_trained = len(self.round.history)
         if self.round.prepared is not None:
@@ -342,7 +342,7 @@ def _jittered(x, n, generator):
 
 
 def _adapted(options, record):
-    """Options of the next block: held back less, with a solver no finer than needed."""
+    """Options of the next block: less weight decay, and a solver that starts coarser."""
     weight_decay = options.weight_decay
     if record.refinement == 0:
         is_stuck = record.overfits or not record.kept

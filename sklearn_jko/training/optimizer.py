@@ -6,14 +6,14 @@ from torch.optim.adam import adam
 __all__ = ["SOAP"]
 
 BETAS = (0.9, 0.99)
-# The larger is well above rounding, which is all there is of a gradient along some turned axes.
+# Along some turned axes gradients are nothing but rounding, which the larger one is well above.
 EPSILON, EPSILON_OF_TURNED = 1e-8, 1e-5
-# Steps from one look for better axes to the next.
+# Steps between updates of the axes.
 PERIOD = 10
-# Added to the eigenvalues, in shares of their sum: axes stay as they are where gradients are only
-# rounding, else two machines would go different ways.
+# Added to the eigenvalues, as a share of their sum, so that axes stay as they are where gradients
+# are only rounding. Otherwise results would differ between machines.
 ANCHOR = 1e-3
-# A longer side keeps the axes it has: a look for others would take longer than the gradient.
+# A longer side keeps its axes: an update would take longer than the gradient.
 MAX_SIDE = 512
 
 
@@ -21,7 +21,7 @@ class SOAP:
     """Adam in axes along which a gradient's entries are nearly uncorrelated (SOAP).
 
     Of the gradients G of a matrix these are the eigenvectors of the means of G G^T and G^T G
-    (Vyas et al. 2024, arXiv:2409.11321). The parameters decay by themselves, as in AdamW.
+    (Vyas et al. 2024, arXiv:2409.11321). Weight decay is decoupled, as in AdamW.
 
     It takes steps by torch's functional Adam: the first optimiser object of torch's own in a
     process imports torch's compiler, which takes longer than many a fit.

@@ -14,7 +14,7 @@ TRIAL_GROWTH = 3
 
 
 class Pace:
-    """Where the training of one block stands, by its steps alone.
+    """How far the training of one block is, in optimiser steps, and what they lead to.
 
     The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
     the plateau, a shorter cool-down starts from the best weights.
@@ -45,7 +45,7 @@ class Pace:
         self.options, self.solver_steps = options, options.solver_steps
         batch_size = min(options.batch_size, n_rows)
         self.epoch, self.evaluation_cost = n_rows / batch_size, n_held_out // batch_size
-        self.n_iter, self.n_solved, self.last_evaluation, self.n_bad = 0, 0, 0, 0
+        self.n_iter, self.n_solver_steps, self.last_evaluation, self.n_without_gain = 0, 0, 0, 0
         self.in_trial_cooldown, self.n_taken_back, self.trial_end = False, 0, LONG
         self.overfits = False
         self.schedule_until(options.max_iter)
@@ -66,10 +66,11 @@ class Pace:
 
     @property
     def is_stuck(self):
-        """Whether the best weights stand for so long that what follows is learned by heart."""
-        # Nothing is memorised before it was seen twice: early losses are the learning rate's.
+        """Whether nothing was gained for so long that training must be overfitting."""
+        # No row is memorised before it was seen twice: losses before are due to the learning rate.
         has_seen_enough = self.n_iter > max(2 * self.schedule.warmup, 2 * self.epoch)
-        return self.n_bad >= self.options.patience and has_seen_enough and not self.finished
+        has_no_patience = self.n_without_gain >= self.options.patience
+        return has_no_patience and has_seen_enough and not self.finished
 
     @property
     def trial_cooldown_begins(self):
@@ -89,7 +90,7 @@ class Pace:
 
     def learning_rate(self, k):
         """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
-        # A rate that roughens the velocity makes every further step dearer.
+        # A high rate roughens the velocity, and every further step then needs a finer solver.
         stiffness = max(self.solver_steps / BUDGETED_SOLVER_STEPS, 1.0)
         warmup = (k + 1) / (self.schedule.warmup + 1)
         cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
@@ -98,16 +99,16 @@ class Pace:
     def step(self):
         """Count an optimiser step."""
         self.n_iter += 1
-        self.n_solved += self.solver_steps
+        self.n_solver_steps += self.solver_steps
 
     def count_evaluation(self, is_better):
         """Count an evaluation of the weights, better or not; None where it says nothing of them."""
         self.last_evaluation = self.n_iter
         if is_better is not None:
-            self.n_bad = 0 if is_better else self.n_bad + 1
+            self.n_without_gain = 0 if is_better else self.n_without_gain + 1
 
     def refine_solver(self):
-        """Take twice the solver steps, and fewer optimiser steps; at the most of them, end."""
+        """Double the solver steps, for fewer optimiser steps; end where there are no more."""
         if self.solver_steps == MAX_SOLVER_STEPS:
             self.end = self.n_iter
             return
@@ -117,7 +118,7 @@ class Pace:
 
     def end_plateau(self):
         """Cool down because of overfitting, once, or end. Whether it was the first time."""
-        self.n_bad = 0
+        self.n_without_gain = 0
         if self.overfits:
             self.end = self.n_iter
         elif self.n_iter < self.cooldown_start and self.n_taken_back == 0:
@@ -152,9 +153,9 @@ class Pace:
             self.schedule_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
 
     def schedule_until(self, end):
-        """End after so many optimiser steps, or fewer where they have become dear."""
+        """End after so many optimiser steps, or fewer where each takes many solver steps."""
         options = self.options
-        left = BUDGETED_SOLVER_STEPS * options.max_iter - self.n_solved
+        left = BUDGETED_SOLVER_STEPS * options.max_iter - self.n_solver_steps
         self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
         n_steps = self.end - self.n_taken_back
         self.schedule = Schedule(

@@ -29,24 +29,25 @@ CANDIDATES = (
 MAX_ROWS = 20_000
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
-# A pilot trains a small flow for a short time; where that turns axes, it bears the higher rate.
+# A pilot trains a small flow for a short time. SOAP bears the higher rate.
 PILOT_BLOCKS, PILOT_ITER, PILOT_EVALUATIONS = 2, 120, 4
 PILOT_WIDTH, PILOT_BATCH = 64, 256
 PILOT_RATE, PILOT_RATE_OF_ADAMW = 3e-2, 1e-2
-# Often first after training where they are not before: "marginal" leaves the correlations to the
-# flow, and powers, near logarithms, make products of columns the sums that a flow learns easily.
-# One column has none. Only a network that knows which columns are neighbours learns as well from
-# plain columns.
+# Often best after training though not before, so always finalists: "marginal" leaves correlations
+# to the flow, and powers, which are close to logarithms, turn products of columns into sums, which
+# a flow learns easily. One column has no products. Only a network that knows which columns are
+# neighbours learns as well from plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
-# Where rows form clusters. The likeliest goes straight to the pilots, as a fit takes a second or
-# more. Of more rows the wide network to come learns more from a plainer scaling, and a pilot cannot
-# know that: so there clusters must know more by themselves than the others' pilots have learned. Of
-# two columns they know as much as the network will, and score a row much sooner.
+# Mixtures, for rows that form clusters. As a fit takes a second or more, they are not
+# cross-validated: the likeliest of CLUSTERS joins the pilots. But from MANY_ROWS on, the wide
+# network to come learns more from a plainer scaling, which pilots cannot show: there
+# CLUSTERS_OF_MANY must be likelier by itself than the others after their pilots. Not so with two
+# columns, of which clusters know as much as the network will, and score a row much sooner.
 CLUSTERS, CLUSTERS_OF_MANY = ("tails+mixture", "power+mixture", "marginal+mixture"), "power+mixture"
 MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
-SECONDS_OF_PILOT = 2.0  # others that were cut short would know too little to be compared
+SECONDS_OF_PILOT = 2.0  # pilots that were cut shorter learn too little to be compared
 N_FOLDS, MAX_ROWS_OF_FOLDS = 5, 2000
-# Of fewer rows this is better than what folds and pilots choose: of eighteen tables of 1 to 36
+# For fewer rows this is better than what folds and pilots choose, on eighteen tables of 1 to 36
 # columns.
 FEW_ROWS, SCALING_OF_FEW = 32, "marginal+whiten"
 
@@ -112,7 +113,7 @@ def _likeliest_clusters(make, base, X, X_held_out):
 
 
 def _may_form_clusters(X, options):
-    # What given columns tell is taken off behind the scaling, which would tear clusters apart.
+    # A regression on given columns is subtracted after the scaling, and would tear clusters apart.
     return X.shape[1] > 1 and options.structure is None and not options.n_given
 
 

@@ -7,12 +7,12 @@ from threadpoolctl import ThreadpoolController
 
 __all__ = ["no_idle_threads"]
 
-# In the product of a layer and a batch.
+# In the product of a layer and a batch: so many keep one thread busy.
 MULTIPLICATIONS_OF_A_THREAD = 2**20
 
 
 def no_idle_threads(options):
-    """A context in which the calling thread has no more helpers than a training keeps busy.
+    """A context in which the calling thread has no more threads than a training keeps busy.
 
     Those without work wait in a loop, which takes the processor from whatever else runs on it: on
     cores that were busy small networks took thirty times as long by two threads as by one. OpenMP's

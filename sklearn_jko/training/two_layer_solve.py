@@ -1,9 +1,9 @@
 """Fixed-step solve of a network with two hidden layers, with its gradient written out.
 
 Training spends nearly all of its time here. The numbers are those of automatic differentiation
-through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, in less time: what the path
-does not wait for (traces, and their and the weights' gradients) is computed for all stages at
-once, into memory that is kept from one call to the next.
+through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, in less time: traces, their
+gradients and those of the weights, on which the rows' path does not depend, are computed for all
+stages at once, into memory that is kept from one call to the next.
 
 With a1, a2 the activations, s = 1 - a^2, and T = W2 * (W1 W3)^T, one evaluation is
 
