@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from sklearn_jko.checks import columns_in_words, is_whole, short_repr
+from sklearn_jko.checks import are_nan, columns_in_words, is_whole, short_repr
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.columns.tables import as_known, check_different_names
 from sklearn_jko.devices import device_named
@@ -30,7 +30,7 @@ from sklearn_jko.files.model_state import flow_from_state, flow_state
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
 from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
-from sklearn_jko.rows.partitioned import by_parts
+from sklearn_jko.rows.partitioned import by_parts, check_computed
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
@@ -95,8 +95,9 @@ class JKOFlowDensity(
         that to fix the kinds across the folds of a cross-validation.
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
-        condition). A category must be named in `columns` too. A given number more than ten
-        deviations from its mean counts as ten: the fit has seen nothing beyond.
+        condition). A category must be named in `columns` too. Outside the range
+        that `fit` has seen a given number counts for less than it is, and far outside for no more:
+        no row tells how the law goes on.
     structure : tuple of int, array-like or sparse matrix, or None, default=None
         Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
         the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,
@@ -462,7 +463,8 @@ class JKOFlowDensity(
             self.roles_.check_known(rows, "X")
             self.roles_.check_inside(rows)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        return self._decoded(self._new_evaluator().imputed(rows, seed), like=X)
+        filled = self._new_evaluator().imputed(rows, seed)
+        return self._decoded(filled, like=X, is_known=~are_nan(rows))
 
     def score(self, X, y=None):
         """Total log-likelihood: the sum of `score_samples`, as in KernelDensity.
@@ -538,6 +540,7 @@ class JKOFlowDensity(
             something that is not of its column's kind.
         """
         check_is_fitted(self)
+        check_computed(X)
         Z = check_table(X)
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
@@ -624,7 +627,17 @@ class JKOFlowDensity(
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X, rounds=rounds)
         self._warn_of_unknown(table)
+        if rounds:
+            self._clip_given(table)
         return table
+
+    def _clip_given(self, table):
+        moved = self.roles_.clip_given(table)
+        if len(moved):
+            warn_user(
+                f"{columns_in_words(self, moved)} of the condition hold values outside their "
+                "bounds, which count as the bounds themselves."
+            )
 
     def _table_of(self, condition, indices, n_rows):
         """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
@@ -644,11 +657,11 @@ class JKOFlowDensity(
             )
         return roles.encode_some(condition, indices, "condition")
 
-    def _decoded(self, rows, like=None):
+    def _decoded(self, rows, like=None, is_known=False):
         """A table of the data's types, with the index of another where pandas gave it one."""
         if self.roles_ is None:
             return rows
-        table = self.roles_.decode(rows)
+        table = self.roles_.decode(rows, is_known)
         if hasattr(table, "iloc") and hasattr(like, "iloc"):
             table.index = like.index
         return table

@@ -194,6 +194,27 @@ def test_integers_are_rounded_into_their_bounds_and_their_types_range():
     assert back.dtypes == frame.dtypes
 
 
+@every_frame
+def test_integers_that_are_known_stay_in_a_type_that_holds_them(library):
+    frame_type = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
+    columns = {"k": np.array([1, 2], np.int8), "y": [0.5, 1.5], "x": np.array([7, 8], np.uint8)}
+    roles = resolve_roles(frame_type(columns), {"k": "integer", "x": "integer"}, ["k"])
+    table = np.array([[200.0, 0.1, 300.0], [-3.0, 0.2, -4.0]])
+    back = roles.decode(table, is_known=[[False, False, True], [False, False, False]])
+    assert np.array(back["k"]).tolist() == [200, -3]  # as they are given
+    assert np.array(back["x"]).tolist() == [300, 0]
+    assert {str(back["k"].dtype).lower(), str(back["x"].dtype).lower()} == {"int64"}
+
+
+@every_frame
+def test_integers_of_a_boolean_column_are_integers(library):
+    frame_type = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
+    roles = resolve_roles(frame_type({"b": [True, False], "y": [0.5, 1.5]}), {"b": "integer"})
+    back = roles.decode(np.array([[1.2, 0.0], [3.0, 0.0]]))
+    assert np.array(back["b"]).tolist() == [1, 3]
+    assert str(back["b"].dtype).lower() == "int64"
+
+
 def test_an_encoded_table_is_rounded_into_the_bounds():
     X = pd.DataFrame({"x": [0.5, 1.5], "n": [1, 3], "m": [0, 9], "c": ["a", "b"]})
     roles = resolve_roles(X, {"n": "integer", "m": ("integer", 0, 9), "c": "category"})
@@ -461,7 +482,8 @@ def test_integers_too_large_for_a_float_are_told_by_their_column():
         (pl.Series([1.0, 2.0]), r"Make it a table by X.to_frame\(\)\.$"),
         (np.zeros(3), r"shape is \(3,\). Make a row a table by np.reshape\(X, \(1, -1\)\)"),
         ([1.0, 2.0], r"a column by np.reshape\(X, \(-1, 1\)\)\.$"),
-        ({"a": 1}, r"it is a dict. Make a single row a frame by pandas.DataFrame\(\[X\]\)"),
+        ({"a": 1}, r"it is a dict. Make it a frame by pandas.DataFrame\(\[X\]\)"),
+        ({"a": [1, 2]}, r"it is a dict. Make it a frame by pandas.DataFrame\(X\)"),
         ([{"a": 1}], r"Make it a frame by pandas.DataFrame\(X\)"),
         (np.zeros(3, dtype=[("a", float)]), r"Make it a frame by pandas.DataFrame\(X\)"),
         (None, "it is a NoneType. Pass an array of two dimensions, or a frame"),
@@ -529,6 +551,17 @@ def test_auto_leaves_multiples_numbers_and_takes_two_integers_for_labels():
     assert resolve_roles(beside, "auto", [1]).kinds == {0: "integer", 1: "integer"}
     with_gaps = np.where(np.arange(500) % 9, 1000.0 * counts, np.nan)
     assert guess(with_gaps) is None
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 1.0), (2.0, 7.0)])
+def test_auto_takes_two_whole_numbers_of_any_type_for_labels(values):
+    """Of 0.0 and 1.0 nine draws of ten lay between."""
+    rng = np.random.default_rng(0)
+    labels, numbers = rng.choice(values, size=300), rng.normal(size=300)
+    assert resolve_roles(np.c_[labels, numbers], "auto").kinds == {0: "category"}
+    labels[0] = np.nan
+    assert resolve_roles(np.c_[labels, numbers], "auto").kinds == {0: "category"}
+    assert resolve_roles(np.c_[labels / 2, numbers], "auto").kinds.get(0) != "category"
 
 
 def test_integers_that_are_multiples_are_told():

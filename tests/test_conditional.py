@@ -329,6 +329,26 @@ def test_scores_given_an_unknown_label_are_finite_and_told(of_fish):
     assert scores[0] == pytest.approx(of_fish.score_samples(X[:1])[0])
 
 
+@pytest.mark.parametrize("kind", [("integer", 1, 5), (1, 5)])
+def test_given_values_outside_their_bounds_are_told(kind):
+    """Rows were drawn given 200, and said to be given 5."""
+    rng = np.random.default_rng(0)
+    rooms, price = rng.integers(1, 6, 100), rng.normal(size=100)
+    frame = pd.DataFrame({"rooms": rooms.astype(float), "price": price + rooms})
+    density = JKOFlowDensity("standard", columns={"rooms": kind}, condition=["rooms"], max_blocks=0)
+    density.fit(frame)
+    with pytest.raises(ValueError, match=r"'rooms': 1 of its 2 values are outside its bounds 1"):
+        density.sample(1, condition=[[200], [2]])
+    with pytest.raises(ValueError, match=r"'rooms': 1 of its 1 values are outside its bounds 1"):
+        density.inverse_transform([[0.0]], condition=[[-3]])
+    rows = pd.DataFrame({"rooms": [200.0, 5.0, 3.0], "price": 5.0})
+    with pytest.warns(UserWarning, match=r"\('rooms'\) of the condition hold values outside"):
+        scores = density.score_samples(rows)
+    assert scores[0] == scores[1] == density.score_samples(rows[1:2])[0]
+    with pytest.raises(ValueError, match="outside its bounds"):
+        density.impute(rows)
+
+
 def test_labels_that_are_declared_but_not_seen_count_as_unknown():
     frame = fish(200, seed=11)
     frame["kind"] = pd.Categorical(frame["kind"], [*LABELS, "eel"])

@@ -81,6 +81,19 @@ def test_what_cannot_be_done_by_parts_is_told(fitted, detector):
         fitted.score_samples(da.ones(5))
 
 
+def test_what_is_not_done_by_parts_refuses_collections(fitted, of_frame):
+    lazy = da.from_array(ROWS, chunks=(200, 2))
+    frame = dd.from_pandas(pd.DataFrame(ROWS, columns=["x", "y"]), npartitions=2)
+    for method in (fitted.impute, fitted.inverse_transform):
+        with pytest.raises(TypeError, match=r"is a collection of Dask.*pass X.compute\(\)"):
+            method(lazy)
+    with pytest.raises(TypeError, match=r"is a collection of Dask.*pass X.compute\(\)"):
+        of_frame.impute(frame)
+    given = JKOFlowDensity("standard", condition=["x"], max_blocks=0).fit(frame.compute())
+    with pytest.raises(TypeError, match=r"condition is a collection.*condition.compute\(\)"):
+        given.sample(1, condition=frame)
+
+
 def test_an_option_may_be_spelled_as_it_is_by_default(fitted, detector):
     lazy = da.from_array(ROWS, chunks=(200, 2))
     np.testing.assert_array_equal(detector.predict(lazy, fdr=None), detector.predict(ROWS))

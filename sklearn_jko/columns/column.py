@@ -101,8 +101,13 @@ class Column:
                 numbers = np.where(numbers == np.float32(bound), bound, numbers)
         return numbers
 
-    def decode(self, numbers):
-        """Values of shape (n,), of this kind.
+    def decode(self, numbers, is_known):
+        """Values of shape (n,), of this kind: drawn integers are in its range, known ones as known.
+
+        Parameters
+        ----------
+        numbers : ndarray of shape (n,)
+        is_known : ndarray of shape (n,), bool
 
         Raises
         ------
@@ -113,27 +118,36 @@ class Column:
             return numbers
         whole = np.rint(numbers)
         if self.kind.name == INTEGER:
-            return np.clip(whole, *self._integer_range()).astype(np.int64)
+            return np.where(is_known, whole, whole.clip(*self._integer_range())).astype(np.int64)
         unknown = whole[~((whole >= 0) & (whole < len(self.labels)))]
         if len(unknown):
             raise ValueError(f"column {self.display_name}: no label has the code {unknown[0]:.0f}.")
         return np.array(self.labels, dtype=object)[whole.astype(np.int64)]
 
-    def decoded_type(self, container):
-        """The type of decoded values: that of the table, unless it holds no fractions."""
+    def decoded_type(self, container, values):
+        """The type of decoded values: that of the table, or a wider one where it is too narrow."""
         name = self.type.name.lower()
-        takes_fractions = not name.startswith(("int", "uint", "bool"))
-        takes_integers = not name.startswith("bool")
-        fits = {NUMERIC: takes_fractions, INTEGER: takes_integers, CATEGORY: True}
-        return self.type if fits[self.kind.name] else ColumnType(FLOAT[container])
+        is_boolean = name.startswith("bool")
+        if self.kind.name == NUMERIC and (is_boolean or name.startswith(("int", "uint"))):
+            return ColumnType(FLOAT[container])
+        if self.kind.name == INTEGER:
+            low, high = self._type_range()
+            if is_boolean or not np.all((values >= low) & (values <= high)):
+                return ColumnType("Int64" if self.type.name[0].isupper() else "int64")
+        return self.type
 
     def _integer_range(self):
+        low, high = self._type_range()
+        return max(low, self.kind.low), min(high, self.kind.high)
+
+    def _type_range(self):
+        """The least and the largest integer that the column's type holds."""
         low, high = -LARGEST_INTEGER, LARGEST_INTEGER
         name = self.type.name.lower()
         if name.startswith(("int", "uint")):
             limits = np.iinfo(name)
             low, high = max(low, int(limits.min)), min(high, int(limits.max))
-        return max(low, self.kind.low), min(high, self.kind.high)
+        return low, high
 
     def state(self):
         """All of it as plain values."""

@@ -26,9 +26,10 @@ def guess_kind(values, column_type, some_missing=False):
     """Guess a column's kind by its type and values.
 
     - "category": booleans, texts, and types that declare categories;
-    - "integer": types of integers, without bounds; and whole numbers beside missing values, which
-      types of integers mostly do not hold; up to 2^52, and not where all are multiples of another
-      number, or these plus a number, such as amounts in thousands;
+    - "integer": types of integers, without bounds; whole numbers beside missing values, which types
+      of integers mostly do not hold; and whole numbers that are only two, such as 0 and 1; up to
+      2^52, and not where all are multiples of another number, or these plus a number, such as
+      amounts in thousands;
     - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends; not where one to three are
       on an end, as of numbers that were scaled by their own least and largest;
     - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
@@ -53,7 +54,8 @@ def guess_kind(values, column_type, some_missing=False):
     if content not in ("integer", "number"):
         return Kind()
     numbers = values.astype(np.float64)
-    if content == "integer" or (some_missing and np.array_equal(numbers, np.rint(numbers))):
+    may_be_whole = some_missing or are_two_values(numbers)
+    if content == "integer" or (may_be_whole and np.array_equal(numbers, np.rint(numbers))):
         fits = np.abs(numbers).max(initial=0.0) <= LARGEST_INTEGER
         return Kind(INTEGER) if fits and common_unit(numbers) == 1 else Kind()
     return _guess_bounds(numbers)

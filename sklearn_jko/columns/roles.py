@@ -149,7 +149,8 @@ class Roles:
         Raises
         ------
         ValueError
-            As of `encode`; and if a value is missing or a label unknown, or a frame lacks a column.
+            As of `encode`; and if a value is missing or out of its bounds, a label unknown, or a
+            frame lacks a column.
         """
         table, columns = read_table(X, parameter), [self.columns[j] for j in indices]
         labels = self.names or list(range(len(self.columns)))
@@ -162,6 +163,7 @@ class Roles:
         for column, values in zip(columns, table.values, strict=True):
             check_present(column.display_name, values)
         self.check_known(encoded, parameter)
+        self.check_inside(encoded)
         return encoded
 
     def check_known(self, table, parameter):
@@ -188,16 +190,19 @@ class Roles:
         parts = zip(columns, table.values, strict=True)
         return np.stack([column.encode(values, rounds) for column, values in parts], axis=1)
 
-    def decode(self, table):
+    def decode(self, table, is_known=False):
         """The numbers as a table such as `resolve_roles` saw.
 
-        Integers are rounded, and kept within their bounds and the range of their type. Where
-        a type holds no fractions, columns that are neither integer nor category become floats,
-        and those of an array of floats are float64. Columns without names are numbered.
+        Integers are rounded, and kept within their bounds and the range of their type; but those
+        that are given or known stay as they are, in a wider type where that takes one. Where a type
+        holds no fractions, columns that are neither integer nor category become floats, and those
+        of an array of floats are float64. Columns without names are numbered.
 
         Parameters
         ----------
         table : ndarray of shape (n, d)
+        is_known : ndarray of shape (n, d), bool, or bool, default=False
+            Which values were not drawn.
 
         Returns
         -------
@@ -208,8 +213,15 @@ class Roles:
         ValueError
             If a code has no label.
         """
-        types = [column.decoded_type(self.container) for column in self.columns]
-        values = [column.decode(part) for column, part in zip(self.columns, table.T, strict=True)]
+        is_known = np.broadcast_to(is_known, table.shape)
+        values = [
+            column.decode(part, known | column.given)
+            for column, part, known in zip(self.columns, table.T, is_known.T, strict=True)
+        ]
+        types = [
+            column.decoded_type(self.container, part)
+            for column, part in zip(self.columns, values, strict=True)
+        ]
         return build_table(self.container, self.names, types, values)
 
     def rounded(self, table):
@@ -232,6 +244,19 @@ class Roles:
         outside : ndarray of shape (n, d), bool
         """
         return (table < self.low) | (table > self.high)
+
+    def clip_given(self, table):
+        """Move given values of an encoded table onto their bounds, in place.
+
+        Returns
+        -------
+        moved : ndarray of int
+            Indices of the columns that held such values.
+        """
+        outside = self.outside(table)[:, self.given].any(axis=0)
+        for j in self.given[outside]:
+            table[:, j] = table[:, j].clip(self.columns[j].kind.low, self.columns[j].kind.high)
+        return self.given[outside]
 
     def check_inside(self, table):
         """Raise ValueError, naming the column, if values of an encoded table are out of bounds."""

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_jko.checks import short_repr
+from sklearn_jko.rows.partitioned import check_computed
 from sklearn_jko.rows.reservoir import as_array
 
 __all__ = [
@@ -131,9 +132,10 @@ def read_table(X, parameter="X"):
         If X is not a table of rows and columns or is empty, two columns have the same name, or a
         column's type is none of numbers, booleans, texts or categories.
     TypeError
-        If X is sparse, or a lazy frame.
+        If X is sparse, a lazy frame or a collection of Dask.
     """
     check_collected(X, parameter)
+    check_computed(X, parameter)
     X = as_known(X)
     check_different_names(X)
     if sparse.issparse(X):
@@ -261,7 +263,8 @@ def _remedy(X, parameter):
     if hasattr(X, "to_frame"):
         return f"Make it a table by {parameter}.to_frame()."
     if isinstance(X, Mapping):
-        return f"Make a single row a frame by pandas.DataFrame([{parameter}])."
+        rows = parameter if any(np.ndim(v) for v in X.values()) else f"[{parameter}]"
+        return f"Make it a frame by pandas.DataFrame({rows})."
     if getattr(getattr(X, "dtype", None), "names", None) or _holds_mappings(X):
         return f"Make it a frame by pandas.DataFrame({parameter})."
     if np.ndim(X) == 1:

@@ -82,7 +82,7 @@ def as_torch_module(density):
     if density.roles_ is not None and not density.roles_.has_bounds_only:
         raise ValueError(
             f"A density of columns={density.columns!r} and condition={density.condition!r} cannot "
-            "be exported: of what these may say, only bounds are numbers throughout."
+            "be exported: with integers, categories or a condition none can. Fit with bounds alone."
         )
     return LogDensity(density.n_features_in_, density.scaler_, density.flow_)
 

@@ -21,7 +21,7 @@ from sklearn_jko.columns.tables import (
 )
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
-from sklearn_jko.rows.partitioned import is_partitioned
+from sklearn_jko.rows.partitioned import check_computed, is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
@@ -155,7 +155,8 @@ def validated_numbers(estimator, X, **options):
         As `validate_data`, but that NaN may stand for missing values; and if a column holds times,
         whose numbers depend on their unit.
     TypeError
-        If X is sparse, a lazy frame or an iterator, or holds objects that are no numbers.
+        If X is sparse, a lazy frame, a collection of Dask or an iterator, or holds objects that are
+        no numbers.
     """
     X = as_known(X)
     _check_at_hand(X, "X")
@@ -166,6 +167,7 @@ def validated_numbers(estimator, X, **options):
 def _check_at_hand(X, parameter):
     """Raise TypeError where rows are yet to be computed or read; ValueError where names repeat."""
     check_collected(X, parameter)
+    check_computed(X, parameter)
     check_different_names(X)  # scikit-learn ends in an error of another library
     if isinstance(X, Iterator):
         raise TypeError(

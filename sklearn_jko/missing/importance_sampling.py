@@ -14,11 +14,14 @@ from scipy.special import gammaln, logsumexp, ndtri
 from scipy.stats import chi2, qmc
 
 from sklearn_jko.missing.incomplete_normal import patterns
+from sklearn_jko.rows.row_hash import hash_rows
 
 __all__ = ["draw_missing", "observed_log_density"]
 
 # Independent scramblings of the draws, which tell their error.
-REPLICATES = 16
+REPLICATES, BITS = 16, 30
+# Of normal coordinates: in other units a row is the same.
+DIGITS = 6
 ROWS_AT_ONCE = 4096
 # A twentieth of the draws takes its component by the mixture's own weights, in case that those
 # given the observed values are misjudged, and a fifth is from Student's distribution in place of
@@ -33,8 +36,9 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
 
     It is estimated by importance sampling with quasi-random draws (a scrambled Sobol sequence).
     The mean of the weights is unbiased; its logarithm is low by about half its squared error. The
-    draws are made of the seed alone: no row's result depends on the rows beside it, if none of
-    `log_density` does. They are the same for all rows, whose errors are therefore not independent.
+    draws are made of the seed and the row alone: no row's result depends on the rows beside it, if
+    none of `log_density` does. Those of different rows differ by a digital shift of the points, so
+    that over rows errors cancel out.
 
     Parameters
     ----------
@@ -89,10 +93,11 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
     complete = ~missing.any(axis=1)
     if complete.any():
         log_p[complete] = log_density(X[complete])
-    uniform = _scrambled_points(size, X.shape[1] + 1, seed)
+    scrambled = _scrambled_points(size, X.shape[1] + 1, seed)
+    hashes = hash_rows(proposal.transform(X)[0].round(DIGITS))
     partial = missing & ~missing.all(axis=1, keepdims=True)
     for rows, conditionals in _batches(proposal, partial, n_draws):
-        points = [uniform] * len(rows)
+        points = [_shifted(scrambled, int(row)) for row in hashes[rows]]
         draws = _weighted_draws(log_density, proposal, X[rows], conditionals, points, cell_width)
         log_p[rows], error[rows] = _log_mean(draws.log_weights)
     return log_p, error
@@ -158,12 +163,18 @@ class WeightedDraws(NamedTuple):
 
 @functools.lru_cache(maxsize=8)  # they took a third of the time of a row
 def _scrambled_points(size, n_columns, seed):
-    """Points (16 size, n_columns) of the unit cube: 16 Sobol sequences, one after the other."""
+    """Digits (16 size, n_columns) of 16 Sobol sequences of the unit cube, one after the other."""
     states = np.random.default_rng(seed).spawn(REPLICATES)
-    parts = [qmc.Sobol(n_columns, seed=state).random(size) for state in states]
-    points = np.concatenate(parts).clip(*INSIDE)
-    points.flags.writeable = False
-    return points
+    parts = [qmc.Sobol(n_columns, bits=BITS, seed=state).random(size) for state in states]
+    digits = np.rint(np.concatenate(parts) * 2**BITS).astype(np.int64)
+    digits.flags.writeable = False
+    return digits
+
+
+def _shifted(digits, seed):
+    """Points of the unit cube, each coordinate shifted by digits of its own."""
+    shift = np.random.default_rng(seed).integers(2**BITS, size=digits.shape[1])
+    return ((digits ^ shift) + 0.5) / 2**BITS
 
 
 def _batches(proposal, missing, n_draws):

@@ -7,13 +7,22 @@ import sys
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["by_parts", "is_partitioned", "parts_of"]
+__all__ = ["by_parts", "check_computed", "is_partitioned", "parts_of"]
 
 
 def is_partitioned(X):
     """Whether X is a collection of Dask, which the question does not import."""
     dask = sys.modules.get("dask")
     return dask is not None and dask.is_dask_collection(X)
+
+
+def check_computed(X, parameter="X"):
+    """Raise TypeError where X is a collection of Dask, for what is not done part by part."""
+    if is_partitioned(X):
+        raise TypeError(
+            f"{parameter} is a collection of Dask ({type(X).__name__}), which is not taken here; "
+            f"pass {parameter}.compute(), or call this for each of its parts."
+        )
 
 
 def parts_of(X):
