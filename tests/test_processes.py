@@ -398,6 +398,6 @@ def test_parts_of_the_processes_are_all_things_in_order(n, size):
     found = []
     for rank in range(size):
         processes = Processes()
-        processes.rank, processes.size = rank, size
-        found += range(n)[processes.part(n)]
+        processes.rank, processes.world_size = rank, size
+        found += range(n)[processes.own_slice(n)]
     assert found == list(range(n))

@@ -82,8 +82,8 @@ def fit_density(
     if not processes.is_alone:
         check_group(fitted, read, processes)
     checkpoint = open_checkpoint(fitted, read, processes)
-    saved = processes.of_first(checkpoint.load) if checkpoint else None
-    seed = processes.of_first(lambda: check_random_state(fitted.random_state).randint(2**31 - 1))
+    saved = processes.on_first(checkpoint.load) if checkpoint else None
+    seed = processes.on_first(lambda: check_random_state(fitted.random_state).randint(2**31 - 1))
     if saved is not None:
         seed, start = saved.seed, start - saved.seconds
     fit = _Fit(fitted, read, seed, processes, spares_held_out)
@@ -137,7 +137,7 @@ class _Fit:
             n_codes_given(read.roles),
             read.structure,
         )
-        self.processes.of_first(self._warn_of_rows)
+        self.processes.on_first(self._warn_of_rows)
         self.categories = _category_model(read.roles, self.parts.train)
         self.max_time = density.max_time or math.inf
 
@@ -145,9 +145,9 @@ class _Fit:
         """Choose a scaling, unless one is named, and fit it."""
         self.scaling = saved_scaling or self.density.scaling
         if self.scaling == "auto":
-            self.scaling = self.processes.of_first(self._best_scaling)
+            self.scaling = self.processes.on_first(self._best_scaling)
         train = evenly_spread(self.parts.train, MAX_SCALER_ROWS)
-        self.scaler = self.processes.of_first(lambda: self._new_scaler(self.scaling).fit(train))
+        self.scaler = self.processes.on_first(lambda: self._new_scaler(self.scaling).fit(train))
 
     def train(self, progress, start, reports):
         """Train a flow of the scaled rows, and set all attributes but its errors."""
@@ -165,7 +165,7 @@ class _Fit:
             observer=reports,
             processes=self.processes,
         )
-        self.processes.of_first(lambda: _warn_of_convergence(self.density, history, ending))
+        self.processes.on_first(lambda: _warn_of_convergence(self.density, history, ending))
         if len(flow.blocks) == 0:  # no structure is known to it
             rows = self.parts.train if self.spares_held_out else self.parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
@@ -204,7 +204,7 @@ class _Fit:
                 _measure_errors(self.density, rows)
             return self.density._fitted_state()
 
-        state = self.processes.of_first(state_of_first)
+        state = self.processes.on_first(state_of_first)
         if not self.processes.is_first:
             self.density._set_fitted_state(state)
 

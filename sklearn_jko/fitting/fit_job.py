@@ -43,11 +43,11 @@ def open_checkpoint(density, read, processes):
             for name, table in tables.items()
         }
     for name, own in digests.items():
-        lengths, sums = zip(*processes.gathered(own or (0, 0)), strict=True)
+        lengths, sums = zip(*processes.all_gather(own or (0, 0)), strict=True)
         job[name] = own and (sum(lengths), read.X.shape[1], f"{sum(sums) % 2**64:016x}")
     # Of more rows a group chooses the scaling and the held-out rows by a sample.
     job["process_group"] = "any" if are_pooled(job["X"][0], processes) else None
-    return processes.of_first(lambda: Checkpoint(density.checkpoint, job))
+    return processes.on_first(lambda: Checkpoint(density.checkpoint, job))
 
 
 def check_group(density, read, processes):

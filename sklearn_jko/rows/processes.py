@@ -17,47 +17,47 @@ class Processes:
 
     Attributes
     ----------
-    rank, size : int
+    rank, world_size : int
         The number of this process, and how many there are.
     share : float
         Of the weight of all training rows, that of this process's.
     """
 
-    rank, size, share = 0, 1, 1.0
+    rank, world_size, share = 0, 1, 1.0
     is_alone = True
 
     @property
     def is_first(self):
         return self.rank == 0
 
-    def part(self, n):
+    def own_slice(self, n):
         """The slice of n things that falls to this process."""
-        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+        return slice(n * self.rank // self.world_size, n * (self.rank + 1) // self.world_size)
 
-    def gathered(self, value):
+    def all_gather(self, value):
         """List of all processes' values, in their order."""
         return [value]
 
-    def of_first(self, function):
-        """What a function of no arguments gives in the first process. In others it is not called.
+    def on_first(self, function):
+        """Call a function of no arguments in the first process, and return its answer in all.
 
         Its error is raised in the first, and a RuntimeError that tells of it in the others.
         """
         return function()
 
-    def sum_(self, tensors):
+    def all_reduce_(self, tensors):
         """Add up each of the tensors over all processes, in place."""
 
-    def align(self, module):
+    def broadcast_weights_(self, module):
         """Give a module the weights that it has in the first process."""
 
-    def joined(self, rows, n):
-        """The n rows of which this process has its `part`."""
+    def all_concatenate(self, rows, n):
+        """The n rows of which this process has its `own_slice`."""
         return rows
 
     def total(self, number):
         """Sum of all processes' numbers."""
-        return sum(self.gathered(number))
+        return sum(self.all_gather(number))
 
     def check_alike(self, what):
         """Raise in all processes where what they were told differs.
@@ -72,7 +72,7 @@ class Processes:
         ValueError
             Naming the first that differs.
         """
-        everywhere = self.gathered({name: repr(value) for name, value in what.items()})
+        everywhere = self.all_gather({name: repr(value) for name, value in what.items()})
         for name in what:
             told = [those[name] for those in everywhere]
             if len(set(told)) > 1:
@@ -105,7 +105,7 @@ class Group(Processes):
     def __init__(self, group):
         self.group = group
         self.rank = torch.distributed.get_rank(group)
-        self.size = torch.distributed.get_world_size(group)
+        self.world_size = torch.distributed.get_world_size(group)
         if self.rank < 0:
             raise ValueError("process_group has not this process in it; pass one that has.")
 
@@ -115,12 +115,12 @@ class Group(Processes):
         weighed.share = weight / self.total(weight)
         return weighed
 
-    def gathered(self, value):
-        values = [None] * self.size
+    def all_gather(self, value):
+        values = [None] * self.world_size
         self._call(torch.distributed.all_gather_object, values, value, group=self.group)
         return values
 
-    def of_first(self, function):
+    def on_first(self, function):
         if not self.is_first:
             answer, error = self._first_ones([None, None])
             _raise_others([error])
@@ -133,21 +133,21 @@ class Group(Processes):
             raise
         return self._first_ones([answer, None])[0]
 
-    def sum_(self, tensors):
+    def all_reduce_(self, tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         self._call(torch.distributed.all_reduce, flat, group=self.group)
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def align(self, module):
+    def broadcast_weights_(self, module):
         weights = {name: weight.cpu() for name, weight in module.state_dict().items()}
-        module.load_state_dict(self.of_first(lambda: weights))
+        module.load_state_dict(self.on_first(lambda: weights))
 
-    def joined(self, rows, n):
+    def all_concatenate(self, rows, n):
         whole = rows.new_zeros((n, *rows.shape[1:]))
-        whole[self.part(n)] = rows
-        self.sum_([whole])
+        whole[self.own_slice(n)] = rows
+        self.all_reduce_([whole])
         return whole
 
     @contextmanager
@@ -155,9 +155,9 @@ class Group(Processes):
         try:
             yield
         except Exception as error:
-            self.gathered(_told(error))
+            self.all_gather(_told(error))
             raise
-        _raise_others(self.gathered(None))
+        _raise_others(self.all_gather(None))
 
     def _first_ones(self, values):
         """The list that the first process has."""
@@ -170,8 +170,8 @@ class Group(Processes):
             collective(*args, **kwargs)
         except RuntimeError as error:
             raise RuntimeError(
-                f"process {self.rank} of {self.size} lost another one, which ended or was not "
-                f"heard of within the timeout of the group ({error}). Start all anew; with a "
+                f"process {self.rank} of {self.world_size} lost another one, which ended or was "
+                f"not heard of within the timeout of the group ({error}). Start all anew; with a "
                 "checkpoint the fit goes on after its last whole block."
             ) from error
 

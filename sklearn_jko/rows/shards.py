@@ -84,7 +84,7 @@ def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
     some = present[_chosen(shown, MAX_POOLED * share_of_row, seed)]
     if X_val is not None:
         X_val = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
-    parts = processes.gathered((X[some], None if weight is None else weight[some], X_val))
+    parts = processes.all_gather((X[some], None if weight is None else weight[some], X_val))
     return tuple(_joined(arrays) for arrays in zip(*parts, strict=True))
 
 

@@ -232,10 +232,10 @@ class BlockTraining:
         for rows in _batches(len(self.x), batch_size, generator):
             self.step(self.x[rows], generator)
             if math.isfinite(seconds) and self.pace.clock_is_due:
-                self.pace.keep_to(seconds, self.processes.of_first(self._elapsed))
+                self.pace.keep_to(seconds, self.processes.on_first(self._elapsed))
             if self.pace.evaluation_is_due:
                 self.evaluate()
-                self.processes.of_first(observer.evaluated)
+                self.processes.on_first(observer.evaluated)
             self.try_cooldown()
             if self.pace.finished:
                 return self.record()
@@ -269,7 +269,9 @@ class BlockTraining:
 
     def evaluate(self):
         """Evaluate the weights on the held-out rows; keep them where they are the best so far."""
-        self.processes.align(self.block)  # machines round differently, and turned axes amplify it
+        self.processes.broadcast_weights_(
+            self.block
+        )  # machines round differently, and turned axes amplify it
         nll, solver_error = self._held_out_nll()
         is_accurate = abs(solver_error) <= self.options.max_solver_error  # false for NaN
         is_better = nll.mean() < self.best_nll.mean() - MIN_PROGRESS
@@ -323,7 +325,7 @@ class BlockTraining:
             parameters = list(self.block.parameters())
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             summed = [part * self.processes.share for part in (*terms, *gradients)]
-            self.processes.sum_(summed)
+            self.processes.all_reduce_(summed)
             terms = summed[: len(terms)]
             for parameter, gradient in zip(parameters, summed[len(terms) :], strict=True):
                 parameter.grad = gradient
@@ -339,7 +341,7 @@ class BlockTraining:
     def _distance_and_movement(self):
         y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.pace.solver_steps)
         moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
-        self.processes.sum_([moved, size])
+        self.processes.all_reduce_([moved, size])
         return math.sqrt(moved / self.n_held_out), float(moved / size)
 
     @torch.no_grad()
@@ -354,7 +356,7 @@ class BlockTraining:
 
     def _bounded_nll(self, rows):
         """The rows' negative log-densities, of all processes, none above the ceiling."""
-        nll = self.processes.joined(row_nll(self.base, rows), self.n_held_out)
+        nll = self.processes.all_concatenate(row_nll(self.base, rows), self.n_held_out)
         return nll.clamp(max=self.ceiling)
 
     def _refine_solver(self, solver_error):

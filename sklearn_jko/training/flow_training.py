@@ -110,7 +110,7 @@ def train_flow(
     if resume is not None:
         training.replay(resume)
     else:
-        processes.of_first(lambda: observer.started(training))
+        processes.on_first(lambda: observer.started(training))
     with no_idle_threads(options):
         ending = _add_blocks(training, observer, deadline)
     flow = training.flow.eval().requires_grad_(False)
@@ -120,10 +120,10 @@ def train_flow(
 def _add_blocks(training, observer, deadline):
     """Train until there is nothing to gain, and say why it ended."""
     while not training.is_done:
-        if training.processes.of_first(lambda: time.monotonic() >= deadline):
+        if training.processes.on_first(lambda: time.monotonic() >= deadline):
             return Ending.OUT_OF_TIME
         training.add_block(observer)
-        if training.processes.of_first(lambda: bool(observer.block_ended(training))):
+        if training.processes.on_first(lambda: bool(observer.block_ended(training))):
             return Ending.STOPPED
     return Ending.DONE
 
@@ -147,7 +147,7 @@ class _FlowTraining:
         self.options, self.generator, self.deadline = options, generator, deadline
         self.processes, self.n_held_out = processes, len(held_out.x)
         self.seed = generator.initial_seed()
-        own = processes.part(self.n_held_out)
+        own = processes.own_slice(self.n_held_out)
         held_out = Rows(held_out.x[own], held_out.log_det[own])
         self.start = _jittered(x, processes.total(len(x)), generator), held_out
         self.ceiling = self._outlier_ceiling(held_out)
@@ -172,10 +172,10 @@ class _FlowTraining:
     def add_block(self, observer):
         """Train the next block, and keep it where it serves."""
         block, h = self._next_block(self.generator)
-        self.processes.of_first(lambda: observer.block_started(self.options.max_evaluations))
+        self.processes.on_first(lambda: observer.block_started(self.options.max_evaluations))
         self._seed_batches()
         x, held_out = self.round.push()
-        seconds = self.processes.of_first(self._seconds)
+        seconds = self.processes.on_first(self._seconds)
         record = BlockTraining(
             block, h, x, held_out, self.options, self.round.number, self.processes, self.ceiling
         ).run(self.generator, seconds, observer)
@@ -186,7 +186,7 @@ class _FlowTraining:
         if self.n_held_out == 0:
             return math.inf
         nll = row_nll(StandardNormal(self.options.n_given), held_out)
-        return outlier_ceiling(self.processes.joined(nll, self.n_held_out))
+        return outlier_ceiling(self.processes.all_concatenate(nll, self.n_held_out))
 
     def _seed_batches(self):
         """Make the draws of a block those of its number, in each of several processes.
@@ -253,7 +253,7 @@ class _FlowTraining:
         if self.round.blocks:
             velocity.load_state_dict(self.round.blocks[-1].velocity.state_dict())
         else:
-            self.processes.align(velocity)
+            self.processes.broadcast_weights_(velocity)
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
