@@ -9,12 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 __all__ = [
     "SMALLEST",
     "are_nan",
-    "check_array",
     "check_choice",
     "check_complete",
     "check_is_flow",
     "check_keys",
     "check_list",
+    "check_ndarray",
     "check_number",
     "check_texts",
     "columns_in_words",
@@ -35,7 +35,7 @@ def check_keys(name, state, keys):
         raise ValueError(f"{name} must hold {list(keys)}; it holds {short_repr(found)}")
 
 
-def check_array(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
+def check_ndarray(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64):
     """Raise ValueError unless the value is a finite array of this shape, type and range."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
         is_array = isinstance(value, np.ndarray)

@@ -15,8 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_array as check_table
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
@@ -30,7 +29,7 @@ from sklearn_jko.files.model_state import flow_from_state, flow_state
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
 from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
-from sklearn_jko.rows.partitioned import by_parts, check_computed
+from sklearn_jko.rows.dask_tables import by_partitions, check_computed
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
@@ -390,7 +389,7 @@ class JKOFlowDensity(
         with _plain_torch():
             return fit_density(self, X, sample_weight=sample_weight, spares_held_out=True)
 
-    @by_parts()
+    @by_partitions()
     def score_samples(self, X, return_std=False):
         """Log-density of each row.
 
@@ -499,7 +498,7 @@ class JKOFlowDensity(
         """
         return float(self.score_samples(X).sum())
 
-    @by_parts(width=lambda self: self._n_features_out)
+    @by_partitions(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Map rows to latent coordinates, which are standard normal for the fitted density.
 
@@ -541,7 +540,7 @@ class JKOFlowDensity(
         """
         check_is_fitted(self)
         check_computed(X)
-        Z = check_table(X)
+        Z = check_array(X)
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} has "

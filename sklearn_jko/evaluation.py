@@ -8,13 +8,13 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko.columns.cells import cell_log_probability
 from sklearn_jko.devices import on_device_of
-from sklearn_jko.flow import in_parts
+from sklearn_jko.flow import in_batches
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_density
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
-# Rows at a time, which bounds the memory beside a result. `in_parts` divides them further where
+# Rows at a time, which bounds the memory beside a result. `in_batches` divides them further where
 # a network is wide.
 CHUNK = 2048
 
@@ -216,7 +216,7 @@ class Evaluator:
     def _through(self, function, Z):
         # Inference mode would forbid the trace by automatic differentiation.
         with torch.inference_mode(False), torch.no_grad():
-            return in_parts(self.flow, function, on_device_of(self.flow, Z))
+            return in_batches(self.flow, function, on_device_of(self.flow, Z))
 
     def _of_complete(self, X):
         log_density, error = cell_log_probability(

@@ -10,7 +10,7 @@ from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.solvers import SOLVERS, Field
 
-__all__ = ["JKOBlock", "JKOFlow", "in_parts"]
+__all__ = ["JKOBlock", "JKOFlow", "in_batches"]
 
 # Rows go through a network in parts whose activations stay in the processor's cache: so many
 # numbers of a layer, and rows.
@@ -39,7 +39,7 @@ class JKOBlock(nn.Module):
 
     @property
     def rows_at_once(self):
-        """Rows of a part, see `in_parts`."""
+        """Rows of a part, see `in_batches`."""
         velocity = self.velocity
         n_nodes = 1 if velocity.structure is None else velocity.structure.n_nodes
         units = n_nodes * max(velocity.hidden_layer_sizes, default=1)
@@ -103,7 +103,7 @@ class JKOFlow(nn.Module):
 
     @property
     def rows_at_once(self):
-        """Rows of a part, see `in_parts`."""
+        """Rows of a part, see `in_batches`."""
         return min((block.rows_at_once for block in self.blocks), default=ROWS_AT_ONCE)
 
     def forward(self, x, n_steps=None):
@@ -169,7 +169,7 @@ class JKOFlow(nn.Module):
         ]
 
 
-def in_parts(module, function, x):
+def in_batches(module, function, x):
     """Apply a function to rows in batches that fit the processor's cache.
 
     On large batches half of the time is spent moving memory.

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_jko.checks import check_array, check_complete, check_keys, check_number
+from sklearn_jko.checks import check_complete, check_keys, check_ndarray, check_number
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, score_tolerance
@@ -31,7 +31,7 @@ from sklearn_jko.fitting.fit_input import (
     read_rows,
     validated_numbers,
 )
-from sklearn_jko.rows.partitioned import by_parts
+from sklearn_jko.rows.dask_tables import by_partitions
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
@@ -197,7 +197,7 @@ class JKOFlowOutlierDetector(
             vars(self).update(vars(fitted))
         return self
 
-    @by_parts()
+    @by_partitions()
     def score_samples(self, X):
         """Mean of the estimates of each row's log-density.
 
@@ -213,7 +213,7 @@ class JKOFlowOutlierDetector(
         """
         return self._scores(self._validated(X))
 
-    @by_parts()
+    @by_partitions()
     def decision_function(self, X):
         """Score above the threshold: `score_samples` less `offset_`.
 
@@ -228,7 +228,7 @@ class JKOFlowOutlierDetector(
         """
         return self.score_samples(X) - self.offset_
 
-    @by_parts(int)
+    @by_partitions(int)
     def predict(self, X, fdr=None):
         """Tell outliers from normal rows.
 
@@ -271,7 +271,7 @@ class JKOFlowOutlierDetector(
             )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 
-    @by_parts()
+    @by_partitions()
     def p_values(self, X):
         """Conformal p-value of each row: how rare such a low score is among normal rows.
 
@@ -293,7 +293,7 @@ class JKOFlowOutlierDetector(
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
 
-    @by_parts(width=lambda self: self.n_features_in_)
+    @by_partitions(width=lambda self: self.n_features_in_)
     def explain(self, X):
         """What each column adds to the score of each row.
 
@@ -339,7 +339,7 @@ class JKOFlowOutlierDetector(
         rows = self._references(self._complete(X))
         return self.density_._decoded(rows, like=X)
 
-    @by_parts(width=lambda self: self._n_features_out)
+    @by_partitions(width=lambda self: self._n_features_out)
     def transform(self, X):
         """Map rows to latent coordinates, which are standard normal for `density_`.
 
@@ -417,7 +417,7 @@ class JKOFlowOutlierDetector(
         """
         return float(self._log_densities(X).sum())
 
-    @by_parts()
+    @by_partitions()
     def _log_densities(self, X):
         X = self._validated(X)
         return self._new_evaluator().log_density(X)
@@ -466,13 +466,13 @@ class JKOFlowOutlierDetector(
         self.density_ = JKOFlowDensity._from_state(state["density_"])
         self._take_names()
         n = min(len(state["neighbours_"]), MAX_NEIGHBOURS)
-        check_array("neighbours_", state["neighbours_"], (n, self.n_features_in_))
-        check_array("latent_neighbours_", state["latent_neighbours_"], (n, self._n_features_out))
+        check_ndarray("neighbours_", state["neighbours_"], (n, self.n_features_in_))
+        check_ndarray("latent_neighbours_", state["latent_neighbours_"], (n, self._n_features_out))
         for j, n_labels in zip(*self._labels, strict=True):
             codes = state["neighbours_"][:, j]
-            check_array("neighbours_", codes, (n,), 0.0, n_labels - 1.0)
+            check_ndarray("neighbours_", codes, (n,), 0.0, n_labels - 1.0)
         scores = state["calibration_scores_"]
-        check_array("calibration_scores_", scores, (np.size(scores),))
+        check_ndarray("calibration_scores_", scores, (np.size(scores),))
         if n == 0 or np.any(np.diff(scores) < 0):
             raise ValueError("neighbours_ must be rows, and calibration_scores_ ascend")
         check_number("calibration_size_", state["calibration_size_"], low=0.0, high=1e18)

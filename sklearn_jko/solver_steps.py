@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_jko.flow import JKOFlow, in_parts
+from sklearn_jko.flow import JKOFlow, in_batches
 
 __all__ = ["STEPS", "Calibration", "calibrate_steps"]
 
@@ -65,7 +65,7 @@ def calibrate_steps(flow, x, tol):
         is_finest = np.all(n_steps == STEPS[-1])
         error, _ = _by_doubled_steps(flow, x, n_steps)
         if error <= tol or is_finest:
-            back = in_parts(flow, functools.partial(_round_trip, flow, n_steps), x)
+            back = in_batches(flow, functools.partial(_round_trip, flow, n_steps), x)
             if is_finest or _distance(back, x) <= INVERSION_TOL:
                 return Calibration(n_steps, error, back)
         n_steps = np.array([_finer(n) for n in n_steps])
@@ -104,7 +104,7 @@ def _by_doubled_steps(flow, x, n_steps):
         fine = flow.base.log_prob(moved) + log_det
         return flow.log_prob(rows, n_steps), fine, moved
 
-    coarse, fine, moved = in_parts(flow, both, x)
+    coarse, fine, moved = in_batches(flow, both, x)
     error = (fine - coarse).abs() / (1 + 1e-3 * fine.abs())
     return _largest(error.where(fine != coarse, 0.0)), moved  # both may be infinite
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from sklearn_jko.checks import check_array, check_keys, is_whole, short_repr
+from sklearn_jko.checks import check_keys, check_ndarray, is_whole, short_repr
 
 __all__ = ["Structure", "structure_of"]
 
@@ -151,7 +151,7 @@ class Structure:
                 f"of {n_modelled} and up to {n_given}"
             )
         if shape is None:
-            check_array("edges", edges, (len(edges), 2), 0, len(is_given) - 1, dtype=np.int64)
+            check_ndarray("edges", edges, (len(edges), 2), 0, len(is_given) - 1, dtype=np.int64)
             return cls(None, edges, is_given)
         if not isinstance(shape, list) or len(shape) != 3 or edges is not None:
             raise ValueError(f"structure={short_repr(state)} must be a shape of three or edges")

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from sklearn_jko.checks import check_array
+from sklearn_jko.checks import check_ndarray
 from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.columns.input_codes import InputCodes
 from sklearn_jko.columns.label_whitening import LabelWhitening
@@ -129,7 +129,7 @@ class Conditional:
         self.codes.check()
         for scaler in (self.scaler, self.standard, self.residual, *self.by_label):
             scaler.check(p)
-        check_array("slopes_", self.slopes_, (self.codes.n_codes, p))
+        check_ndarray("slopes_", self.slopes_, (self.codes.n_codes, p))
 
     def transform(self, X):
         modelled, inputs = self._split(X)

@@ -25,7 +25,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-from sklearn_jko.checks import check_array, check_keys, check_number
+from sklearn_jko.checks import check_keys, check_ndarray, check_number
 from sklearn_jko.files import persistence
 from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.files.persistence import FileMixin, SavedModelError
@@ -356,7 +356,7 @@ class Pair(FileMixin, BaseEstimator):
         check_keys("fitted", state, ("densities", "thresholds", "offset"))
         self.densities_ = [JKOFlowDensity._from_state(part) for part in state["densities"]]
         self.thresholds_, self.offset_ = state["thresholds"], state["offset"]
-        check_array("thresholds", self.thresholds_, (len(self.densities_),))
+        check_ndarray("thresholds", self.thresholds_, (len(self.densities_),))
         check_number("offset", self.offset_)
 
 

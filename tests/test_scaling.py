@@ -507,9 +507,9 @@ def test_mixture_works_by_parts_of_bounded_memory(monkeypatch):
     scaler = make_scaler("mixture").fit(X)
     Z, log_det = scaler.transform(X)
     monkeypatch.setattr("sklearn_jko.scaling.mixture.PART", 7 * scaler.means_.size)
-    by_parts = scaler.transform(X)
-    np.testing.assert_allclose(by_parts[0], Z, rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(by_parts[1], log_det, rtol=1e-11)
+    by_partitions = scaler.transform(X)
+    np.testing.assert_allclose(by_partitions[0], Z, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(by_partitions[1], log_det, rtol=1e-11)
     np.testing.assert_allclose(scaler.inverse_transform(Z), X, rtol=1e-9, atol=1e-9)
     assert scaler.transform(X[:0])[0].shape == (0, 3)
 

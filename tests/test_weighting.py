@@ -7,7 +7,7 @@ from scipy.stats import norm
 from test_splitting import SAMPLES
 
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.rows.partition import divide
+from sklearn_jko.rows.division import divide
 from sklearn_jko.rows.resolution import are_few_values
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.weighting import COPIES, weighted_rows

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 
-from sklearn_jko.checks import SMALLEST, check_array, check_number
+from sklearn_jko.checks import SMALLEST, check_ndarray, check_number
 from sklearn_jko.drawing import drawn_index
 
 __all__ = ["CategoricalChain"]
@@ -111,12 +111,12 @@ class CategoricalChain:
 
     def check(self, n_columns):
         """Raise ValueError unless what was learned is that of so many columns."""
-        check_array("n_categories_", self.n_categories_, (n_columns,), low=1, dtype=np.int64)
+        check_ndarray("n_categories_", self.n_categories_, (n_columns,), low=1, dtype=np.int64)
         check_number("n_inputs_", self.n_inputs_, low=0, high=2**31, whole=True)
-        check_array("unknown_", self.unknown_, (n_columns,), SMALLEST, 0.5)
+        check_ndarray("unknown_", self.unknown_, (n_columns,), SMALLEST, 0.5)
         size = sum(rows * columns for rows, columns in self._shapes())
         bound = LARGEST_COEFFICIENT
-        check_array("coefficients_", self.coefficients_, (size,), -bound, bound)
+        check_ndarray("coefficients_", self.coefficients_, (size,), -bound, bound)
 
     def log_prob(self, codes, inputs=None):
         """Log-probability of each row's codes, in nats.

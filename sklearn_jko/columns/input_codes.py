@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_array
+from sklearn_jko.checks import check_ndarray
 from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.scaling.power import Power
 
@@ -58,7 +58,7 @@ class InputCodes:
     def check(self):
         """Raise ValueError unless what was learned is that of such columns."""
         self.powers.check(np.count_nonzero(self.n_labels == 0))
-        check_array("seen_", self.seen_, (int(self.n_labels.sum()),), 0.0, 1.0)
+        check_ndarray("seen_", self.seen_, (int(self.n_labels.sum()),), 0.0, 1.0)
 
     def transform(self, X):
         """Codes of shape (n, n_codes) of X (n, g)."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_array
+from sklearn_jko.checks import check_ndarray
 from sklearn_jko.covariance import held_out_losses, moments, symmetric_roots
 
 __all__ = ["LabelWhitening"]
@@ -78,10 +78,10 @@ class LabelWhitening:
     def check(self, p):
         """Raise ValueError unless what was learned is that of rows of so many columns."""
         n = self.n_labels + 1
-        check_array("means_", self.means_, (n, p))
-        check_array("whitening_", self.whitening_, (n, p, p))
-        check_array("colouring_", self.colouring_, (n, p, p))
-        check_array("log_dets_", self.log_dets_, (n,))
+        check_ndarray("means_", self.means_, (n, p))
+        check_ndarray("whitening_", self.whitening_, (n, p, p))
+        check_ndarray("colouring_", self.colouring_, (n, p, p))
+        check_ndarray("log_dets_", self.log_dets_, (n,))
 
     def transform(self, Z, codes):
         """Rows (n, p) made white within their labels (n,), and log |det| (n,)."""

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_jko.checks import short_repr
-from sklearn_jko.rows.partitioned import check_computed
+from sklearn_jko.rows.dask_tables import check_computed
 from sklearn_jko.rows.reservoir import as_array
 
 __all__ = [

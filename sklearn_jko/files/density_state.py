@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import check_array, check_keys, check_number, check_texts
+from sklearn_jko.checks import check_keys, check_ndarray, check_number, check_texts
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.columns.roles import Roles
 from sklearn_jko.files.model_state import (
@@ -95,11 +95,11 @@ def attributes_of_flow(flow, history):
 def _check_plain(state, d):
     """Raise ValueError unless what is kept as it is goes with d columns."""
     check_number("n_features_in_", d, 1, whole=True)
-    check_array("noise_width_", state["noise_width_"], (d,), low=0.0)
+    check_ndarray("noise_width_", state["noise_width_"], (d,), low=0.0)
     if state["feature_names_in_"] is not None:
         check_texts("feature_names_in_", state["feature_names_in_"], d)
     indices = state["validation_indices_"]
-    check_array("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
+    check_ndarray("validation_indices_", indices, (np.size(indices),), low=0, dtype=np.int64)
     check_number("solver_error_", state["solver_error_"], low=0.0)
     check_number("inversion_error_", state["inversion_error_"])
 
@@ -112,5 +112,5 @@ def _scoring_flow(state, d, roles):
         raise ValueError(f"n_given={flow.base.n_given} is not what the columns give")
     if flow.solver not in SCORING_SOLVERS:
         raise ValueError(f"solver={flow.solver!r} must be one of {SCORING_SOLVERS}")
-    check_array("n_steps", flow.n_steps, (len(flow.blocks),), 1, STEPS[-1], dtype=np.int64)
+    check_ndarray("n_steps", flow.n_steps, (len(flow.blocks),), 1, STEPS[-1], dtype=np.int64)
     return flow

@@ -8,10 +8,10 @@ import torch
 
 from sklearn_jko.bases import BASES
 from sklearn_jko.checks import (
-    check_array,
     check_choice,
     check_keys,
     check_list,
+    check_ndarray,
     check_number,
     short_repr,
 )
@@ -67,7 +67,7 @@ def flow_from_state(state, n_features):
         check_choice(name, state[name], table)
     check_list("blocks", state["blocks"])
     n_blocks = len(state["blocks"])
-    check_array("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
+    check_ndarray("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
     n_given = state["n_given"]
     structure = state["structure"]
     if structure is not None:
@@ -163,10 +163,10 @@ def given_rows_from_state(state, roles):
         raise ValueError(f"given_rows_={short_repr(state)} does not go with roles_")
     if state is None:
         return None
-    check_array("given_rows_", state, (max(np.size(state) // len(given), 1), len(given)))
+    check_ndarray("given_rows_", state, (max(np.size(state) // len(given), 1), len(given)))
     n_labels = roles.n_labels_of(given)
     for codes, n in zip(state.T[n_labels > 0], n_labels[n_labels > 0], strict=True):
-        check_array("given_rows_", codes, (len(codes),), low=0.0, high=n - 1.0)
+        check_ndarray("given_rows_", codes, (len(codes),), low=0.0, high=n - 1.0)
     return state
 
 
@@ -248,7 +248,7 @@ def _velocity_from_state(state, n_features, n_given, structure):
     shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}
     check_keys("weights", weights, shapes)
     for key, shape in shapes.items():
-        check_array(key, weights[key], shape)
+        check_ndarray(key, weights[key], shape)
     tensors = {key: torch.tensor(array, device="cpu") for key, array in weights.items()}
     velocity.load_state_dict(tensors, assign=True)
     return velocity

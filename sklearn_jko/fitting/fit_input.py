@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_array as check_table
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
 from sklearn_jko.checks import are_nan, columns_in_words
@@ -21,7 +21,7 @@ from sklearn_jko.columns.tables import (
 )
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
-from sklearn_jko.rows.partitioned import check_computed, is_partitioned
+from sklearn_jko.rows.dask_tables import check_computed, is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
@@ -208,7 +208,7 @@ def _rows(density, X):
             "to model: all columns are categories or given."
         )
     _check_feature_names(density, X, reset=True)
-    X = check_table(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
+    X = check_array(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
     density.n_features_in_ = X.shape[1]
     return X, roles
 
@@ -238,7 +238,7 @@ def _checked_judges(density, X_val, roles):
     _check_at_hand(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     check = functools.partial(
-        check_table,
+        check_array,
         dtype=FLOATS,
         estimator=density,
         input_name="X_val",

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
-from sklearn_jko.rows.partitioned import is_partitioned, parts_of
+from sklearn_jko.rows.dask_tables import is_partitioned, partitions_of
 
 __all__ = ["MAX_NUMBERS", "Sampled", "as_array", "in_memory"]
 
@@ -84,7 +84,7 @@ def in_memory(X, weight=None):
     Journal of the ACM 54.
     """
     if is_partitioned(X):
-        return _sample((part.compute() for part in parts_of(X)), weight)
+        return _sample((part.compute() for part in partitions_of(X)), weight)
     if isinstance(X, Iterator):
         return _sample(X, weight)
     shape = getattr(X, "shape", ())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_jko.rows.blurred import BlurredRows
-from sklearn_jko.rows.partition import Parts, divide
+from sklearn_jko.rows.division import Parts, divide
 from sklearn_jko.rows.processes import Processes
 from sklearn_jko.rows.row_hash import hash_rows, mix
 from sklearn_jko.rows.splitting import divide_common_rows

@@ -7,7 +7,7 @@ Between knots it is the rational quadratic of Gregory and Delbourgo (1982), as i
 
 import numpy as np
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 
 __all__ = [
     "IDENTITY",
@@ -27,10 +27,10 @@ IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
 
 def check_splines(name, splines, starts):
     """Raise ValueError unless these are increasing splines, side by side, that start there."""
-    check_array(name, splines, (3, int(starts[-1])))
+    check_ndarray(name, splines, (3, int(starts[-1])))
     if starts[0] != 0 or np.any(np.diff(starts) < 2):
         raise ValueError(f"{name} must have two or more knots a column")
-    check_array(f"slopes of {name}", splines[2], splines[2].shape, low=SMALLEST)
+    check_ndarray(f"slopes of {name}", splines[2], splines[2].shape, low=SMALLEST)
     increases = np.all(splines[:2, 1:] > splines[:2, :-1], axis=0)
     increases[starts[1:-1] - 1] = True  # from one spline to the next
     if not increases.all():

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import expit
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
 
 __all__ = ["Bounds"]
@@ -76,7 +76,7 @@ class Bounds:
 
     def check(self, n_features):
         for name in self.learned:
-            check_array(name, getattr(self, name), (n_features,), low=SMALLEST)
+            check_ndarray(name, getattr(self, name), (n_features,), low=SMALLEST)
         # A value on one bound must not count as one beyond the other.
         if not np.all(self.low_gap_ + self.high_gap_ <= self.high - self.low):
             raise ValueError("low_gap_ and high_gap_ must fit between the bounds")

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
 from sklearn_jko.scaling._spline import (
@@ -68,10 +68,10 @@ class Marginal:
         return self
 
     def check(self, n_features):
-        check_array("centre_", self.centre_, (n_features,))
-        check_array("spread_", self.spread_, (n_features,), low=SMALLEST)
+        check_ndarray("centre_", self.centre_, (n_features,))
+        check_ndarray("spread_", self.spread_, (n_features,), low=SMALLEST)
         n_knots = np.size(self.splines_) // 3
-        check_array("starts_", self.starts_, (n_features + 1,), 0, n_knots, dtype=np.int64)
+        check_ndarray("starts_", self.starts_, (n_features + 1,), 0, n_knots, dtype=np.int64)
         check_splines("splines_", self.splines_, self.starts_)
 
     def transform(self, X):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import erfcx, ndtri_exp
 from sklearn.utils import gen_batches
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.clusters import fit_clusters
 from sklearn_jko.column_statistics import mean_and_scale, standardised
 
@@ -60,12 +60,12 @@ class Mixture:
 
     def check(self, n_features):
         d, k = n_features, np.size(self.log_weights_)
-        check_array("mean_", self.mean_, (d,))
-        check_array("scale_", self.scale_, (d,), low=SMALLEST)
-        check_array("log_weights_", self.log_weights_, (max(k, 1),), high=0.0)
-        check_array("means_", self.means_, (k, d))
-        check_array("roots_", self.roots_, (k, d, d))
-        check_array("diagonals of roots_", _diagonals(self.roots_), (k, d), low=SMALLEST)
+        check_ndarray("mean_", self.mean_, (d,))
+        check_ndarray("scale_", self.scale_, (d,), low=SMALLEST)
+        check_ndarray("log_weights_", self.log_weights_, (max(k, 1),), high=0.0)
+        check_ndarray("means_", self.means_, (k, d))
+        check_ndarray("roots_", self.roots_, (k, d, d))
+        check_ndarray("diagonals of roots_", _diagonals(self.roots_), (k, d), low=SMALLEST)
         if np.triu(self.roots_, 1).any():
             raise ValueError("roots_ must be lower triangular")
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import boxcox1p, inv_boxcox1p
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.column_statistics import (
     bounded,
     mean_and_scale,
@@ -61,11 +61,11 @@ class Power:
 
     def check(self, n_features):
         for name in ("centre_", "low_", "mean_"):
-            check_array(name, getattr(self, name), (n_features,))
+            check_ndarray(name, getattr(self, name), (n_features,))
         for name in ("spread_", "scale_"):
-            check_array(name, getattr(self, name), (n_features,), low=SMALLEST)
-        check_array("exponent_", self.exponent_, (n_features,), *EXPONENTS)
-        check_array("high_", self.high_, (n_features,), low=self.low_)
+            check_ndarray(name, getattr(self, name), (n_features,), low=SMALLEST)
+        check_ndarray("exponent_", self.exponent_, (n_features,), *EXPONENTS)
+        check_ndarray("high_", self.high_, (n_features,), low=self.low_)
 
     def transform(self, X):
         power, log_slope = self._power(standardised(X, self.centre_, self.spread_))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.column_statistics import mean_and_scale, standardised, unstandardised
 
 __all__ = ["Standard"]
@@ -24,8 +24,8 @@ class Standard:
         return self
 
     def check(self, n_features):
-        check_array("mean_", self.mean_, (n_features,))
-        check_array("scale_", self.scale_, (n_features,), low=SMALLEST)
+        check_ndarray("mean_", self.mean_, (n_features,))
+        check_ndarray("scale_", self.scale_, (n_features,), low=SMALLEST)
 
     def transform(self, X):
         Z = standardised(X, self.mean_, self.scale_)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import SMALLEST, check_array
+from sklearn_jko.checks import SMALLEST, check_ndarray
 from sklearn_jko.column_statistics import (
     CENTRAL_RANGES,
     median_and_spread,
@@ -44,9 +44,9 @@ class Tails:
         return self
 
     def check(self, n_features):
-        check_array("median_", self.median_, (n_features,))
-        check_array("spread_", self.spread_, (n_features,), low=SMALLEST)
-        check_array("farthest_", self.farthest_, (n_features,), low=REACH)
+        check_ndarray("median_", self.median_, (n_features,))
+        check_ndarray("spread_", self.spread_, (n_features,), low=SMALLEST)
+        check_ndarray("farthest_", self.farthest_, (n_features,), low=REACH)
 
     def transform(self, X):
         Z = standardised(X, self.median_, self.spread_)

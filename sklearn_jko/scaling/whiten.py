@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.checks import SMALLEST, check_array, check_number
+from sklearn_jko.checks import SMALLEST, check_ndarray, check_number
 from sklearn_jko.column_statistics import bounded, mean_and_scale, standardised, unstandardised
 from sklearn_jko.covariance import held_out_losses, symmetric_roots
 
@@ -38,10 +38,10 @@ class Whiten:
         return self
 
     def check(self, n_features):
-        check_array("mean_", self.mean_, (n_features,))
-        check_array("scale_", self.scale_, (n_features,), low=SMALLEST)
-        check_array("whitening_", self.whitening_, (n_features, n_features))
-        check_array("colouring_", self.colouring_, (n_features, n_features))
+        check_ndarray("mean_", self.mean_, (n_features,))
+        check_ndarray("scale_", self.scale_, (n_features,), low=SMALLEST)
+        check_ndarray("whitening_", self.whitening_, (n_features, n_features))
+        check_ndarray("colouring_", self.colouring_, (n_features, n_features))
         check_number("log_det_", self.log_det_, -MAX_FLOAT, MAX_FLOAT)
 
     def transform(self, X):

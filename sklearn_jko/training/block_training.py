@@ -15,7 +15,7 @@ from sklearn_jko.divergence import (
     divergence_for_training,
     exact_divergence_for,
 )
-from sklearn_jko.flow import in_parts
+from sklearn_jko.flow import in_batches
 from sklearn_jko.objective import JKOTerms, jko_terms
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
@@ -161,7 +161,7 @@ class BlockRecord:
 def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
     """Push held-out rows through a block, and add up their log |det| exactly."""
     divergence = exact_divergence_for(block.velocity)
-    x, log_det = in_parts(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
+    x, log_det = in_batches(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
     return Rows(x, held_out.log_det + log_det)
 
 

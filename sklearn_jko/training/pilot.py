@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.flow import in_parts
+from sklearn_jko.flow import in_batches
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.flow_training import train_flow
@@ -156,5 +156,5 @@ def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
     generator = torch.Generator(device).manual_seed(seed)
     flow = train_flow(rows.x, held_out, options, generator, time.monotonic() + seconds).flow
     with torch.no_grad():
-        z, log_det = in_parts(flow, flow, held_out.x)
+        z, log_det = in_batches(flow, flow, held_out.x)
     return row_nll(flow.base, Rows(z, held_out.log_det + log_det)).cpu()

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["by_parts", "check_computed", "is_partitioned", "parts_of"]
+__all__ = ["by_partitions", "check_computed", "is_partitioned", "partitions_of"]
 
 
 def is_partitioned(X):
@@ -25,7 +25,7 @@ def check_computed(X, parameter="X"):
         )
 
 
-def parts_of(X):
+def partitions_of(X):
     """The parts of a Dask array or data frame, each Delayed and of all columns, in their order.
 
     Raises
@@ -43,7 +43,7 @@ def parts_of(X):
     return np.ravel(X.to_delayed()).tolist()
 
 
-def by_parts(dtype=np.float64, width=None):
+def by_partitions(dtype=np.float64, width=None):
     """Decorate a method of rows to take collections of Dask too, part by part.
 
     What it then returns is a lazy `dask.array`, whose parts are those of X. The model is one node
@@ -83,7 +83,7 @@ def _lazy(model, method, X, dtype, tail):
     import dask
     import dask.array
 
-    parts = parts_of(X)
+    parts = partitions_of(X)
     if X.shape[1] != model.n_features_in_:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(model).__name__} is expecting "
