@@ -17,7 +17,7 @@ __all__ = [
     "unstandardised",
 ]
 
-LARGEST = 1e300
+LARGEST = np.float64(1e300)  # single precision then becomes double, where it would overflow
 LARGEST_EXPONENT = 709.0  # of e, before a float overflows
 # Standardised values farther out count as these where something is learned of them: a regression,
 # the moments within labels, the inputs of a network.
@@ -29,7 +29,7 @@ CENTRAL_RANGES = ((0.25, 1.3490), (0.05, 3.2897), (0.005, 5.1517), (0.0, 6.0))
 
 
 def bounded(values):
-    """Clip to +-1e300, which keeps a matrix product of the result finite."""
+    """Clip to +-1e300, in double precision, which keeps a matrix product of the result finite."""
     return np.clip(values, -LARGEST, LARGEST)
 
 

@@ -27,7 +27,8 @@ class BlockMeasures(NamedTuple):
     nll : list of float, one a block and one more at the start
         Mean negative log-density in nats per row, in the units of X, of the flow that ends there:
         of the scaling alone, of the first block, and so on. Integers count by the density at their
-        numbers, and categories that are not given are left out.
+        numbers, and categories that are not given are left out. Infinite where a row lies outside
+        the bounds of a column.
     """
 
     distances: list[float]

@@ -174,6 +174,7 @@ def test_labels_may_be_masked():
     np.testing.assert_array_equal(density.fit(masked).score_samples(masked), expected)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore:.*miss values")
 def test_judges_and_floats_of_single_precision_may_miss_values():
     X = without_some(normal_rows(80, seed=7), 0.1, seed=0).astype(np.float32)
     model = JKOFlowDensity("standard", **SMALL).fit(X, X_val=X[:20])
