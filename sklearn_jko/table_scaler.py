@@ -4,7 +4,6 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 
 from sklearn_jko.checks import check_ndarray
-from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.columns.input_codes import InputCodes
 from sklearn_jko.columns.label_whitening import LabelWhitening
 from sklearn_jko.scaling import make_scaler
@@ -12,7 +11,8 @@ from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.scaling.whiten import Whiten
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.columns import MAX_DEVIATIONS
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["Conditional", "make_table_scaler"]
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import check_array, check_random_state, gen_batches
 
 from sklearn_jko.checks import is_whole
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["ClassifierTest", "MMDTest", "classifier_test", "median_distance", "mmd_test"]
 

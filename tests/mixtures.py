@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.normal_mixture import NormalMixture
+from sklearn_jko.statistics.normal_mixture import NormalMixture
 
 
 def rows_of(mixture, n, seed=0):

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from sklearn_jko import clusters
-from sklearn_jko.clusters import fit_clusters
+from sklearn_jko.statistics import clusters
+from sklearn_jko.statistics.clusters import fit_clusters
 
 
 def normal_clusters(n, n_clusters, d, width, seed):

@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density, patterns, shrunk
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
-from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.marginal import Marginal
+from sklearn_jko.statistics.normal_mixture import NormalMixture
 
 COVARIANCE = np.array([[1.0, 0.6, -0.3], [0.6, 1.2, 0.2], [-0.3, 0.2, 0.8]])
 

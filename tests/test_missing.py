@@ -14,7 +14,7 @@ from sklearn_jko.missing.importance_sampling import (
     observed_log_density,
 )
 from sklearn_jko.missing.marginal_mixture import MarginalMixture
-from sklearn_jko.normal_mixture import NormalMixture
+from sklearn_jko.statistics.normal_mixture import NormalMixture
 
 D = 6
 ROOT = np.random.default_rng(7).normal(size=(D, D)) / D + 0.5 * np.eye(D)
@@ -237,7 +237,7 @@ def test_draws_have_the_exact_conditional_moments(proposals):
 
 def test_draws_follow_the_density_and_not_the_proposal(monkeypatch):
     """One normal component does not know of the banana's two arms."""
-    monkeypatch.setattr("sklearn_jko.clusters.N_CLUSTERS", ())
+    monkeypatch.setattr("sklearn_jko.statistics.clusters.N_CLUSTERS", ())
     proposal = MarginalMixture().fit(banana_rows(3000), seed=0)
     rows = np.tile([np.nan, 2.0], (1500, 1))
     completed = draw_missing(banana, proposal, rows, 256, np.random.default_rng(0))

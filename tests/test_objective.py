@@ -11,8 +11,8 @@ from scipy.special import ndtri
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock
-from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS
+from sklearn_jko.training.objective import jko_terms
 
 X0 = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
 X1 = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 4.0]], dtype=torch.float64)

@@ -11,10 +11,10 @@ from reference import VELOCITY_CASES, make_velocity, normal_rows
 from test_training import SMALL, judges, train, true_nll, two_clusters, weights
 
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.refinement import are_even, halved, next_round, respread
 from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training import flow_training
 from sklearn_jko.training.block_training import BlockTraining
+from sklearn_jko.training.refinement import are_even, halved, next_round, respread
 
 REFINED = replace(
     SMALL,

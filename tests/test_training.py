@@ -18,12 +18,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS, TRAINING_SOLVERS
 from sklearn_jko.step_sizes import geometric_step, has_settled
 from sklearn_jko.training import block_training, flow_training
 from sklearn_jko.training.block_training import BlockTraining, push_held_out
 from sklearn_jko.training.flow_training import push_forward_, train_flow
+from sklearn_jko.training.objective import jko_terms
 from sklearn_jko.training.observation import Observer
 from sklearn_jko.training.pace import MAX_SOLVER_STEPS
 from sklearn_jko.training.scaled_rows import Rows, row_nll

@@ -10,7 +10,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_ndarray, check_number
-from sklearn_jko.drawing import drawn_index
+from sklearn_jko.statistics.drawing import drawn_index
 
 __all__ = ["CategoricalChain"]
 

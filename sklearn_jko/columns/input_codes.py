@@ -3,8 +3,8 @@
 import numpy as np
 
 from sklearn_jko.checks import check_ndarray
-from sklearn_jko.column_statistics import MAX_DEVIATIONS
 from sklearn_jko.scaling.power import Power
+from sklearn_jko.statistics.columns import MAX_DEVIATIONS
 
 __all__ = ["InputCodes", "n_codes_given"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import check_ndarray
-from sklearn_jko.covariance import held_out_losses, moments, symmetric_roots
+from sklearn_jko.statistics.covariance import held_out_losses, moments, symmetric_roots
 
 __all__ = ["LabelWhitening"]
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_jko.column_statistics import LARGEST, LARGEST_EXPONENT
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.identity import Identity
@@ -23,6 +22,7 @@ from sklearn_jko.scaling.radial import Radial
 from sklearn_jko.scaling.standard import Standard
 from sklearn_jko.scaling.tails import REACH, Tails
 from sklearn_jko.scaling.whiten import Whiten
+from sklearn_jko.statistics.columns import LARGEST, LARGEST_EXPONENT
 
 __all__ = ["TORCH_SCALERS", "torch_scaler"]
 

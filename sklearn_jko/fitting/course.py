@@ -10,7 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sklearn_jko.checks import columns_in_words
-from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
@@ -23,8 +22,9 @@ from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solver_steps import calibrate_steps
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
+from sklearn_jko.statistics.columns import median_and_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.table_scaler import make_table_scaler
-from sklearn_jko.thinning import evenly_spread
 from sklearn_jko.training.automatic import MIN_JUDGES, training_options
 from sklearn_jko.training.flow_training import Ending, train_flow
 from sklearn_jko.training.monitoring import open_reports

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from sklearn_jko.column_statistics import median_and_spread
 from sklearn_jko.missing.label_draws import LabelDraws
 from sklearn_jko.missing.labelled_mixture import LabelledMixture
 from sklearn_jko.missing.marginal_mixture import MarginalMixture, check_columns
@@ -10,6 +9,7 @@ from sklearn_jko.rows.blurred import blur, reflect
 from sklearn_jko.rows.resolution import tie_width
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.weighting import weighted_rows
+from sklearn_jko.statistics.columns import median_and_spread
 
 __all__ = ["completed", "fit_proposal"]
 

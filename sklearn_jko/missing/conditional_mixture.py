@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import logsumexp
 
-from sklearn_jko.normal_mixture import log_normal
+from sklearn_jko.statistics.normal_mixture import log_normal
 
 __all__ = ["ConditionalMixture"]
 
@@ -13,7 +13,7 @@ class ConditionalMixture:
 
     Parameters
     ----------
-    mixture : sklearn_jko.normal_mixture.NormalMixture
+    mixture : sklearn_jko.statistics.normal_mixture.NormalMixture
     missing : ndarray of shape (d,), bool
 
     Attributes

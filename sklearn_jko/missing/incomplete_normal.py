@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["fit_normal", "marginal_log_density", "patterns", "shrunk"]
 
@@ -81,7 +81,7 @@ def marginal_log_density(mixture, Z):
 
     Parameters
     ----------
-    mixture : sklearn_jko.normal_mixture.NormalMixture
+    mixture : sklearn_jko.statistics.normal_mixture.NormalMixture
     Z : ndarray of shape (n, d), finite or NaN
     """
     log_density = np.zeros(len(Z))

@@ -4,10 +4,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from sklearn_jko.columns.category_model import CategoryModel
-from sklearn_jko.drawing import drawn_index
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density
 from sklearn_jko.missing.within_labels import WithinLabels
-from sklearn_jko.normal_mixture import NormalMixture
+from sklearn_jko.statistics.drawing import drawn_index
+from sklearn_jko.statistics.normal_mixture import NormalMixture
 
 __all__ = ["LabelDraws"]
 

@@ -3,15 +3,15 @@
 import numpy as np
 from sklearn.utils import gen_batches
 
-from sklearn_jko.clusters import fit_clusters
-from sklearn_jko.drawing import drawn_index
 from sklearn_jko.missing.conditional_mixture import ConditionalMixture
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density, patterns
-from sklearn_jko.normal_mixture import NormalMixture
 from sklearn_jko.scaling.bounds import Bounds
 from sklearn_jko.scaling.chain import Chain
 from sklearn_jko.scaling.marginal import Marginal
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.clusters import fit_clusters
+from sklearn_jko.statistics.drawing import drawn_index
+from sklearn_jko.statistics.normal_mixture import NormalMixture
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["MarginalMixture", "check_columns"]
 
@@ -42,7 +42,7 @@ class MarginalMixture:
     columns_ : list of Chain
         The columns' maps: `sklearn_jko.scaling.marginal.Marginal` behind
         `sklearn_jko.scaling.bounds.Bounds`.
-    mixture_ : sklearn_jko.normal_mixture.NormalMixture
+    mixture_ : sklearn_jko.statistics.normal_mixture.NormalMixture
         Of their normal coordinates.
 
     References

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sklearn_jko.column_statistics import MAX_DEVIATIONS, median_and_spread
 from sklearn_jko.scaling.bounds import Bounds
+from sklearn_jko.statistics.columns import MAX_DEVIATIONS, median_and_spread
 
 __all__ = ["WithinLabels"]
 

@@ -5,8 +5,8 @@ import textwrap
 
 import numpy as np
 
-from sklearn_jko.column_statistics import bounded
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.columns import bounded
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = [
     "INLIER",

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from sklearn_jko.checks import listed
-from sklearn_jko.column_statistics import LARGEST
+from sklearn_jko.statistics.columns import LARGEST
 
 __all__ = [
     "column_names",

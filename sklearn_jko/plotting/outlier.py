@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from sklearn_jko.column_statistics import bounded
 from sklearn_jko.plotting._axes import INLIER, OUTLIER, label_axis, number, single_axes, with_margin
+from sklearn_jko.statistics.columns import bounded
 
 __all__ = ["OutlierDisplay"]
 

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["BlurredRows", "blur", "reflect"]
 

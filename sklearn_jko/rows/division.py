@@ -9,7 +9,7 @@ from sklearn_jko.rows.resolution import are_few_values, noise_widths
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import MAX_HELD_OUT, held_out_mask, rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["Parts", "divide"]
 

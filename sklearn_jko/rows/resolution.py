@@ -7,9 +7,9 @@ data's own resolution, added for training only, gives it a finite answer.
 
 import numpy as np
 
-from sklearn_jko.column_statistics import bounded, median_and_spread
 from sklearn_jko.rows.blurred import blur
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.columns import bounded, median_and_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["are_few_values", "noise_widths", "tie_width"]
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import expit
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
+from sklearn_jko.statistics.columns import LARGEST_EXPONENT, bounded
 
 __all__ = ["Bounds"]
 

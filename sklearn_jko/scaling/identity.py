@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_jko.column_statistics import bounded
+from sklearn_jko.statistics.columns import bounded
 
 __all__ = ["Identity"]
 

@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded, median_and_spread
 from sklearn_jko.scaling._knots import fit_spline
 from sklearn_jko.scaling._spline import (
     check_splines,
@@ -13,6 +12,7 @@ from sklearn_jko.scaling._spline import (
     mirrored,
     with_slope_beyond,
 )
+from sklearn_jko.statistics.columns import LARGEST_EXPONENT, bounded, median_and_spread
 
 __all__ = ["Marginal"]
 

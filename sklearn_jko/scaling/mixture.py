@@ -5,8 +5,8 @@ from scipy.special import erfcx, ndtri_exp
 from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.clusters import fit_clusters
-from sklearn_jko.column_statistics import mean_and_scale, standardised
+from sklearn_jko.statistics.clusters import fit_clusters
+from sklearn_jko.statistics.columns import mean_and_scale, standardised
 
 __all__ = ["FARTHEST", "Mixture"]
 
@@ -24,8 +24,8 @@ class Mixture:
 
     This is the Knothe-Rosenblatt map: column j becomes the normal quantile of its distribution
     function under the mixture, given the columns before it. By itself, without a block, its density
-    is that of the mixture, which `sklearn_jko.clusters.fit_clusters` finds; one row in n + 1 is
-    taken for one of no cluster, but of the normal distribution of all.
+    is that of the mixture, which `sklearn_jko.statistics.clusters.fit_clusters` finds; one row in
+    n + 1 is taken for one of no cluster, but of the normal distribution of all.
 
     Attributes
     ----------

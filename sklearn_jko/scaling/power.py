@@ -5,7 +5,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import boxcox1p, inv_boxcox1p
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.column_statistics import (
+from sklearn_jko.statistics.columns import (
     bounded,
     mean_and_scale,
     median_and_spread,

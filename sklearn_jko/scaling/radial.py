@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.special import gammainc, gammaincinv
 
-from sklearn_jko.column_statistics import LARGEST_EXPONENT, bounded
 from sklearn_jko.scaling._knots import fit_spline
 from sklearn_jko.scaling._spline import (
     IDENTITY,
@@ -12,6 +11,7 @@ from sklearn_jko.scaling._spline import (
     invert,
     with_slope_beyond,
 )
+from sklearn_jko.statistics.columns import LARGEST_EXPONENT, bounded
 
 __all__ = ["Radial"]
 

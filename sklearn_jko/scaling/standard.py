@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.column_statistics import mean_and_scale, standardised, unstandardised
+from sklearn_jko.statistics.columns import mean_and_scale, standardised, unstandardised
 
 __all__ = ["Standard"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_ndarray
-from sklearn_jko.column_statistics import (
+from sklearn_jko.statistics.columns import (
     CENTRAL_RANGES,
     median_and_spread,
     standardised,

@@ -3,8 +3,8 @@
 import numpy as np
 
 from sklearn_jko.checks import SMALLEST, check_ndarray, check_number
-from sklearn_jko.column_statistics import bounded, mean_and_scale, standardised, unstandardised
-from sklearn_jko.covariance import held_out_losses, symmetric_roots
+from sklearn_jko.statistics.columns import bounded, mean_and_scale, standardised, unstandardised
+from sklearn_jko.statistics.covariance import held_out_losses, symmetric_roots
 
 __all__ = ["Whiten"]
 

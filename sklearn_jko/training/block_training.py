@@ -16,10 +16,10 @@ from sklearn_jko.divergence import (
     exact_divergence_for,
 )
 from sklearn_jko.flow import in_batches
-from sklearn_jko.objective import JKOTerms, jko_terms
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
 from sklearn_jko.structure import Structure
+from sklearn_jko.training.objective import JKOTerms, jko_terms
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.optimizer import SOAP
 from sklearn_jko.training.pace import Pace

@@ -12,7 +12,6 @@ import torch
 
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.refinement import next_round
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.step_sizes import has_settled
@@ -23,6 +22,7 @@ from sklearn_jko.training.block_training import (
     push_held_out,
 )
 from sklearn_jko.training.observation import NOBODY
+from sklearn_jko.training.refinement import next_round
 from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES

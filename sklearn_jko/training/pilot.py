@@ -11,7 +11,7 @@ import torch
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import in_batches
 from sklearn_jko.scaling import make_scaler
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.scaled_rows import Rows, as_rows, outlier_ceiling, row_nll
 

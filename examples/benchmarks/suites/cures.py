@@ -24,11 +24,11 @@ from reporting import Option, markdown, printed, ratio
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.flow import JKOFlow
-from sklearn_jko.objective import jko_terms
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.training import flow_training
 from sklearn_jko.training.block_training import BlockTraining
+from sklearn_jko.training.objective import jko_terms
 from sklearn_jko.training.scaled_rows import as_rows, row_nll
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]

@@ -24,9 +24,9 @@ from reporting import Option, markdown, printed, ratio
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import DIVERGENCES, exact_divergence_for
 from sklearn_jko.flow import JKOBlock
-from sklearn_jko.objective import jko_terms
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.training.automatic import peak_rate
+from sklearn_jko.training.objective import jko_terms
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from sklearn_jko.normal_mixture import NormalMixture
-from sklearn_jko.thinning import evenly_spread
+from sklearn_jko.statistics.normal_mixture import NormalMixture
+from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["fit_clusters"]
 
