@@ -8,10 +8,9 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko.checks import check_complete, check_is_flow
 from sklearn_jko.devices import on_device_of
+from sklearn_jko.flow import ROWS_AT_ONCE
 
 __all__ = ["BlockMeasures", "measure_blocks", "movements_of", "path_through_blocks"]
-
-CHUNK = 2048
 
 
 class BlockMeasures(NamedTuple):
@@ -124,7 +123,7 @@ def _path(density, X):
     check_complete(density, X)
     shape = len(density.flow_.blocks) + 1, len(X)
     path, log_density = np.empty((*shape, density._n_features_out)), np.empty(shape)
-    for chunk in gen_batches(len(X), CHUNK):
+    for chunk in gen_batches(len(X), ROWS_AT_ONCE):
         Z, scaler_log_det = density.scaler_.transform(np.asarray(X[chunk], dtype=np.float64))
         for stop, (x, log_det) in enumerate(density.flow_.path(on_device_of(density.flow_, Z))):
             path[stop, chunk] = base.modelled(x).numpy()

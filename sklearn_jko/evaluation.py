@@ -8,15 +8,11 @@ from sklearn.utils import gen_batches
 
 from sklearn_jko.columns.cells import cell_log_probability
 from sklearn_jko.devices import on_device_of
-from sklearn_jko.flow import in_batches
+from sklearn_jko.flow import ROWS_AT_ONCE, in_batches
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_density
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
-
-# Rows at a time, which bounds the memory beside a result. `in_batches` divides them further where
-# a network is wide.
-CHUNK = 2048
 
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
@@ -34,7 +30,7 @@ def by_chunks(method):
     @functools.wraps(method)
     def of_all(self, rows):
         made = None
-        for chunk in gen_batches(max(len(rows), 1), CHUNK):
+        for chunk in gen_batches(max(len(rows), 1), ROWS_AT_ONCE):
             of_chunk = method(self, np.ascontiguousarray(rows[chunk], dtype=np.float64))
             if made is None:
                 made = np.empty((len(rows), *of_chunk.shape[1:]))
@@ -198,7 +194,7 @@ class Evaluator:
     def _fill(self, rows, Z):
         """Fill in what the flow models of rows, which may be the latent ones themselves."""
         modelled = slice(None) if self.roles is None else self.roles.modelled
-        for chunk in gen_batches(len(Z), CHUNK):
+        for chunk in gen_batches(len(Z), ROWS_AT_ONCE):
             rows[chunk][:, modelled] = self._modelled(Z[chunk], rows[chunk])
         return rows
 

@@ -10,7 +10,7 @@ from sklearn_jko.bases import StandardNormal
 from sklearn_jko.divergence import exact_divergence_for
 from sklearn_jko.solvers import SOLVERS, Field
 
-__all__ = ["JKOBlock", "JKOFlow", "in_batches"]
+__all__ = ["ROWS_AT_ONCE", "JKOBlock", "JKOFlow", "in_batches"]
 
 # Rows go through a network in parts whose activations stay in the processor's cache: so many
 # numbers of a layer, and rows.

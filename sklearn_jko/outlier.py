@@ -31,6 +31,7 @@ from sklearn_jko.fitting.fit_input import (
     read_rows,
     validated_numbers,
 )
+from sklearn_jko.flow import ROWS_AT_ONCE
 from sklearn_jko.rows.dask_tables import by_partitions
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
@@ -41,7 +42,6 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowOutlierDetector"]
 
-CHUNK = 2048
 # Training rows that are kept to measure distances to. On ADBench 10,000 were no better, and took
 # 2.5 times as long.
 MAX_NEIGHBOURS = 4000
@@ -555,7 +555,7 @@ class JKOFlowOutlierDetector(
 
     def _scores(self, X):
         scores, evaluator = np.empty(len(X)), self._new_evaluator()
-        for chunk in gen_batches(len(X), CHUNK):
+        for chunk in gen_batches(len(X), ROWS_AT_ONCE):
             part = np.ascontiguousarray(X[chunk], dtype=np.float64)
             is_complete = ~np.isnan(part).any(axis=1)
             for rows, method in (

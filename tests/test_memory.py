@@ -18,9 +18,9 @@ PART = 300
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts so small that this file's tables are large beside them."""
-    monkeypatch.setattr(evaluation, "CHUNK", PART)
+    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", PART)
     monkeypatch.setattr(course, "MAX_SCALER_ROWS", PART)
-    monkeypatch.setattr(scaled_rows, "CHUNK", PART)
+    monkeypatch.setattr(scaled_rows, "ROWS_AT_ONCE", PART)
     monkeypatch.setattr(pilot, "MAX_ROWS", PART)
     monkeypatch.setattr(resolution, "MAX_ROWS", PART)
     monkeypatch.setattr(flow, "ROWS_AT_ONCE", PART)

@@ -506,7 +506,7 @@ def test_mixture_works_by_parts_of_bounded_memory(monkeypatch):
     X, _ = clusters(500, seed=1)
     scaler = make_scaler("mixture").fit(X)
     Z, log_det = scaler.transform(X)
-    monkeypatch.setattr("sklearn_jko.scaling.mixture.PART", 7 * scaler.means_.size)
+    monkeypatch.setattr("sklearn_jko.scaling.mixture.NUMBERS_AT_ONCE", 7 * scaler.means_.size)
     by_partitions = scaler.transform(X)
     np.testing.assert_allclose(by_partitions[0], Z, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(by_partitions[1], log_det, rtol=1e-11)

@@ -12,7 +12,7 @@ __all__ = ["FARTHEST", "Mixture"]
 
 # In deviations: a row farther out counts as this far, so that squares stay finite.
 FARTHEST = 1e50
-PART = 2**21  # numbers held at a time
+NUMBERS_AT_ONCE = 2**21
 MAX_NEWTON_STEPS = 200
 CLOSE = 1e-8  # of a quantile
 HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
@@ -82,7 +82,7 @@ class Mixture:
         return X
 
     def _parts(self, X):
-        return gen_batches(len(X), max(PART // self.means_.size, 1)) if len(X) else []
+        return gen_batches(len(X), max(NUMBERS_AT_ONCE // self.means_.size, 1)) if len(X) else []
 
     def _standard(self, X):
         return standardised(X, self.mean_, self.scale_).clip(-FARTHEST, FARTHEST)

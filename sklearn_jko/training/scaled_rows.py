@@ -8,7 +8,7 @@ from sklearn.utils import gen_batches
 
 __all__ = ["Rows", "as_rows", "outlier_ceiling", "row_nll"]
 
-CHUNK = 65_536
+ROWS_AT_ONCE = 65_536
 LARGEST_SCALED = 1e15  # its square is well within single precision
 # A row is a gross outlier where its NLL exceeds the median by more than 20 times
 # (0.9-quantile - median + 1 nat).
@@ -39,7 +39,7 @@ def as_rows(scaler, X, device):
     d = scaler.transform(X[:1])[0].shape[1]
     x = torch.empty((len(X), d), dtype=torch.float32, device=device)
     rows = Rows(x, torch.empty_like(x[:, 0]))
-    for chunk in gen_batches(len(X), CHUNK):
+    for chunk in gen_batches(len(X), ROWS_AT_ONCE):
         Z, log_det = scaler.transform(X[chunk])
         rows.x[chunk] = _single(Z.clip(-LARGEST_SCALED, LARGEST_SCALED)).to(device)
         rows.log_det[chunk] = _single(log_det).to(device)
