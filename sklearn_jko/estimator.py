@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from sklearn_jko.checks import are_nan, columns_in_words, is_whole, short_repr
 from sklearn_jko.columns.input_codes import n_codes_given
-from sklearn_jko.columns.tables import as_known, check_different_names
+from sklearn_jko.columns.tables import check_different_names
 from sklearn_jko.devices import device_named
 from sklearn_jko.evaluation import Evaluator
 from sklearn_jko.files.density_state import density_state, restore_density
@@ -30,6 +30,7 @@ from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
 from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
 from sklearn_jko.rows.dask_tables import by_partitions, check_computed
+from sklearn_jko.rows.table_types import as_known
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
@@ -376,7 +377,7 @@ class JKOFlowDensity(
             channels or of a graph with too many edges; a weight is negative, or less than two are
             positive.
         TypeError
-            If X is a sparse matrix, a lazy frame of polars, or an iterator of pyarrow's tables.
+            If X is a sparse matrix, or a lazy frame of polars.
         """
         with _plain_torch():
             fit_density(self, X, y, sample_weight, X_val, process_group)

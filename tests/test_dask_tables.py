@@ -1,5 +1,7 @@
 """Collections of Dask: scored part by part, and fitted."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +100,25 @@ def test_an_option_may_be_spelled_as_it_is_by_default(fitted, detector):
     lazy = da.from_array(ROWS, chunks=(200, 2))
     np.testing.assert_array_equal(detector.predict(lazy, fdr=None), detector.predict(ROWS))
     np.testing.assert_array_equal(fitted.score_samples(lazy, False), fitted.score_samples(ROWS))
+
+
+def test_a_lazy_array_is_not_put_into_a_frame(of_frame):
+    """All parts were computed at once."""
+    lazy = dd.from_pandas(pd.DataFrame(ROWS, columns=["x", "y"]), npartitions=2)
+    density = pickle.loads(pickle.dumps(of_frame)).set_output(transform="pandas")
+    with pytest.raises(TypeError, match=r"none of pandas; call set_output\(transform='default'\)"):
+        density.transform(lazy)
+    np.testing.assert_array_equal(density.score_samples(lazy), of_frame.score_samples(lazy))
+
+
+def test_masked_collections_miss_what_is_masked():
+    X = np.ma.masked_array(ROWS, mask=np.abs(ROWS) > np.abs(ROWS).max() - 0.2)
+    lazy = da.from_array(X, chunks=(200, 2))
+    density = JKOFlowDensity("whiten", max_blocks=0, random_state=0)
+    with pytest.warns(UserWarning, match="miss values"):
+        expected = density.fit(X).score_samples(ROWS)
+    with pytest.warns(UserWarning, match="miss values"):
+        np.testing.assert_array_equal(density.fit(lazy).score_samples(ROWS), expected)
 
 
 def test_fit_takes_a_collection(moons):

@@ -157,12 +157,45 @@ def test_streams_of_anything_else_are_refused(stream, message):
         JKOFlowDensity().fit(iter(stream))
 
 
-@pytest.mark.parametrize("n_batches", [1, 2])
-def test_batches_of_pyarrow_are_refused_with_the_remedy(n_batches):
+def test_batches_of_pyarrow_are_frames():
     pyarrow = pytest.importorskip("pyarrow")
-    batch = pyarrow.RecordBatch.from_pandas(pd.DataFrame(table(50), columns=[*"abcd"]))
-    with pytest.raises(TypeError, match=r"gave a RecordBatch of pyarrow.*batch\.to_pandas\(\)"):
-        JKOFlowDensity().fit(iter([batch] * n_batches))
+    frame = pd.DataFrame(table(50), columns=[*"abcd"])
+    whole = pyarrow.Table.from_pandas(frame)
+    for given in (whole.to_batches(max_chunksize=20), [whole]):
+        np.testing.assert_array_equal(in_memory(iter(given)).X, frame)
+        assert in_memory(iter(given)).X.columns.tolist() == [*"abcd"]
+
+
+def test_what_batches_mask_is_missing():
+    """It was trained on as a value."""
+    X = np.ma.masked_array(table(100), mask=table(100) > 1)
+    stream = in_memory(iter([X[:30], X[30:]])).X
+    np.testing.assert_array_equal(stream, X.filled(np.nan))
+
+
+def test_labels_that_some_batches_read_as_numbers_are_refused(tmp_path):
+    """As `read_csv` by chunks does: 1 and "1" were two labels."""
+    labels = ["1", "2"] * 20 + ["1", "A"] * 10
+    pd.DataFrame({"x": np.arange(60.0), "k": labels}).to_csv(tmp_path / "k.csv", index=False)
+    with pytest.raises(ValueError, match="column 'k' holds texts in some and is of the type int64"):
+        in_memory(pd.read_csv(tmp_path / "k.csv", chunksize=20))
+    texts = pd.read_csv(tmp_path / "k.csv", chunksize=20, dtype={"k": str})
+    assert in_memory(texts).X["k"].tolist() == labels
+    gaps = [pd.DataFrame({"k": [None, None]}, dtype=float), pd.DataFrame({"k": ["a", "b"]})]
+    assert in_memory(iter(gaps)).X["k"].tolist()[2:] == ["a", "b"]
+
+
+def test_batches_that_are_yet_to_be_computed_are_refused():
+    frame = pl.DataFrame(table(50), schema=[*"abcd"])
+    with pytest.raises(TypeError, match=r"a batch of X is a lazy frame of polars"):
+        in_memory(iter([frame.lazy()]))
+    with pytest.raises(ValueError, match="gave frames of pandas and of polars"):
+        in_memory(iter([frame, frame.to_pandas()]))
+    dask = pytest.importorskip("dask")
+    with pytest.raises(TypeError, match="a batch of X is a collection of Dask"):
+        in_memory(iter([dask.delayed(table(50))]))
+    with pytest.raises(ValueError, match="not a table of rows and columns"):
+        in_memory(dask.delayed(table(50)))
 
 
 @pytest.mark.parametrize("weight", [np.ones(5), np.ones(120), -np.ones(100), np.full(100, np.nan)])

@@ -1,5 +1,7 @@
 """Tests of samples against each other: known answers, and their level under the null."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,12 @@ def test_a_difference_is_found():
     assert classifier.accuracy > 0.7  # the best possible is Phi(sqrt(2) / 2) = 0.76
     assert classifier.accuracy < 0.81
     assert classifier.p_value < 1e-6
+
+
+def test_chance_of_telling_all_rows_is_that_of_drawing_one_half():
+    test = classifier_test(rows(100, 0), rows(100, 1, 100.0), random_state=0)
+    assert test.accuracy == 1.0
+    assert test.p_value == pytest.approx(1 / math.comb(100, 50), rel=1e-6)
 
 
 def test_a_larger_sample_gives_a_classifier_no_advantage():

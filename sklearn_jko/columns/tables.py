@@ -3,7 +3,6 @@
 import importlib
 import itertools
 import math
-import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from scipy import sparse
 
 from sklearn_jko.checks import short_repr
 from sklearn_jko.rows.dask_tables import check_computed
-from sklearn_jko.rows.reservoir import as_array
+from sklearn_jko.rows.table_types import as_array, as_known, check_collected, is_frame
 
 __all__ = [
     "FLOAT",
@@ -21,9 +20,7 @@ __all__ = [
     "ColumnType",
     "Table",
     "are_missing",
-    "as_known",
     "build_table",
-    "check_collected",
     "check_different_names",
     "check_names",
     "has_times",
@@ -140,7 +137,7 @@ def read_table(X, parameter="X"):
     check_different_names(X)
     if sparse.issparse(X):
         raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")
-    container = next((name for name in ("pandas", "polars") if _is_frame(X, name)), "numpy")
+    container = next((name for name in ("pandas", "polars") if is_frame(X, name)), "numpy")
     if container == "numpy" and np.ndim(X) != 2:
         found = f"its shape is {np.shape(X)}" if np.ndim(X) else f"it is a {type(X).__name__}"
         raise ValueError(
@@ -163,22 +160,9 @@ def read_table(X, parameter="X"):
     return table
 
 
-def as_known(X):
-    """X as a table whose names and gaps are seen, where it is of a type that hides them.
-
-    Taken for an array, a frame of another library, as pyarrow's, would lose its names: it becomes
-    one of pandas. What numpy masks is missing: in a plain array it would be there again.
-    """
-    if isinstance(X, np.ma.MaskedArray):
-        return _without_mask(X) if np.ma.is_masked(X) else X.data
-    is_known = _is_frame(X, "pandas") or _is_frame(X, "polars")
-    is_table = hasattr(X, "to_pandas") and hasattr(X, "columns")
-    return X.to_pandas() if is_table and not is_known else X
-
-
 def check_names(X, parameter="X"):
     """Raise ValueError where the names of a whole frame's columns could be taken for places."""
-    names = X.columns.tolist() if _is_frame(X, "pandas") else []
+    names = X.columns.tolist() if is_frame(X, "pandas") else []
     if not _are(str, names) and names != list(range(len(names))):
         raise ValueError(
             f"{parameter} has the column names {short_repr(names)}; let them be texts, as by "
@@ -189,16 +173,9 @@ def check_names(X, parameter="X"):
 
 def check_different_names(X):
     """Raise ValueError where two columns of a frame have the same name."""
-    if _is_frame(X, "pandas") and not X.columns.is_unique:
+    if is_frame(X, "pandas") and not X.columns.is_unique:
         twice = X.columns[X.columns.duplicated()].tolist()
         raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
-
-
-def check_collected(X, parameter="X"):
-    """Raise TypeError where X is a frame of polars that is yet to be computed."""
-    polars = sys.modules.get("polars")
-    if polars is not None and isinstance(X, polars.LazyFrame):
-        raise TypeError(f"{parameter} is a lazy frame of polars; pass {parameter}.collect().")
 
 
 def has_times(X):
@@ -236,13 +213,6 @@ def build_table(container, names, types, values):
     return _BUILDERS[container](names, types, values)
 
 
-def _without_mask(X):
-    """An array of the same values, NaN where they are masked."""
-    if X.dtype.kind not in "fO":
-        X = X.astype(np.float64 if X.dtype.kind in "biu" else object)
-    return X.filled(np.nan)
-
-
 def _is_missing(value):
     if isinstance(value, float | np.floating):
         return math.isnan(value)
@@ -275,12 +245,6 @@ def _remedy(X, parameter):
 
 def _holds_mappings(X):
     return isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], Mapping)
-
-
-def _is_frame(X, library):
-    # Where it is not imported, X is not one of its frames.
-    module = sys.modules.get(library)
-    return module is not None and isinstance(X, module.DataFrame)
 
 
 def _read_array(X):

@@ -21,7 +21,7 @@ from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.training.flow_training import Progress
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["Checkpoint", "SavedFit", "data_digest"]
+__all__ = ["Checkpoint", "SavedFit", "as_json", "data_digest"]
 
 GENERATOR = "generator"
 ROWS_AT_ONCE = 65_536
@@ -54,7 +54,7 @@ class Checkpoint:
 
     def __init__(self, path, job):
         self.path = Path(path)
-        self.job = json.loads(json.dumps({"sklearn_jko": __version__, **job}, default=_plain))
+        self.job = as_json({"sklearn_jko": __version__, **job})
         if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
             raise ValueError(
                 f"checkpoint={str(path)!r} must name a file in an existing, writable folder."
@@ -171,6 +171,11 @@ def _parsed(fields, tensors):
         weights[k][name_in_block] = tensor
     progress = Progress(tuple(history), tuple(weights.values()), generator_state)
     return job, SavedFit(**fields, progress=progress)
+
+
+def as_json(value):
+    """What is left of a value in JSON: lists of tuples and arrays, Python's numbers of NumPy's."""
+    return json.loads(json.dumps(value, default=_plain))
 
 
 def _plain(value):

@@ -17,7 +17,7 @@ from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.files.density_state import attributes_of_flow
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
-from sklearn_jko.rows.processes import ALONE, Group
+from sklearn_jko.rows.processes import ALONE, Group, is_one_of_many
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solver_steps import calibrate_steps
@@ -76,6 +76,12 @@ def fit_density(
     """
     start = time.monotonic()
     processes = ALONE if process_group is None else Group(process_group)
+    if processes.is_alone and is_one_of_many():
+        warn_user(
+            "process_group=None in a process of torchrun: this fit sees its own rows alone. For "
+            "one fit of all, call torch.distributed.init_process_group() before "
+            "process_group=torch.distributed.group.WORLD, which is None until then."
+        )
     fitted = copy.copy(density)
     with processes.failing_together():
         read = read_input(fitted, X, sample_weight, X_val)

@@ -12,8 +12,6 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight,
 from sklearn_jko.checks import are_nan, columns_in_words
 from sklearn_jko.columns.roles import Roles, resolve_roles
 from sklearn_jko.columns.tables import (
-    as_known,
-    check_collected,
     check_different_names,
     check_names,
     has_times,
@@ -23,6 +21,7 @@ from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.dask_tables import check_computed, is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
+from sklearn_jko.rows.table_types import as_known, check_collected
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user

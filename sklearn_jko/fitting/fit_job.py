@@ -2,7 +2,7 @@
 
 from numbers import Integral
 
-from sklearn_jko.files.checkpoint import Checkpoint, data_digest
+from sklearn_jko.files.checkpoint import Checkpoint, as_json, data_digest
 from sklearn_jko.rows.shards import are_pooled
 from sklearn_jko.training.automatic import step_sizes
 
@@ -60,7 +60,7 @@ def check_group(density, read, processes):
     """
     with processes.failing_together():
         _check_supported(density, read)
-        told = {**_form(density, read), **_job(density, read)}
+        told = as_json({**_form(density, read), **_job(density, read)})
     processes.check_alike(told)
 
 

@@ -5,6 +5,7 @@ import inspect
 import sys
 
 import numpy as np
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["by_partitions", "check_computed", "is_partitioned", "partitions_of"]
@@ -33,7 +34,8 @@ def partitions_of(X):
     ValueError
         If X is not a table.
     """
-    if getattr(X, "ndim", None) != 2:
+    ndim = getattr(X, "ndim", None)
+    if not isinstance(ndim, int) or ndim != 2:  # of a Delayed, what is asked for is one too
         raise ValueError(
             f"X is a collection of Dask ({type(X).__name__}) that is not a table of rows and "
             "columns; use a two-dimensional dask.array, or a dask.dataframe."
@@ -66,6 +68,7 @@ def by_partitions(dtype=np.float64, width=None):
             if not is_partitioned(X):
                 return method(self, X, *args, **options)
             check_is_fitted(self)
+            _check_output(self, method.__name__)
             _, _, *rest = signature.bind(self, X, *args, **options).arguments.items()
             if any(value is not signature.parameters[name].default for name, value in rest):
                 raise ValueError(
@@ -77,6 +80,15 @@ def by_partitions(dtype=np.float64, width=None):
         return either
 
     return decorated
+
+
+def _check_output(model, method):
+    output = _get_output_config("transform", model)["dense"] if method == "transform" else "default"
+    if output != "default":  # whose wrapper would compute all
+        raise TypeError(
+            f"transform of a collection of Dask gives a lazy array, and none of {output}; call "
+            "set_output(transform='default')."
+        )
 
 
 def _lazy(model, method, X, dtype, tail):

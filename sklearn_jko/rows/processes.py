@@ -4,12 +4,13 @@ What they have in common is asked of a `Processes`: of one alone, `ALONE`, the a
 """
 
 import copy
+import os
 from contextlib import contextmanager
 
 import torch
 import torch.distributed
 
-__all__ = ["ALONE", "Group", "Processes"]
+__all__ = ["ALONE", "Group", "Processes", "is_one_of_many"]
 
 
 class Processes:
@@ -128,7 +129,7 @@ class Group(Processes):
         # An error in a variable of this frame would be a cycle that keeps the group alive.
         try:
             answer = function()
-        except Exception as error:
+        except BaseException as error:
             self._first_ones([None, _told(error)])
             raise
         return self._first_ones([answer, None])[0]
@@ -154,7 +155,7 @@ class Group(Processes):
     def failing_together(self):
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             self.all_gather(_told(error))
             raise
         _raise_others(self.all_gather(None))
@@ -174,6 +175,13 @@ class Group(Processes):
                 f"not heard of within the timeout of the group ({error}). Start all anew; with a "
                 "checkpoint the fit goes on after its last whole block."
             ) from error
+
+
+def is_one_of_many():
+    """Whether torchrun started this process beside others, which have not met in a group."""
+    distributed = torch.distributed
+    is_launched = distributed.is_available() and distributed.is_torchelastic_launched()
+    return is_launched and os.environ.get("WORLD_SIZE") != "1" and not distributed.is_initialized()
 
 
 def _told(error):

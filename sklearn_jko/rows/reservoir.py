@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
-from sklearn_jko.rows.dask_tables import is_partitioned, partitions_of
+from sklearn_jko.rows.dask_tables import check_computed, is_partitioned, partitions_of
+from sklearn_jko.rows.table_types import as_array, as_known, check_collected, is_frame
 
-__all__ = ["MAX_NUMBERS", "Sampled", "as_array", "in_memory"]
+__all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
 
 # Half a gigabyte in double precision. A flow of 20,000 weights that is trained on some million
 # rows gains nothing by more.
@@ -72,11 +73,11 @@ def in_memory(X, weight=None):
     Raises
     ------
     ValueError
-        If an iterator gives no table, or tables with different numbers of columns, or frames of
-        polars whose types have none in common, or if there are not as many weights as rows, or some
-        of a sample's are not at least 0.
+        If an iterator gives no table, or tables with different numbers of columns, or frames of two
+        libraries or of types that do not go together, or if there are not as many weights as rows,
+        or some of a sample's are not at least 0.
     TypeError
-        If an iterator gives tables of pyarrow.
+        If an iterator gives tables that are yet to be computed.
 
     References
     ----------
@@ -92,13 +93,6 @@ def in_memory(X, weight=None):
     if is_large and not issparse(X):  # which `fit` will refuse
         return _sample(_slices(X), weight)
     return Sampled(X, weight, None)
-
-
-def as_array(X):
-    """A table as an array; beside texts in a list, numbers stay numbers."""
-    array = np.asarray(X)
-    is_of_texts = array.dtype.kind == "U" and not hasattr(X, "dtype")
-    return np.asarray(X, dtype=object) if is_of_texts else array
 
 
 def _sample(tables, weight):
@@ -138,11 +132,9 @@ class _Reservoir:
             )
 
     def add(self, table):
-        if type(table).__module__.startswith("pyarrow"):  # they index and join otherwise
-            raise TypeError(
-                f"X gave a {type(table).__name__} of pyarrow; give frames or arrays, such as "
-                "`batch.to_pandas()` of each batch."
-            )
+        for check in (check_collected, check_computed):
+            check(table, "a batch of X")
+        table = as_known(table)
         if not hasattr(table, "columns"):
             table = as_array(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
@@ -155,6 +147,8 @@ class _Reservoir:
             raise ValueError(
                 f"X gave tables of the columns {self.names} and {names}; name all alike."
             )
+        if self.kept and is_frame(table, "polars") != is_frame(self.kept[0][0], "polars"):
+            raise ValueError("X gave frames of pandas and of polars; give those of one.")
         self.names, self.n_columns = names, table.shape[1]
         self.size = MAX_NUMBERS // max(self.n_columns, 1)
         numbers = np.arange(self.n_seen, self.n_seen + len(table))
@@ -219,11 +213,26 @@ def _concatenated_polars(polars, tables):
     for table in tables:
         for name, dtype, common in zip(table.columns, table.dtypes, whole.dtypes, strict=True):
             if common == polars.String and (dtype.is_numeric() or dtype == polars.Boolean):
-                raise ValueError(
-                    f"X gave frames whose column {name!r} holds texts in some and is of the type "
-                    f"{dtype} in others; convert it."
-                )
+                raise _mixed_types(name, dtype)
     return whole
+
+
+def _concatenated_pandas(pandas, tables):
+    """Labels that are texts in some frames and numbers in others would become two labels."""
+    whole, types = pandas.concat(tables), pandas.api.types
+    for j, name in enumerate(whole.columns):
+        parts = [table.iloc[:, j] for table in tables]
+        numbers = [part for part in parts if types.is_numeric_dtype(part) and part.notna().any()]
+        if numbers and len(numbers) < len(parts) and whole.iloc[:, j].map(type).eq(str).any():
+            raise _mixed_types(name, numbers[0].dtype)
+    return whole
+
+
+def _mixed_types(name, dtype):
+    return ValueError(
+        f"X gave frames whose column {name!r} holds texts in some and is of the type {dtype} in "
+        "others; convert it."
+    )
 
 
 def _concatenated(tables):
@@ -232,9 +241,9 @@ def _concatenated(tables):
     if len(tables) == 1:
         return first
     pandas, polars = map(sys.modules.get, ("pandas", "polars"))
-    if pandas is not None and isinstance(first, pandas.DataFrame):
-        return pandas.concat(tables)
-    if polars is not None and isinstance(first, polars.DataFrame):
+    if is_frame(first, "pandas"):
+        return _concatenated_pandas(pandas, tables)
+    if is_frame(first, "polars"):
         return _concatenated_polars(polars, tables)
     whole = np.empty(
         (sum(map(len, tables)), first.shape[1]), np.result_type(*{t.dtype for t in tables})

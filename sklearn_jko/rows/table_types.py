@@ -1,0 +1,47 @@
+"""Types of tables: of which library, what hides names and gaps, what is yet to be computed."""
+
+import sys
+
+import numpy as np
+
+__all__ = ["as_array", "as_known", "check_collected", "is_frame"]
+
+
+def is_frame(X, library):
+    """Whether X is a frame of pandas or polars, which the question does not import."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(X, module.DataFrame)
+
+
+def as_known(X):
+    """X as a table whose names and gaps are seen, where it is of a type that hides them.
+
+    Taken for an array, a frame of another library, as pyarrow's, would lose its names: it becomes
+    one of pandas. What numpy masks is missing: in a plain array it would be there again.
+    """
+    if isinstance(X, np.ma.MaskedArray):
+        return _without_mask(X) if np.ma.is_masked(X) else X.data
+    is_known = is_frame(X, "pandas") or is_frame(X, "polars")
+    is_table = hasattr(X, "to_pandas") and hasattr(X, "columns")
+    return X.to_pandas() if is_table and not is_known else X
+
+
+def check_collected(X, parameter="X"):
+    """Raise TypeError where X is a frame of polars that is yet to be computed."""
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(X, polars.LazyFrame):
+        raise TypeError(f"{parameter} is a lazy frame of polars; pass {parameter}.collect().")
+
+
+def as_array(X):
+    """A table as an array; beside texts in a list, numbers stay numbers."""
+    array = np.asarray(X)
+    is_of_texts = array.dtype.kind == "U" and not hasattr(X, "dtype")
+    return np.asarray(X, dtype=object) if is_of_texts else array
+
+
+def _without_mask(X):
+    """An array of the same values, NaN where they are masked."""
+    if X.dtype.kind not in "fO":
+        X = X.astype(np.float64 if X.dtype.kind in "biu" else object)
+    return X.filled(np.nan)
