@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 
 from sklearn_jko.flow import JKOFlow, in_batches
 
-__all__ = ["STEPS", "Calibration", "calibrate_steps"]
+__all__ = ["STEPS", "Calibration", "calibrate_steps", "n_measurable"]
 
 FEW_ROWS = 100
+# A measurement takes about as long as so many comparisons of one step with two.
+PROBED_ROWS, PROBES = 10, 4
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Largest round-trip error, in scaled units, for which no finer steps are taken.
 INVERSION_TOL = 1e-7
@@ -69,6 +72,26 @@ def calibrate_steps(flow, x, tol):
             if is_finest or _distance(back, x) <= INVERSION_TOL:
                 return Calibration(n_steps, error, back)
         n_steps = np.array([_finer(n) for n in n_steps])
+
+
+@torch.no_grad()
+def n_measurable(flow, x, deadline):
+    """How many of some rows can be measured in time, at least 100.
+
+    Parameters
+    ----------
+    flow : JKOFlow
+    x : Tensor of shape (n, d)
+    deadline : float
+        By `time.monotonic`.
+    """
+    if deadline == math.inf or len(flow.blocks) == 0:
+        return len(x)
+    start = time.monotonic()
+    _by_doubled_steps(flow, x[:PROBED_ROWS], 1)
+    now = time.monotonic()
+    rows_in_time = PROBED_ROWS * (deadline - now) / (PROBES * (now - start))
+    return min(max(int(rows_in_time), FEW_ROWS), len(x))
 
 
 def _steps_of_each(flow, x, tol):

@@ -487,7 +487,8 @@ def test_the_scaling_of_one_column_is_not_a_power(monkeypatch):
 @pytest.mark.parametrize(
     ("n", "d", "n_given", "max_time", "as_pilot", "by_themselves"),
     [
-        (400, 4, 0, 1.0, True, False),
+        (400, 4, 0, 60.0, True, False),
+        (400, 4, 0, 1e-3, False, False),
         (400, 1, 0, math.inf, False, False),
         (400, 4, 1, math.inf, False, False),
         (3000, 3, 0, math.inf, False, True),

@@ -1,5 +1,6 @@
 """Fits to so few rows that held-out ones cannot judge a block."""
 
+import time
 import warnings
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_a_detector_holds_rows_out_all_the_same():
     held_out = detector.density_.validation_indices_
     assert len(held_out) == len(detector.calibration_scores_) == 5
     assert detector.predict([[100.0, -100.0, 100.0]]) == [-1]
+
+
+@pytest.mark.parametrize(("max_time", "n_asked"), [(np.inf, 7), (1e-3, 1)])
+def test_scalings_are_tried_in_time(monkeypatch, max_time, n_asked):
+    """They took 10 seconds where half a second was allowed."""
+    asked = []
+
+    def nll(make, name, base, X):
+        asked.append(name)
+        time.sleep(0.01)
+        return torch.full((len(X),), float(len(asked)))
+
+    monkeypatch.setattr(pilot, "_cross_validated_nll", nll)
+    options = training_options(JKOFlowDensity(max_blocks=0), 50, d=3, n_held_out=0)
+    args = rows(50), rows(0), options, 0, torch.device("cpu"), max_time
+    assert pilot.choose_scaling(*args) == "marginal+whiten"
+    assert len(asked) == n_asked
 
 
 @pytest.mark.parametrize(("n", "chooses"), [(2, False), (31, False), (32, True)])

@@ -1,12 +1,15 @@
 """How many solver steps the blocks of a flow get."""
 
+import math
+import time
+
 import numpy as np
 import pytest
 import torch
 from reference import make_velocity, normal_rows
 
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.solver_steps import calibrate_steps
+from sklearn_jko.solver_steps import calibrate_steps, n_measurable
 
 
 def make_flow(*sizes, solver="dop853"):
@@ -29,6 +32,14 @@ def test_each_block_gets_the_steps_it_needs(solver):
     back = flow.inverse(flow.transform(x, n_steps), n_steps)
     assert torch.equal(back, round_trip)
     torch.testing.assert_close(back, x, rtol=0, atol=1e-6)
+
+
+def test_no_more_rows_are_measured_than_time_allows():
+    """Errors of a wide network took 364 seconds where a fit was allowed two."""
+    flow, x = make_flow(0.5), normal_rows(400, 2)
+    assert n_measurable(flow, x, math.inf) == n_measurable(flow, x, time.monotonic() + 600) == 400
+    assert n_measurable(flow, x, time.monotonic() - 1) == 100
+    assert n_measurable(JKOFlow(), x, time.monotonic() - 1) == 400
 
 
 def test_what_cannot_be_solved_gets_the_finest_steps():

@@ -20,7 +20,7 @@ from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group, is_one_of_many
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
-from sklearn_jko.solver_steps import calibrate_steps
+from sklearn_jko.solver_steps import calibrate_steps, n_measurable
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.statistics.columns import median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
@@ -104,7 +104,7 @@ def fit_density(
             X, y = read.sampled.X, read.sampled.of_the_same_rows(y)
             reports = open_reports(checkpoint and save, density, X, y, fit.attributes)
     fit.train(saved and saved.progress, start, reports)
-    fit.measure()
+    fit.measure(start + fit.max_time)
     vars(density).pop("feature_names_in_", None)  # of an earlier fit
     vars(density).update(vars(fitted))
     reports.ended()
@@ -199,7 +199,7 @@ class _Fit:
             "_cache": {},
         }
 
-    def measure(self):
+    def measure(self, deadline):
         """Choose the solver's steps for scores and record their errors, in all processes."""
         rows = self.held_out[:MAX_MEASURED_ROWS]
         # The errors of few rows say little of others.
@@ -207,7 +207,7 @@ class _Fit:
 
         def state_of_first():
             with no_idle_threads(self.options):
-                _measure_errors(self.density, rows)
+                _measure_errors(self.density, rows, deadline)
             return self.density._fitted_state()
 
         state = self.processes.on_first(state_of_first)
@@ -253,9 +253,11 @@ class _Fit:
         )
 
 
-def _measure_errors(density, rows):
+def _measure_errors(density, rows, deadline):
     flow, scaler, roles = density.flow_, density.scaler_, density.roles_
     Z = on_device_of(flow, scaler.transform(rows)[0])
+    Z = Z[: n_measurable(flow, Z, deadline)]
+    rows = rows[: len(Z)]
     flow.n_steps, density.solver_error_, back = calibrate_steps(flow, Z, density.solver_tol)
     if density.solver_error_ > density.solver_tol:
         warn_user(

@@ -17,13 +17,14 @@ from sklearn_jko.training.scaled_rows import Rows, as_rows, outlier_ceiling, row
 
 __all__ = ["CANDIDATES", "choose_scaling"]
 
+# Where time is short the last are left out.
 CANDIDATES = (
-    "standard",
-    "whiten",
-    "whiten+radial",
-    "power+whiten",
-    "marginal",
     "marginal+whiten",
+    "whiten",
+    "power+whiten",
+    "standard",
+    "marginal",
+    "whiten+radial",
     "marginal+whiten+radial",
 )
 MAX_ROWS = 20_000
@@ -67,7 +68,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     seed : int
     device : torch.device
     max_time : float
-        Seconds for the whole fit, of which the pilots use a fifth at most.
+        Seconds for the whole fit, of which the pilots use a fifth at most, and what goes before
+        them hardly more than another.
     make : callable
         From a name to an unfitted scaler.
 
@@ -79,9 +81,12 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
         return SCALING_OF_FEW
     X = evenly_spread(X, MAX_ROWS)
     base = StandardNormal(options.n_given)
-    finalists = _best_first(
-        {name: _cross_validated_nll(functools.partial(make, name), base, X) for name in CANDIDATES}
+    deadline = time.monotonic() + PILOT_SHARE * max_time
+    cross_validated = _in_time(
+        {name: functools.partial(_cross_validated_nll, make, name, base, X) for name in CANDIDATES},
+        deadline,
     )
+    finalists = _best_first(cross_validated)
     if options.max_blocks == 0:
         return finalists[0]
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
@@ -89,8 +94,8 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     finalists = dict.fromkeys([*finalists[:N_FINALISTS], *slow])
     scalers = {name: make(name).fit(X) for name in finalists}
     may_form_clusters, has_many_rows = _may_form_clusters(X, options), _has_many_rows(X)
-    if may_form_clusters and not has_many_rows:
-        name, scalers[name] = _likeliest_clusters(make, base, X, X_held_out)
+    if may_form_clusters and not has_many_rows and time.monotonic() < deadline:
+        name, scalers[name] = _likeliest_clusters(make, base, X, X_held_out, deadline)
     seconds = PILOT_SHARE * max_time / len(scalers)
     pilots = {
         name: _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds)
@@ -102,9 +107,20 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     return _best_first(pilots)[0]
 
 
-def _likeliest_clusters(make, base, X, X_held_out):
+def _in_time(functions, deadline):
+    """What the functions return, by name, of those called before a deadline, or of the first."""
+    returned = {}
+    for name, function in functions.items():
+        if returned and time.monotonic() >= deadline:
+            break
+        returned[name] = function()
+    return returned
+
+
+def _likeliest_clusters(make, base, X, X_held_out, deadline):
     """Name and scaler of the clusters that suit held-out rows best."""
-    scalers = {name: make(name).fit(X) for name in CLUSTERS}
+    fits = {name: functools.partial(make(name).fit, X) for name in CLUSTERS}
+    scalers = _in_time(fits, deadline)
     nll = {
         name: row_nll(base, as_rows(scaler, X_held_out, "cpu")) for name, scaler in scalers.items()
     }
@@ -129,12 +145,13 @@ def _best_first(nll):
     return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
 
 
-def _cross_validated_nll(make, base, X):
+def _cross_validated_nll(make, name, base, X):
     """Held-out negative log-density of each row without any block, in nats."""
     n_folds = N_FOLDS if len(X) < MAX_ROWS_OF_FOLDS else 2
     folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row stand together
     parts = [
-        as_rows(make().fit(X[folds != fold]), X[folds == fold], "cpu") for fold in range(n_folds)
+        as_rows(make(name).fit(X[folds != fold]), X[folds == fold], "cpu")
+        for fold in range(n_folds)
     ]
     return torch.cat([row_nll(base, rows) for rows in parts])
 
