@@ -349,6 +349,53 @@ def test_numbers_of_any_type_are_drawn():
         np.testing.assert_allclose(display.rows, X, rtol=1e-2, atol=1e-3)
 
 
+def bars(ax):
+    """Heights and edges of the rows' bars and of the model's, over one another."""
+    (rows, edges, _), (samples, model_edges, _) = (patch.get_data() for patch in ax.patches)
+    np.testing.assert_array_equal(edges, model_edges)
+    return rows, samples, edges
+
+
+@pytest.mark.parametrize("kind", ["integer", ("integer", 0, 1)])
+def test_bars_of_integers_stand_on_them(kind):
+    mean, largest = (3, 99) if kind == "integer" else (0.5, 1)
+    X = np.random.default_rng(0).poisson(mean, size=(500, 1)).clip(max=largest).astype(float)
+    density = JKOFlowDensity(columns={0: kind}, max_blocks=0, random_state=0).fit(X)
+    ax = DensityDisplay.from_estimator(density, X, random_state=0).axes_[0, 0]
+    rows, samples, edges = bars(ax)
+    values, counts = np.unique(X, return_counts=True)
+    np.testing.assert_array_equal(rows[np.isin(edges[:-1] + 0.5, values)], counts / 500)
+    np.testing.assert_array_equal(np.diff(edges), 1)
+    np.testing.assert_allclose(samples, rows, atol=0.05)
+    # No bar is cut.
+    assert ax.get_xlim()[0] < values[0] - 0.5
+    assert values[-1] + 0.5 < ax.get_xlim()[1]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e9, 1e17])
+def test_bars_of_many_integers_hold_equally_many(shift):
+    rng = np.random.default_rng(0)
+    rows, samples = shift + rng.integers(1000, size=(500, 1)), shift + np.arange(1000.0)[:, None]
+    grid = shift + np.array([[-50.0, 1049.0]])
+    display = DensityDisplay(rows=rows, column_names=["n"], grid=grid, samples=samples).plot()
+    drawn(display)
+    _, model, edges = bars(display.axes_[0, 0])
+    assert len(model) <= 60
+    if shift < 1e17:
+        assert set(np.diff(edges)) == {19.0}
+        assert set(edges % 1) == {0.5}
+        np.testing.assert_allclose(model[4:-5], 1 / 1000)
+
+
+def test_model_of_a_constant_column_keeps_its_bars():
+    X = np.c_[normal_rows(2), np.zeros(300)]
+    density = KernelDensity(bandwidth=0.03).fit(X)
+    display = DensityDisplay.from_estimator(density, X, random_state=0)
+    rows, samples, _ = bars(display.axes_[2, 2])
+    assert (rows > 0).sum() == 1
+    assert (samples > 0).sum() > 5
+
+
 # FlowTrajectoryDisplay
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from sklearn_jko.plotting._axes import MODEL, ROWS, axes_grid, draw_points, label_axis
-from sklearn_jko.plotting._grids import draw_histogram, smoothed_histogram
+from sklearn_jko.plotting._grids import draw_histogram, shared_edges, smoothed_histogram
 from sklearn_jko.plotting._regions import SHARES, draw_regions, enclosed_mass, region_patches
 
 __all__ = ["draw_corner"]
@@ -37,8 +37,9 @@ def draw_corner(ax, rows, samples, grid, names, rows_label):
 
 
 def _draw_column(ax, rows, samples, grid):
-    draw_histogram(ax, rows, grid, fill=True, color=ROWS, alpha=0.45)
-    draw_histogram(ax, samples, grid, color=MODEL, lw=1.5)
+    edges = shared_edges(rows, samples, grid)
+    draw_histogram(ax, rows, edges, fill=True, color=ROWS, alpha=0.45)
+    draw_histogram(ax, samples, edges, color=MODEL, lw=1.5)
     ax.set(xlim=grid[[0, -1]], ylim=(0, 1.05 * ax.dataLim.ymax))
 
 

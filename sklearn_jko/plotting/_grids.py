@@ -1,12 +1,14 @@
-"""Even grids over the columns of a table, and histograms on them."""
+"""Even grids over the columns of a table, bins and histograms on them."""
 
 import numpy as np
 
 from sklearn_jko.plotting._axes import central_range, with_margin
 
-__all__ = ["draw_histogram", "even_grid", "smoothed_histogram"]
+__all__ = ["bin_edges", "draw_histogram", "even_grid", "shared_edges", "smoothed_histogram"]
 
 MAX_BINS = 60
+# From here on the sides of an integer's cell are no floats.
+LARGEST_WHOLE = 2.0**52
 # Of the points' own deviation in each direction, so that a narrow ridge stays narrow.
 SMOOTHING = 0.19
 LEAST_SMOOTHING = 0.7  # cells
@@ -22,18 +24,45 @@ def even_grid(rows, samples, n_points):
             wide = np.quantile(samples[:, k], [0.001, 0.999])
             wide = wide.clip(low - (high - low), high + (high - low))
             low, high = min(low, wide[0]), max(high, wide[1])
+            if _are_whole(column, samples[:, k]):
+                low, high = low - 0.5, high + 0.5
         limits.append(np.linspace(*with_margin(low, high), n_points))
     return np.array(limits)
 
 
-def draw_histogram(ax, values, grid, **style):
-    """Histogram, in units of density, of the values within the axis."""
+def bin_edges(values, grid):
+    """Even edges along the axis that suit the values within it."""
     low, high = grid[0], grid[-1]
     near = values[(values >= low) & (values <= high)]
     n_bins = min(len(np.histogram_bin_edges(near, "auto", (low, high))) - 1, MAX_BINS)
-    edges = np.linspace(low, high, n_bins + 1)
-    counts, _ = np.histogram(near, edges)
+    return np.linspace(low, high, n_bins + 1)
+
+
+def shared_edges(rows, samples, grid):
+    """Edges in which rows and samples can be compared, around each integer where all are such."""
+    if _are_whole(rows, samples):
+        return _edges_around_integers(grid)
+    edges = bin_edges(rows, grid)
+    # One bin, as of a constant column, would hide how the samples are spread.
+    return edges if len(edges) > 2 else bin_edges(samples, grid)
+
+
+def draw_histogram(ax, values, edges, **style):
+    """Histogram, in units of density of all values, between even edges."""
+    counts, _ = np.histogram(values, edges)
     ax.stairs(counts / (len(values) * (edges[1] - edges[0])), edges, **style)
+
+
+def _are_whole(*columns):
+    return all((column % 1 == 0).all() and abs(column).max() < LARGEST_WHOLE for column in columns)
+
+
+def _edges_around_integers(grid):
+    """Edges of cells of equally many integers: of one, unless these are too many."""
+    first, last = np.ceil(grid[0]), np.floor(grid[-1])
+    n_integers = last - first + 1
+    step = np.ceil(n_integers / MAX_BINS)
+    return first - 0.5 + step * np.arange(np.ceil(n_integers / step) + 1)
 
 
 def smoothed_histogram(x, y, x_grid, y_grid):

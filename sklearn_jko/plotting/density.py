@@ -6,7 +6,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from sklearn_jko.plotting._axes import MODEL, ROWS, draw_points, label_axis, single_axes, thinned
 from sklearn_jko.plotting._corner import draw_corner
-from sklearn_jko.plotting._grids import draw_histogram, even_grid
+from sklearn_jko.plotting._grids import bin_edges, draw_histogram, even_grid
 from sklearn_jko.plotting._regions import (
     SHARES,
     draw_regions,
@@ -183,7 +183,8 @@ class DensityDisplay:
 
         (x,), (rows,) = self.grid, self.rows.T
         density = np.exp(self.log_density.clip(max=LARGEST_EXPONENT))
-        draw_histogram(ax, rows, x, fill=True, color=ROWS, alpha=0.35, label=self._rows_label())
+        bars = {"fill": True, "color": ROWS, "alpha": 0.35, "label": self._rows_label()}
+        draw_histogram(ax, rows, bin_edges(rows, x), **bars)
         ax.plot(x, density, color=MODEL, lw=2, label="model")
         rug = blended_transform_factory(ax.transData, ax.transAxes)
         points = thinned(rows)
