@@ -252,6 +252,20 @@ def test_offset_stands_beside_the_name():
     assert "0" in tick_labels(display.ax_)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+def test_offset_beside_a_long_name_is_not_cut_off(scale):
+    X = pd.DataFrame(normal_rows(3), columns=["a", "b", "measurement of quantity number 4"])
+    X.iloc[:, 2] = 1e6 + scale * X.iloc[:, 2]
+    display = DensityDisplay.from_estimator(zero_block_flow(X), X)
+    drawn(display)
+    for axis in (display.axes_[2, 2].xaxis, display.axes_[2, 0].yaxis):
+        text, box = axis.label.get_text(), axis.label.get_window_extent()
+        power = " (\N{MULTIPLICATION SIGN}10⁻⁵)" if scale < 1 else ""
+        assert text == "measurement of\nquantity number 4\n\N{MINUS SIGN} 1000000" + power
+        assert 0 <= box.x0 < box.x1 <= display.figure_.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= display.figure_.bbox.y1
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

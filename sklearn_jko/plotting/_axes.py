@@ -115,13 +115,22 @@ def label_axis(axis, name, n_ticks=6, width=60):
     axis.set_major_formatter(
         FuncFormatter(lambda value, _: number(round((value - offset) * 10.0**-exponent, 9) + 0.0))
     )
-    name = textwrap.fill(str(name), width, max_lines=2, placeholder=" …").replace("$", r"\$")
+    lines = textwrap.wrap(str(name), width, max_lines=2, placeholder=" …")
+    for part in _left_out(offset, exponent):
+        # A number that goes on beyond the figure would read as another one.
+        if lines and len(lines[-1]) + 1 + len(part) <= width:
+            lines[-1] += " " + part
+        else:
+            lines.append(part)
+    axis.set_label_text("\n".join(lines).replace("$", r"\$"))
+
+
+def _left_out(offset, exponent):
+    """An offset and a power of ten as they stand beside a name, none where there is none."""
     if offset:
-        sign = MINUS if offset > 0 else "+"
-        name += f" {sign} {abs(offset):.15g}"
+        yield f"{MINUS if offset > 0 else '+'} {abs(offset):.15g}"
     if exponent:
-        name += f" ({TIMES}10{str(exponent).translate(SUPERSCRIPTS)})"
-    axis.set_label_text(name)
+        yield f"({TIMES}10{str(exponent).translate(SUPERSCRIPTS)})"
 
 
 def _offset_and_exponent(low, high):
