@@ -291,6 +291,18 @@ def test_rows_far_from_all_that_the_model_draws(n_columns):
         assert 1e5 < limits[0] < values.min() < values.max() < limits[1]
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, []), (1e3, ["model, 100% beyond the axes"])])
+@pytest.mark.parametrize("n_columns", [2, 6])
+def test_a_model_beyond_the_axes_is_told(n_columns, shift, expected):
+    X = normal_rows(n_columns)
+    display = DensityDisplay.from_estimator(mixture(X), X + shift, random_state=0)
+    drawn(display)
+    (legend,) = filter(None, (ax.get_legend() for ax in display.figure_.axes))
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert [text for text in texts if "beyond" in text] == expected
+    assert "300 rows" in texts
+
+
 def test_wrong_input_to_density():
     X = normal_rows(7)
     with pytest.raises(ValueError, match=r"X has 7 columns of numbers; from 1 to 6.*such as"):

@@ -11,8 +11,10 @@ from sklearn_jko.plotting._regions import SHARES, draw_regions, enclosed_mass, r
 __all__ = ["draw_corner"]
 
 
-def draw_corner(ax, rows, samples, grid, names, rows_label):
+def draw_corner(ax, rows, samples, grid, names, labels):
     """Draw the histogram of each column on the diagonal, and each pair of columns below it.
+
+    The legend has one label for the rows and one for the model.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def draw_corner(ax, rows, samples, grid, names, rows_label):
             _draw_pair(panel, rows[:, [i, j]], samples[:, [i, j]], grid[[i, j]])
         _label(panel, names, i, j)
     figure.align_ylabels(axes[1:, 0].tolist())
-    _add_legend(axes[0, 0] if d == 1 else add(0, d - 1), d, rows_label)
+    _add_legend(axes[0, 0] if d == 1 else add(0, d - 1), d, labels)
     return figure, axes
 
 
@@ -66,13 +68,13 @@ def _label(ax, names, i, j):
         ax.tick_params(axis="y", labelleft=False)
 
 
-def _add_legend(ax, n_columns, rows_label):
+def _add_legend(ax, n_columns, labels):
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=ROWS, alpha=0.45, label=rows_label),
-        Line2D([], [], color=MODEL, label="model"),
+        Patch(color=ROWS, alpha=0.45, label=labels[0]),
+        Line2D([], [], color=MODEL, label=labels[1]),
     ]
     if n_columns > 1:
         # The room above the diagonal is free.

@@ -30,6 +30,8 @@ MAX_COLUMNS = 6
 CURVE_POINTS, GRID_POINTS = 500, 100
 # Log-densities beyond this have no finite density.
 LARGEST_EXPONENT = 690.0
+# Of a model, beyond axes that leave out its outermost samples of each column.
+USUALLY_BEYOND = 0.02
 # A legend right of the axes.
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
 
@@ -166,8 +168,9 @@ class DensityDisplay:
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         if self.log_density is None:
+            labels = self._rows_label(), self._model_label()
             self.figure_, self.axes_ = draw_corner(
-                ax, self.rows, self.samples, self.grid, self.column_names, self._rows_label()
+                ax, self.rows, self.samples, self.grid, self.column_names, labels
             )
             return self
         self.ax_ = single_axes(ax)
@@ -195,19 +198,35 @@ class DensityDisplay:
         ax.legend(frameon=False)
 
     def _plot_plane(self, ax):
+        from matplotlib.lines import Line2D
+
         x, y = self.grid
         draw_regions(ax, x, y, self.log_density.T, self.thresholds)
-        points = draw_points(ax, self.rows, label=self._rows_label())
+        handles = [*region_patches(), draw_points(ax, self.rows, label=self._rows_label())]
+        if self._is_model_beyond():
+            handles.append(Line2D([], [], color="none", label=self._model_label()))
         ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]])
         label_axis(ax.xaxis, self.column_names[0])
         label_axis(ax.yaxis, self.column_names[1])
-        ax.legend(handles=[*region_patches(), points], **BESIDE)
+        ax.legend(handles=handles, **BESIDE)
 
     def _rows_label(self):
         """How many rows there are, and what of them is not seen."""
-        low, high = self.grid[:, 0], self.grid[:, -1]
-        n_beyond = int(((self.rows < low) | (self.rows > high)).any(axis=1).sum())
+        n_beyond = int(self._are_beyond(self.rows).sum())
         return f"{len(self.rows):,} rows" + (f", {n_beyond:,} beyond the axes" if n_beyond else "")
+
+    def _model_label(self):
+        """What of the model is not seen, where it is more than usual."""
+        if not self._is_model_beyond():
+            return "model"
+        return f"model, {self._are_beyond(self.samples).mean():.0%} beyond the axes"
+
+    def _is_model_beyond(self):
+        return self.samples is not None and self._are_beyond(self.samples).mean() > USUALLY_BEYOND
+
+    def _are_beyond(self, rows):
+        low, high = self.grid[:, 0], self.grid[:, -1]
+        return ((rows < low) | (rows > high)).any(axis=1)
 
 
 def _plane(density, X, rows, samples):
