@@ -303,6 +303,15 @@ def test_a_model_beyond_the_axes_is_told(n_columns, shift, expected):
     assert "300 rows" in texts
 
 
+@pytest.mark.parametrize("n_columns", [1, 2, 3])
+def test_a_density_of_one_row_is_not_of_rows(n_columns):
+    X = normal_rows(n_columns)
+    display = DensityDisplay.from_estimator(mixture(X), X[:1], random_state=0)
+    drawn(display)
+    (legend,) = filter(None, (ax.get_legend() for ax in display.figure_.axes))
+    assert "1 row" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_wrong_input_to_density():
     X = normal_rows(7)
     with pytest.raises(ValueError, match=r"X has 7 columns of numbers; from 1 to 6.*such as"):

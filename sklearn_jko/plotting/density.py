@@ -213,7 +213,8 @@ class DensityDisplay:
     def _rows_label(self):
         """How many rows there are, and what of them is not seen."""
         n_beyond = int(self._are_beyond(self.rows).sum())
-        return f"{len(self.rows):,} rows" + (f", {n_beyond:,} beyond the axes" if n_beyond else "")
+        label = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
+        return label + (f", {n_beyond:,} beyond the axes" if n_beyond else "")
 
     def _model_label(self):
         """What of the model is not seen, where it is more than usual."""
