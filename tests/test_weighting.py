@@ -166,7 +166,7 @@ def test_weights_that_leave_no_rows_to_judge_by_are_told():
     """Nothing was trained then, without a word."""
     X, weight = np.random.default_rng(0).normal(size=(100, 2)), np.r_[1e9, np.ones(99)]
     model = small(max_blocks=1, max_iter=1)
-    with pytest.warns(UserWarning, match="leaves 0 of 100 rows to judge by.*pass X_val"):
+    with pytest.warns(UserWarning, match="leaves 1 of 100 rows to judge by.*pass X_val"):
         assert model.fit(X, sample_weight=weight).n_blocks_ == 0
     model.fit(X[:26], sample_weight=weight[:26])  # of so few nothing is trained by any weights
 
@@ -244,3 +244,14 @@ def test_equal_rows_with_gaps_are_equal():
     gaps = np.array([[np.nan, 1.0], [2.0, np.nan], [np.nan, 1.0], [2.0, 3.0]])
     rows = weighted_rows(gaps).repeated
     assert sorted(np.bincount(rows).tolist()) == [0, 1, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:.*to judge by")
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_a_row_that_outweighs_all_others_leaves_the_density_its_unit(unit):
+    """It was a standard normal in the units of X, whatever these were."""
+    X = unit * np.random.default_rng(0).normal(size=(50, 2))
+    density = JKOFlowDensity("standard", max_blocks=0, random_state=0)
+    density.fit(X, sample_weight=np.r_[1e9, np.ones(49)])
+    drawn = density.sample(1000, random_state=0)
+    assert 1e-3 * unit < (drawn - X[0]).std() < 0.2 * unit

@@ -116,4 +116,7 @@ def _spread_evenly(weight, n):
     """Numbers of rows, each about as often as its weight says, ascending."""
     n = max(n, min(COPIES * n, MANY_ROWS))
     ends = np.cumsum(weight)
-    return np.searchsorted(ends, (np.arange(n) + 0.5) * (ends[-1] / n))
+    chosen = np.searchsorted(ends, (np.arange(n) + 0.5) * (ends[-1] / n))
+    if len(weight) > 1 and chosen[0] == chosen[-1]:  # copies of one row alone have no spread
+        chosen[0] = np.argsort(weight)[-2]
+    return np.sort(chosen)
