@@ -533,6 +533,18 @@ def test_clusters_far_apart_are_learned(n, close):
     assert truth - density.score_samples(X[n:]).mean() < close
 
 
+def test_numbers_near_the_largest_are_told():
+    """As where the least of all stands for missing values."""
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[3, 1] = -np.finfo(float).max
+    density = JKOFlowDensity("marginal", max_blocks=0)
+    with pytest.warns(UserWarning, match=r"1 of 3 columns \(1\) hold values beyond 1e\+290"):
+        density.fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        density.fit(X[:, [0, 2]].astype(np.float32))
+
+
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
     """Its device, here one that holds no numbers, its mode of inference, its types of numbers."""
     X = moons[1]

@@ -43,6 +43,8 @@ TRAINING_SHARE = 0.93
 NOTABLE_GAIN = 0.05
 # Of up to so many rows a quarter is less than MIN_JUDGES, and no block is trained, as `fit` says.
 FEW_ROWS = 26
+# Differences and products of larger numbers overflow.
+LARGEST_EXACT = np.float64(1e290)
 MAX_SCALER_ROWS = 200_000
 MANY_ROWS = 100_000
 MAX_MEASURED_ROWS = 1000
@@ -228,6 +230,7 @@ class _Fit:
         )
 
     def _warn_of_rows(self):
+        _warn_of_far_values(self.density, self.read.X)
         _warn_of_noise(self.density, self.parts.noise_width, self.read)
         _warn_of_few_held_out(self.density, self.parts, self.read.X_val)
 
@@ -286,6 +289,16 @@ def _given_rows(roles, rows):
     if roles is None or len(roles.given) == 0:
         return None
     return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
+
+
+def _warn_of_far_values(density, X):
+    is_far = (np.fmax.reduce(X) > LARGEST_EXACT) | (np.fmin.reduce(X) < -LARGEST_EXACT)
+    if is_far.any():
+        warn_user(
+            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_EXACT:g} in size, by "
+            "which nothing can be computed: they are taken for less. If they stand for missing "
+            "ones, put NaN there; else divide the column."
+        )
 
 
 def _warn_of_noise(density, noise_width, read):
