@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.files import checkpoint
-from sklearn_jko.files.checkpoint import data_digest
+from sklearn_jko.files.checkpoint import as_json, data_digest
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.fitting import course
 from sklearn_jko.step_sizes import geometric_step
@@ -233,6 +233,13 @@ def test_other_data_and_other_versions_are_refused(rows, path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("error")
+def test_equal_values_are_the_same_job():
+    """In a group [8, 8] was another parameter than (8, 8)."""
+    mine = {"widths": (8, 8), "n": np.int64(20), "decay": np.float64(0.1), "tol": 1e-3}
+    others = {"widths": np.array([8, 8]), "n": 20, "decay": 0.1, "tol": 1e-3}
+    assert as_json(mine) == as_json(others) == {**others, "widths": [8, 8]}
+
+
 def test_digest_is_of_rows_in_any_order_and_any_parts(rows, monkeypatch):
     whole = data_digest(rows)
     monkeypatch.setattr(checkpoint, "ROWS_AT_ONCE", 7)

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ from conftest import two_moons
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.fitting import course
 from sklearn_jko.rows import reservoir, shards
-from sklearn_jko.rows.processes import Processes
+from sklearn_jko.rows.processes import Group, Processes
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import held_out_mask
 from sklearn_jko.training import automatic, monitoring, pilot
@@ -401,3 +402,24 @@ def test_parts_of_the_processes_are_all_things_in_order(n, size):
         processes.rank, processes.world_size = rank, size
         found += range(n)[processes.own_slice(n)]
     assert found == list(range(n))
+
+
+def test_an_interrupt_in_one_process_is_told_to_the_others():
+    """They waited for the whole timeout of the group."""
+    group, told = Group.__new__(Group), []
+    group.all_gather = told.append
+    with pytest.raises(KeyboardInterrupt), group.failing_together():
+        raise KeyboardInterrupt
+    assert told == ["KeyboardInterrupt: "]
+
+
+@pytest.mark.parametrize(("size", "is_told"), [("2", True), ("1", False)])
+def test_a_process_of_torchrun_without_a_group_is_told(monkeypatch, size, is_told):
+    """Each process fitted its own rows without a word: `group.WORLD` was None still."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", size)
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        JKOFlowDensity("standard", max_blocks=0).fit(X)
+    assert [str(w.message)[:18] for w in caught] == ["process_group=None"] * is_told
