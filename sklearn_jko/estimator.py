@@ -95,9 +95,9 @@ class JKOFlowDensity(
         that to fix the kinds across the folds of a cross-validation.
     condition : list of str or int, or None, default=None
         Names or numbers of columns that are given: the density is that of the others, log p(rest |
-        condition). A category must be named in `columns` too. Outside the range
-        that `fit` has seen a given number counts for less than it is, and far outside for no more:
-        no row tells how the law goes on.
+        condition). A category must be named in `columns` too. Outside the range that `fit` has
+        seen a given number counts for less than it is, and far outside for no more: no row tells
+        how the law goes on.
     structure : tuple of int, array-like or sparse matrix, or None, default=None
         Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
         the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,

@@ -44,7 +44,7 @@ NOTABLE_GAIN = 0.05
 # Of up to so many rows a quarter is less than MIN_JUDGES, and no block is trained, as `fit` says.
 FEW_ROWS = 26
 # Differences and products of larger numbers overflow.
-LARGEST_EXACT = np.float64(1e290)
+LARGEST_SAFE = np.float64(1e290)
 MAX_SCALER_ROWS = 200_000
 MANY_ROWS = 100_000
 MAX_MEASURED_ROWS = 1000
@@ -292,10 +292,10 @@ def _given_rows(roles, rows):
 
 
 def _warn_of_far_values(density, X):
-    is_far = (np.fmax.reduce(X) > LARGEST_EXACT) | (np.fmin.reduce(X) < -LARGEST_EXACT)
+    is_far = (np.fmax.reduce(X) > LARGEST_SAFE) | (np.fmin.reduce(X) < -LARGEST_SAFE)
     if is_far.any():
         warn_user(
-            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_EXACT:g} in size, by "
+            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_SAFE:g} in size, by "
             "which nothing can be computed: they are taken for less. If they stand for missing "
             "ones, put NaN there; else divide the column."
         )

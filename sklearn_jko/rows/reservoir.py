@@ -132,8 +132,8 @@ class _Reservoir:
             )
 
     def add(self, table):
-        for check in (check_collected, check_computed):
-            check(table, "a batch of X")
+        check_collected(table, "a batch of X")
+        check_computed(table, "a batch of X")
         table = as_known(table)
         if not hasattr(table, "columns"):
             table = as_array(table)

@@ -269,9 +269,8 @@ class BlockTraining:
 
     def evaluate(self):
         """Evaluate the weights on the held-out rows; keep them where they are the best so far."""
-        self.processes.broadcast_weights_(
-            self.block
-        )  # machines round differently, and turned axes amplify it
+        # Machines round differently, and turned axes amplify it.
+        self.processes.broadcast_weights_(self.block)
         nll, solver_error = self._held_out_nll()
         is_accurate = abs(solver_error) <= self.options.max_solver_error  # false for NaN
         is_better = nll.mean() < self.best_nll.mean() - MIN_PROGRESS
