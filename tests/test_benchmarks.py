@@ -19,10 +19,7 @@ from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.solvers import SOLVERS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
-SUITES = (
-    *("step", "likelihood", "outliers", "contextual", "patches", "scoring", "memory", "cost"),
-    *("peak", "search", "choices", "cures", "conditional", "structure", "dask", "communication"),
-)
+RNG = np.random.default_rng(0)
 FLOWS = ("MAF", "NSF", "NSF + our scaling", "CNF", "flow matching")
 PATCHES = """
 import numpy as np
@@ -47,6 +44,19 @@ def load(name):
 
 
 baselines, datasets, measuring = load("baselines"), load("datasets"), load("measuring")
+distributions, SUITES = load("distributions"), tuple(load("suites/__init__").SUITES)
+PLANES = {
+    **{
+        name: law
+        for name, law in distributions.DISTRIBUTIONS.items()
+        if len(law.draw(2, RNG)[0]) < 3
+    },
+    "shell": distributions.shell(2),
+    "Student": distributions.student(2, 3),
+    "log-normal pair": distributions.log_normal(2),
+    "series": distributions.heavy_series(2),
+    "factor": distributions.few_factors(2, 1),
+}
 
 
 def read_report(folder, name):
@@ -505,6 +515,24 @@ def test_flow_training_keeps_the_best_weights(monkeypatch):
     before = baselines.mean_log_density(flow, baselines.torch.as_tensor(validation).float())
     log_density, _ = baselines.train_flow(flow, train, validation, 0.3)
     assert log_density(validation).mean() >= before - 1e-4
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_known_densities_are_those_of_their_rows(name):
+    """In every cell of a grid that holds rows, by the share of the rows and by an integral."""
+    law, n = PLANES[name], 20_000
+    X = law.draw(n, np.random.default_rng(1))
+    edges = [np.quantile(x, np.linspace(0.05, 0.95, 7)) for x in X.T]
+    counts, _ = np.histogramdd(X, edges)
+    rng = np.random.default_rng(2)
+    for cell in np.ndindex(*counts.shape):
+        low = np.array([ends[k] for ends, k in zip(edges, cell, strict=True)])
+        high = np.array([ends[k + 1] for ends, k in zip(edges, cell, strict=True)])
+        points = rng.uniform(low, high, (500, len(low)))
+        values = np.exp(law.log_density(points)) * np.prod(high - low)
+        share, expected = counts[cell] / n, values.mean()
+        error = np.hypot(np.sqrt(expected / n), values.std() / np.sqrt(len(points)))
+        assert share == pytest.approx(expected, abs=5 * error + 1e-4)
 
 
 @pytest.mark.parametrize("method", ["conditional_mixture", "conditional_kernels"])

@@ -12,6 +12,7 @@ __all__ = ["SUITES"]
 SUITES = {
     "step": "suites.step",
     "likelihood": "suites.likelihood",
+    "truth": "suites.truth",
     "outliers": "suites.outliers",
     "contextual": "suites.contextual",
     "patches": "suites.patches",
