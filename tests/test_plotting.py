@@ -126,6 +126,16 @@ def test_regions_hold_what_the_legend_says():
     assert len(display.ax_.lines[0].get_xdata()) == 2000
 
 
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_legend_covers_no_neighbour(layout):
+    figure, axes = plt.subplots(1, 2, layout=layout)
+    X = normal_rows(2)
+    display = DensityDisplay.from_estimator(mixture(X), X, ax=axes[0])
+    figure.canvas.draw()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert not legend.overlaps(axes[1].get_window_extent())
+
+
 def test_regions_of_two_clusters_hold_what_the_legend_says():
     X = np.r_[normal_rows(2), normal_rows(2, seed=1) + np.array([30, 5])]
     density = mixture(X, 2)

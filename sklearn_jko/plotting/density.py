@@ -32,7 +32,7 @@ CURVE_POINTS, GRID_POINTS = 500, 100
 LARGEST_EXPONENT = 690.0
 # Of a model, beyond axes that leave out its outermost samples of each column.
 USUALLY_BEYOND = 0.02
-# A legend right of the axes.
+# A legend right of the axes, for which a figure's layout makes room.
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
 
 
@@ -208,7 +208,8 @@ class DensityDisplay:
         ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]])
         label_axis(ax.xaxis, self.column_names[0])
         label_axis(ax.yaxis, self.column_names[1])
-        ax.legend(handles=handles, **BESIDE)
+        has_layout = ax.figure.get_layout_engine() is not None
+        ax.legend(handles=handles, **(BESIDE if has_layout else {"loc": "best"}))
 
     def _rows_label(self):
         """How many rows there are, and what of them is not seen."""
