@@ -10,6 +10,13 @@ from scripts import in_new_python, in_this_python
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 NUMBER = r"-?\d+\.\d+"
+PAGES = [
+    path.relative_to(ROOT)
+    for folder in (".", "docs", "examples", "examples/benchmarks", "examples/paper")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
+# With code.
+TEXTS = ("README.md", "docs/guide.md", "docs/outliers.md", "docs/beyond_one_machine.md")
 
 
 def code_in(text):
@@ -19,12 +26,27 @@ def code_in(text):
     return ast.parse("\n".join(blocks))
 
 
-@pytest.mark.parametrize("text", ["README.md", "docs/past_one_machine.md"])
+@pytest.mark.parametrize("text", TEXTS)
 def test_a_density_of_a_text_stays_fitted(text):
     """As later blocks score and save it."""
     for node in ast.walk(code_in(text)):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "density":
             assert re.search(r"\.(fit|load)\(", ast.unparse(node.value))
+
+
+def anchors_of(text):
+    """The fragments by which GitHub names the headings of a text of Markdown."""
+    headings = re.findall(r"^#+ (.*)$", text.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("text", PAGES, ids=str)
+def test_links_between_texts_lead_somewhere(text):
+    for link in re.findall(r"\]\(([^)]*)\)", (ROOT / text).read_text()):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / text.parent / path) if path else ROOT / text
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
 
 
 def check_density_table(printed):
