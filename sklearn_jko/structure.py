@@ -130,10 +130,6 @@ class Structure:
         shape = None if self.shape is None else list(self.shape)
         return {"shape": shape, "edges": self.edges, "is_given": self.is_given.tolist()}
 
-    def plain(self):
-        """The same as a text can hold it."""
-        return {**self.state(), "edges": None if self.edges is None else self.edges.tolist()}
-
     @classmethod
     def from_state(cls, state, n_modelled, n_given):
         """The structure of so many columns; ValueError where the state is not sound.

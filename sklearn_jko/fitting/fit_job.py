@@ -74,7 +74,7 @@ def _job(density, read):
     if isinstance(density.columns, dict):
         job["columns"] = list(density.columns.items())  # keys may be NumPy's numbers
     job["step_size"] = [step_sizes(density.step_size)(k) for k in range(density.max_blocks)]
-    job["structure"] = read.structure and read.structure.plain()
+    job["structure"] = read.structure and read.structure.state()
     job["device"] = read.device.type
     if not isinstance(density.random_state, Integral):
         job["random_state"] = None  # the seed drawn then stands in the checkpoint
