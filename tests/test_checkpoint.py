@@ -138,6 +138,13 @@ def test_more_blocks_are_added_to_those_of_a_finished_fit(rows, path):
         assert all(map(torch.equal, one.parameters(), another.parameters()))
 
 
+def test_blocks_are_added_to_none(rows, path):
+    none, one = {**SETTINGS, "max_blocks": 0}, {**SETTINGS, "max_blocks": 1}
+    JKOFlowDensity(**none, checkpoint=path).fit(rows)
+    model = JKOFlowDensity(**one, checkpoint=path).fit(rows)
+    assert_same_model(model, JKOFlowDensity(**one).fit(rows), rows)
+
+
 def test_fewer_or_more_blocks_of_a_refined_fit_are_refused(rows, path):
     settings = {**SETTINGS, "n_refinements": 1, "checkpoint": path}
     JKOFlowDensity(**settings).fit(rows)

@@ -159,7 +159,9 @@ class _Fit:
 
     def train(self, progress, start, reports):
         """Train a flow of the scaled rows, and set all attributes but its errors."""
-        visited = max(self.options.n_visits, MANY_ROWS)  # no batch takes more
+        # No batch takes more. Fits without blocks need none, but the noise that few rows get is drawn
+        # before a checkpoint holds the generator's state, from which blocks may be added.
+        visited = max(self.options.n_visits, MANY_ROWS)
         with self.processes.failing_together():
             rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
             held_out = as_rows(self.scaler, self.held_out, self.read.device)
