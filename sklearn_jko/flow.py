@@ -86,8 +86,8 @@ class JKOFlow(nn.Module):
     Parameters
     ----------
     blocks : iterable of JKOBlock, default=()
-    base : object, default=StandardNormal()
-        Target density, see `sklearn_jko.bases`.
+    base : object, default=None
+        Target density, see `sklearn_jko.bases`; None is `StandardNormal`.
     solver : str, default="rk4"
         Name in `sklearn_jko.solvers.SOLVERS`, used for everything below.
     n_steps : int or array of int of shape (n_blocks,), default=4

@@ -29,7 +29,7 @@ def as_rows(scaler, X, device):
     ----------
     scaler : object
     X : ndarray of shape (n, d) or BlurredRows
-        None may be in it.
+        May have no rows.
     device : torch.device
 
     Returns
