@@ -207,13 +207,6 @@ def test_units_do_not_matter(scale):
     np.testing.assert_allclose(rescaled / scale, drawn, atol=1e-3)
 
 
-def test_column_of_nan_alone_is_refused_by_number():
-    X = normal_rows(20)
-    X[:, [0, 2]] = np.nan
-    with pytest.raises(ValueError, match=r"columns \[0, 2\] of X hold NaN alone: leave them out"):
-        MarginalMixture().fit(X, seed=0)
-
-
 @pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (-np.inf, 1.0), (0.0, 1.0)])
 def test_draws_are_within_the_bounds(low, high):
     rng = np.random.default_rng(0)

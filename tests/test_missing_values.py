@@ -339,6 +339,7 @@ def test_a_detector_of_gaps_is_saved_and_explains_complete_rows(detector, tmp_pa
             method(X)
 
 
+@pytest.mark.filterwarnings("ignore:.*miss values")
 def test_what_does_not_go_together_is_told(normal):
     X = normal_rows(30, seed=11)
     X[3, 1] = np.nan
@@ -347,6 +348,11 @@ def test_what_does_not_go_together_is_told(normal):
     X[:, 1] = np.nan
     with pytest.raises(ValueError, match=r"1 of 3 columns \(1\) hold no value"):
         JKOFlowDensity().fit(X)
+    X[0, 1], weight = 2.0, np.r_[1e-9, np.linspace(1.0, 2.0, 29)]
+    for columns in (None, {1: "category"}):
+        model = JKOFlowDensity(columns=columns)
+        with pytest.raises(ValueError, match=r"columns \[1\] of X hold no value but in rows of next"):
+            model.fit(X, sample_weight=weight)
     X[:, 1] = np.inf
     with pytest.raises(ValueError, match="infinity"):
         JKOFlowDensity().fit(X)

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_jko.missing.label_draws import LabelDraws
 from sklearn_jko.missing.labelled_mixture import LabelledMixture
-from sklearn_jko.missing.marginal_mixture import MarginalMixture, check_columns
+from sklearn_jko.missing.marginal_mixture import MarginalMixture
 from sklearn_jko.rows.blurred import blur, reflect
 from sklearn_jko.rows.resolution import tie_width
 from sklearn_jko.rows.row_hash import hash_rows
@@ -43,7 +43,7 @@ def completed(X, weight, seed, *others, roles=None):
     Raises
     ------
     ValueError
-        If a column of X is all NaN.
+        If a column of X is all NaN in the rows that have a notable weight.
 
     Examples
     --------
@@ -55,9 +55,9 @@ def completed(X, weight, seed, *others, roles=None):
     >>> bool(np.isfinite(filled).all() and (filled[30:] == X[30:]).all())
     True
     """
-    check_columns(X)
     random_state = np.random.default_rng(seed)
     rows = weighted_rows(X, weight).repeated
+    _check_columns(np.isnan(X)[rows])
     tables = [X, *others]
     mixture = _new_mixture(roles)
     if roles is not None and len(roles.category):
@@ -98,6 +98,15 @@ def fit_proposal(rows, roles, seed):
         widths[roles.category] = 1.0
     blurred = _blurred(rows, widths, roles, np.random.default_rng(seed))
     return _new_mixture(roles).fit(blurred, seed)
+
+
+def _check_columns(is_missing):
+    empty = np.flatnonzero(is_missing.all(axis=0))
+    if len(empty):
+        raise ValueError(
+            f"columns {empty.tolist()} of X hold no value but in rows of next to no weight, from "
+            "which nothing can be learned; leave the columns out, or give these rows more weight."
+        )
 
 
 def _new_mixture(roles):

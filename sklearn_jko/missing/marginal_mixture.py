@@ -13,7 +13,7 @@ from sklearn_jko.statistics.drawing import drawn_index
 from sklearn_jko.statistics.normal_mixture import NormalMixture
 from sklearn_jko.statistics.thinning import evenly_spread
 
-__all__ = ["MarginalMixture", "check_columns"]
+__all__ = ["MarginalMixture"]
 
 # Completions: by one normal distribution, then by the mixtures fitted to those before. On mixtures
 # of 20 columns each of the first four gains 0.5 to 1.5 nats a row.
@@ -69,20 +69,14 @@ class MarginalMixture:
         Parameters
         ----------
         X : ndarray of shape (n, d), float64, finite or NaN
-            Rows in any random order. A constant column should have noise, which says how wide it
-            is.
+            Rows in any random order, each column with a value. A constant column should have noise,
+            which says how wide it is.
         seed : int
 
         Returns
         -------
         self : MarginalMixture
-
-        Raises
-        ------
-        ValueError
-            If a column is all NaN.
         """
-        check_columns(X)
         missing = np.isnan(X)
         ends = (np.broadcast_to(bound, X.shape[1:]) for bound in (self.low, self.high))
         self.columns_ = [_column_map(*parts) for parts in zip(X.T, *ends, strict=True)]
@@ -149,16 +143,6 @@ class MarginalMixture:
         """
         Z = _drawn(self.mixture_, self.transform(X)[0], random_state, same_noise)
         return np.where(np.isnan(X), self.inverse_transform(Z), X)
-
-
-def check_columns(X):
-    """Raise ValueError if a column of X is all NaN."""
-    empty = np.flatnonzero(np.isnan(X).all(axis=0))
-    if len(empty):
-        raise ValueError(
-            f"columns {empty.tolist()} of X hold NaN alone: leave them out, as nothing can be "
-            "learned of them."
-        )
 
 
 def _column_map(values, low, high):
