@@ -14,7 +14,7 @@ from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.files.checkpoint import SavedFit
-from sklearn_jko.files.density_state import attributes_of_flow
+from sklearn_jko.files.density_state import attributes_of_flow, density_state, restore_density
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group, is_one_of_many
@@ -159,8 +159,8 @@ class _Fit:
 
     def train(self, progress, start, reports):
         """Train a flow of the scaled rows, and set all attributes but its errors."""
-        # No batch takes more. Fits without blocks need none, but the noise that few rows get is drawn
-        # before a checkpoint holds the generator's state, from which blocks may be added.
+        # No batch takes more. Fits without blocks need none, but the noise that few rows get is
+        # drawn before a checkpoint holds the generator's state, from which blocks may be added.
         visited = max(self.options.n_visits, MANY_ROWS)
         with self.processes.failing_together():
             rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
@@ -212,11 +212,11 @@ class _Fit:
         def state_of_first():
             with no_idle_threads(self.options):
                 _measure_errors(self.density, rows, deadline)
-            return self.density._fitted_state()
+            return density_state(self.density)
 
         state = self.processes.on_first(state_of_first)
         if not self.processes.is_first:
-            self.density._set_fitted_state(state)
+            restore_density(self.density, state)
 
     def _divided(self, processes):
         read = self.read
