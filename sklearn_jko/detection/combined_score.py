@@ -1,6 +1,7 @@
 """Several estimates of a log-density in one score."""
 
 import numpy as np
+from sklearn.metrics import pairwise_distances_argmin
 
 from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.independent_columns import IndependentColumns
@@ -66,8 +67,7 @@ class CombinedScore:
 
         Distances in the columns numbered by `first`, if any, come before those in others.
         """
-        index = NeighbourDensity(self._points(rows, first)).index
-        return index.kneighbors(self._points(X, first), 1, return_distance=False)[:, 0]
+        return pairwise_distances_argmin(self._points(X, first), self._points(rows, first))
 
     def _points(self, X, first):
         standard = self._standard(X)

@@ -31,18 +31,17 @@ class NeighbourDensity:
     """
 
     def __init__(self, rows, n_dimensions=None):
-        self.rows = rows
         n, d = rows.shape
         self.n_dimensions = d if n_dimensions is None else n_dimensions
         self.ranks = [min(FEW, n), min(max(round(math.sqrt(n)), 1), n)]
         algorithm = "kd_tree" if d <= TREE_COLUMNS else "brute"
         n_neighbours = min(max(self.ranks) + 1, n)
-        self.index = NearestNeighbors(n_neighbors=n_neighbours, algorithm=algorithm).fit(rows)
+        self._index = NearestNeighbors(n_neighbors=n_neighbours, algorithm=algorithm).fit(rows)
 
     def score_samples(self, X):
         """Log-density in nats, up to a constant, of each row of X (n, d)."""
         d = self.n_dimensions
-        distances, _ = self.index.kneighbors(X)
+        distances, _ = self._index.kneighbors(X)
         same = distances[:, :1] < SAME_PLACE * (1 + np.linalg.norm(X, axis=1, keepdims=True))
         others = np.concatenate([distances[:, 1:], distances[:, -1:]], axis=1)
         distances = np.where(same, others, distances)[:, np.array(self.ranks) - 1]
