@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 __all__ = ["attribute"]
 
@@ -38,8 +39,7 @@ def attribute(score, X, reference, labels=()):
     shares = np.zeros(X.shape)
     d = X.shape[1]
     rows_at_once = max(NUMBERS_AT_ONCE // ((2 * d + 2) * d), 1)
-    for start in range(0, len(X), rows_at_once):
-        part = slice(start, start + rows_at_once)
+    for part in gen_batches(len(X), rows_at_once):
         for ends in _segments(reference[part], X[part], labels):
             shares[part] += _both_ways(score, *ends)
     return shares
