@@ -26,7 +26,7 @@ from sklearn_jko.statistics.columns import median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training.automatic import MIN_JUDGES, training_options
-from sklearn_jko.training.flow_training import Ending, train_flow
+from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.monitoring import open_reports
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.pilot import choose_scaling
@@ -165,7 +165,7 @@ class _Fit:
         with self.processes.failing_together():
             rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
             held_out = as_rows(self.scaler, self.held_out, self.read.device)
-        flow, history, ending = train_flow(
+        flow, history, is_out_of_time = train_flow(
             rows.x,
             held_out,
             self.options,
@@ -175,7 +175,7 @@ class _Fit:
             observer=reports,
             processes=self.processes,
         )
-        self.processes.on_first(lambda: _warn_of_convergence(self.density, history, ending))
+        self.processes.on_first(lambda: _warn_of_convergence(self.density, history, is_out_of_time))
         if len(flow.blocks) == 0:  # no structure is known to it
             rows = self.parts.train if self.spares_held_out else self.parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
@@ -343,12 +343,12 @@ def _warn_of_few_held_out(density, parts, X_val):
         )
 
 
-def _warn_of_convergence(density, history, ending):
+def _warn_of_convergence(density, history, is_out_of_time):
     history = [record for record in history if record.refinement == 0]
     n_kept = sum(record.kept for record in history)
     last = history[-1] if history else None
     gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
-    if ending is Ending.OUT_OF_TIME and (gains or n_kept == 0):
+    if is_out_of_time and (gains or n_kept == 0):
         reason = f"max_time={density.max_time} ended training"
     elif len(history) == density.max_blocks and gains:
         reason = f"max_blocks={density.max_blocks} and max_iter={density.max_iter} ended training"

@@ -1,7 +1,6 @@
 """Block-wise training of a flow."""
 
 import copy
-import enum
 import math
 import time
 from dataclasses import replace
@@ -27,7 +26,7 @@ from sklearn_jko.training.scaled_rows import Rows, outlier_ceiling, row_nll
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.velocities import VELOCITIES
 
-__all__ = ["Ending", "Progress", "Trained", "push_forward_", "round_gains", "train_flow"]
+__all__ = ["Progress", "Trained", "push_forward_", "round_gains", "train_flow"]
 
 # Nats per row. After a block that overfitted and gained less, no block was seen to gain as much.
 WORTH_OVERFITTING = 1e-2
@@ -53,20 +52,12 @@ class Progress(NamedTuple):
     generator_state: torch.Tensor
 
 
-class Ending(enum.Enum):
-    """Why training ended."""
-
-    DONE = enum.auto()
-    OUT_OF_TIME = enum.auto()
-    STOPPED = enum.auto()
-
-
 class Trained(NamedTuple):
-    """A trained flow, what happened to each block tried, and why there are no more."""
+    """A trained flow, what happened to each block tried, and whether time left no more of them."""
 
     flow: JKOFlow
     history: list[BlockRecord]
-    ending: Ending
+    is_out_of_time: bool
 
 
 def train_flow(
@@ -112,20 +103,20 @@ def train_flow(
     else:
         processes.on_first(lambda: observer.started(training))
     with no_idle_threads(options):
-        ending = _add_blocks(training, observer, deadline)
+        is_out_of_time = _add_blocks(training, observer, deadline)
     flow = training.flow.eval().requires_grad_(False)
-    return Trained(flow, training.history, ending)
+    return Trained(flow, training.history, is_out_of_time)
 
 
 def _add_blocks(training, observer, deadline):
-    """Train until there is nothing to gain, and say why it ended."""
+    """Train until there is nothing to gain, or the observer ends it; whether time did before."""
     while not training.is_done:
         if training.processes.on_first(lambda: time.monotonic() >= deadline):
-            return Ending.OUT_OF_TIME
+            return True
         training.add_block(observer)
         if training.processes.on_first(lambda: bool(observer.block_ended(training))):
-            return Ending.STOPPED
-    return Ending.DONE
+            break
+    return False
 
 
 @torch.no_grad()
