@@ -28,17 +28,14 @@ from sklearn_jko.files.density_state import density_state, restore_density
 from sklearn_jko.files.model_state import flow_from_state, flow_state
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
-from sklearn_jko.fitting.fit_input import FLOATS, validated_numbers
+from sklearn_jko.fitting.fit_input import NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.rows.dask_tables import by_partitions, check_computed
 from sklearn_jko.rows.table_types import as_known
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["NUMBERS", "JKOFlowDensity"]
-
-# Kept as they are in tables to score; a table of any other type is converted as for `fit`.
-NUMBERS = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
+__all__ = ["JKOFlowDensity"]
 
 
 @contextlib.contextmanager
@@ -621,7 +618,7 @@ class JKOFlowDensity(
     def _validated(self, X, rounds=True):
         check_is_fitted(self)
         if self.roles_ is None:
-            return validated_numbers(self, X, dtype=NUMBERS, reset=False)
+            return validated_numbers(self, X, dtype=NUMERIC_DTYPES, reset=False)
         X = as_known(X)
         check_different_names(X)
         _check_feature_names(self, X, reset=False)

@@ -23,11 +23,12 @@ from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, score_tolerance
 from sklearn_jko.detection.coordinates import standard_normal_log_density
-from sklearn_jko.estimator import NUMBERS, JKOFlowDensity
+from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.fit_input import (
     FLOATS,
     NOT_NUMERIC,
+    NUMERIC_DTYPES,
     read_rows,
     validated_numbers,
 )
@@ -500,7 +501,7 @@ class JKOFlowOutlierDetector(
         check_is_fitted(self)
         if self.density_.roles_ is not None:
             return self.density_._validated(X)
-        return validated_numbers(self, X, dtype=NUMBERS, reset=False)
+        return validated_numbers(self, X, dtype=NUMERIC_DTYPES, reset=False)
 
     def _complete(self, X):
         table = self._validated(X)

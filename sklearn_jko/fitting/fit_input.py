@@ -29,6 +29,7 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = [
     "FLOATS",
     "NOT_NUMERIC",
+    "NUMERIC_DTYPES",
     "FitInput",
     "read_input",
     "read_rows",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 FLOATS = (np.float64, np.float32)
+# Kept as they are in tables to score; a table of any other type is converted as for `fit`.
+NUMERIC_DTYPES = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
 # As Python says of other objects. `check_dtype_object` of scikit-learn demands it of an estimator.
 NO_NUMBER = "argument must be a string or a real number"
