@@ -1,8 +1,18 @@
 """Step sizes of the JKO scheme, and when its free block may follow."""
 
+import functools
 import math
 
-__all__ = ["geometric_step", "has_settled"]
+__all__ = ["geometric_step", "has_settled", "step_sizes"]
+
+GROWTH = 2.0
+
+
+def step_sizes(step_size):
+    """The step size of a block as a function of its number, by the parameter of an estimator."""
+    if callable(step_size):
+        return step_size
+    return functools.partial(geometric_step, first=step_size, growth=GROWTH)
 
 
 def geometric_step(k, first, growth):

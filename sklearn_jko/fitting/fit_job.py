@@ -4,7 +4,7 @@ from numbers import Integral
 
 from sklearn_jko.files.checkpoint import Checkpoint, as_json, data_digest
 from sklearn_jko.rows.shards import are_pooled
-from sklearn_jko.training.automatic import step_sizes
+from sklearn_jko.step_sizes import step_sizes
 
 __all__ = ["check_group", "open_checkpoint"]
 

@@ -1,14 +1,13 @@
 """What parameters that are "auto" become, by the numbers of rows and columns."""
 
-import functools
 from numbers import Real
 from typing import NamedTuple
 
 from sklearn_jko.checks import is_whole
-from sklearn_jko.step_sizes import geometric_step
+from sklearn_jko.step_sizes import step_sizes
 from sklearn_jko.training.block_training import TrainingOptions
 
-__all__ = ["MIN_JUDGES", "peak_rate", "step_sizes", "training_options"]
+__all__ = ["MIN_JUDGES", "peak_rate", "training_options"]
 
 MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # At equal cost many steps on small batches gain more than few on large ones, except where the
@@ -35,7 +34,6 @@ MANY_ROWS, MIN_RATE_SHARE = 20_000, 0.3
 LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE = 32, 128, 0.4
 IMAGE_DECAY, GRAPH_DECAY = 0.1, 0.5
 PATIENCE, LOCAL_PATIENCE = 5, 9
-STEP_GROWTH = 2.0
 # With fewer held-out rows, as of up to 26 rows in all, no block is trained: they cannot tell what
 # it gains. Of twelve tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats
 # a row.
@@ -151,13 +149,6 @@ def peak_rate(width, turns_axes):
     if turns_axes:
         return min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
     return min(RATE_TIMES_WIDTH_OF_ADAMW / width, MAX_AUTO_RATE_OF_ADAMW)
-
-
-def step_sizes(step_size):
-    """The step size of a block as a function of its number."""
-    if callable(step_size):
-        return step_size
-    return functools.partial(geometric_step, first=step_size, growth=STEP_GROWTH)
 
 
 def _check_step_sizes(step_size, max_blocks):
