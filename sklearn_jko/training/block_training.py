@@ -86,6 +86,11 @@ class TrainingOptions:
     max_solver_error: float = 1e-2
 
     @property
+    def base(self):
+        """Target density of the flow."""
+        return StandardNormal(self.n_given)
+
+    @property
     def max_evaluations(self):
         """Most evaluations of a block; None where they depend on how long it trains."""
         return self.n_evaluations if self.max_iter <= LONG else None
@@ -192,7 +197,7 @@ class BlockTraining:
         self.start = time.monotonic()
         self.block, self.h, self.x, self.held_out = block, h, x, held_out
         self.options, self.refinement, self.processes = options, refinement, processes
-        self.base, self.ceiling = StandardNormal(options.n_given), ceiling
+        self.base, self.ceiling = options.base, ceiling
         n_rows, self.n_held_out = processes.total(len(x)), processes.total(len(held_out.x))
         self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4, by which the rows are pushed on, evaluates

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS
@@ -149,7 +148,7 @@ class _FlowTraining:
     @property
     def flow(self):
         """That of the best round that is over, or of the first so far."""
-        return JKOFlow((self.best or self.round).blocks, StandardNormal(self.options.n_given))
+        return JKOFlow((self.best or self.round).blocks, self.options.base)
 
     @property
     def is_done(self):
@@ -176,7 +175,7 @@ class _FlowTraining:
         """By the scaling alone, so that the likelihoods of all blocks and rounds compare."""
         if self.n_held_out == 0:
             return math.inf
-        nll = row_nll(StandardNormal(self.options.n_given), held_out)
+        nll = row_nll(self.options.base, held_out)
         return outlier_ceiling(self.processes.all_concatenate(nll, self.n_held_out))
 
     def _seed_batches(self):

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import in_batches
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.statistics.thinning import evenly_spread
@@ -79,8 +78,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     """
     if len(X) < FEW_ROWS:
         return SCALING_OF_FEW
-    X = evenly_spread(X, MAX_ROWS)
-    base = StandardNormal(options.n_given)
+    X, base = evenly_spread(X, MAX_ROWS), options.base
     deadline = time.monotonic() + PILOT_SHARE * max_time
     cross_validated = _in_time(
         {name: functools.partial(_cross_validated_nll, make, name, base, X) for name in CANDIDATES},
