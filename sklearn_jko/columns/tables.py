@@ -33,11 +33,27 @@ _CAPITAL_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (
 TYPES = {
     "numpy": ("bool", "float64", "object", "str", *_INTEGERS),
     "pandas": (
-        *("bool", "boolean", "category", "float32", "float64", "Float32", "Float64"),
-        *("object", "str", "string", *_INTEGERS, *_CAPITAL_INTEGERS),
+        "bool",
+        "boolean",
+        "category",
+        "float32",
+        "float64",
+        "Float32",
+        "Float64",
+        "object",
+        "str",
+        "string",
+        *_INTEGERS,
+        *_CAPITAL_INTEGERS,
     ),
     "polars": (
-        *("Boolean", "Categorical", "Enum", "Float32", "Float64", "String", *_CAPITAL_INTEGERS),
+        "Boolean",
+        "Categorical",
+        "Enum",
+        "Float32",
+        "Float64",
+        "String",
+        *_CAPITAL_INTEGERS,
     ),
 }
 # Types that are read as one of these, whose samples come back as that.

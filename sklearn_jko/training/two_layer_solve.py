@@ -118,8 +118,15 @@ class _Memory:
 
     def _of_slots(self):
         return (
-            *(self.x, self.v, self.grad_v, self.a1, self.a2),
-            *(self.grad_z1, self.grad_z2, self.to_z1, self.u),
+            self.x,
+            self.v,
+            self.grad_v,
+            self.a1,
+            self.a2,
+            self.grad_z1,
+            self.grad_z2,
+            self.to_z1,
+            self.u,
         )
 
 
