@@ -440,7 +440,7 @@ class JKOFlowOutlierDetector(
         roles = self.density_.roles_
         if roles is None:
             return np.arange(0), []
-        return roles.category, roles.n_labels_of_categories
+        return roles.category, roles.n_labels_of(roles.category)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

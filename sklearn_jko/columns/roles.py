@@ -76,14 +76,9 @@ class Roles:
     def cell_bounds(self):
         """Bounds (2, d) of all columns: the cells of a category's codes have these too."""
         bounds = np.array([self.low, self.high])
-        for j, n in zip(self.category, self.n_labels_of_categories, strict=True):
+        for j, n in zip(self.category, self.n_labels_of(self.category), strict=True):
             bounds[:, j] = -0.5, n - 0.5
         return bounds
-
-    @property
-    def n_labels_of_categories(self):
-        """Numbers of labels, one for each column in `category`."""
-        return self.n_labels[self.n_labels > 0].tolist()
 
     @property
     def has_bounds_only(self):

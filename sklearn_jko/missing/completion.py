@@ -61,8 +61,8 @@ def completed(X, weight, seed, *others, roles=None):
     tables = [X, *others]
     mixture = _new_mixture(roles)
     if roles is not None and len(roles.category):
-        labels = LabelDraws(*roles.cell_bounds, roles.category, roles.n_labels_of_categories)
-        labels.fit(X[rows])
+        n_labels = roles.n_labels_of(roles.category)
+        labels = LabelDraws(*roles.cell_bounds, roles.category, n_labels).fit(X[rows])
         tables = [_in_order(labels.fill, table, random_state) for table in tables]
         mixture = LabelledMixture(*roles.cell_bounds, roles.category)
     gaps = [np.isnan(table) for table in tables]

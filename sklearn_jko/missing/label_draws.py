@@ -41,7 +41,7 @@ class LabelDraws:
     """
 
     def __init__(self, low, high, labels, n_labels):
-        self.labels, self.n_labels = labels, np.asarray(n_labels)
+        self.labels, self.n_labels = labels, n_labels
         self.within = WithinLabels(low, high, labels)
 
     def fit(self, X):
