@@ -436,7 +436,7 @@ class JKOFlowOutlierDetector(
 
     @property
     def _labels(self):
-        """Numbers of the columns that hold labels, and how many labels each has."""
+        """Indices of the columns that hold labels, and how many labels each has."""
         roles = self.density_.roles_
         if roles is None:
             return np.arange(0), []

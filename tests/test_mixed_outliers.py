@@ -55,7 +55,7 @@ def test_labels_change_at_once_and_in_the_middle():
     def score(rows):
         return worth[rows[:, 0].astype(int)] + rows[:, 1] ** 3
 
-    shares = attribute(score, np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]), labels=[0])
+    shares = attribute(score, np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]), label_columns=[0])
     np.testing.assert_allclose(shares, [[3.0, 7.0]])
 
 
@@ -123,7 +123,7 @@ def test_damaged_labels_are_refused(detector):
 
 def test_points_of_rows():
     rows = np.array([[0.5, 0.0, 1.0], [2.0, 2.0, 1.0], [0.5, 0.0, 0.0], [0.5, -1.0, 0.0]])
-    coordinates = Coordinates(rows[:3], labels=np.array([1, 2]), n_labels=[3, 2])
+    coordinates = Coordinates(rows[:3], label_columns=np.array([1, 2]), n_labels=[3, 2])
     points = coordinates.of(rows)
     squares = np.square(points[:, None] - points).sum(axis=2)
     differ = (rows[:, None] != rows)[:, :, 1:].sum(axis=2)
@@ -135,7 +135,7 @@ def test_log_density_of_independent_columns():
     numbers = np.random.default_rng(0).normal(size=(40, 1))
     labels = np.repeat([[0.0, 1.0], [0.0, 0.0], [2.0, 1.0], [2.0, 0.0]], 10, axis=0)
     rows = np.hstack([numbers, labels])
-    columns = IndependentColumns(rows, labels=np.array([1, 2]), n_labels=[3, 2])
+    columns = IndependentColumns(rows, label_columns=np.array([1, 2]), n_labels=[3, 2])
     new = np.array([[0.5, 0.0, 1.0], [2.0, 2.0, 1.0], [-9.0, 1.0, 0.0], [1e200, -1.0, 0.0]])
     log_density = columns.score_samples(new)
     counts = np.array([20, 20, 0, 0]) + PRIOR_ROWS, np.array([20, 20, 20, 20]) + PRIOR_ROWS

@@ -11,7 +11,7 @@ SEGMENTS = 16
 NUMBERS_AT_ONCE = 2**22
 
 
-def attribute(score, X, reference, labels=()):
+def attribute(score, X, reference, label_columns=()):
     """Divide score(X) - score(reference) among the columns.
 
     On the straight line from the reference to the row, column after column is moved on by a
@@ -25,7 +25,7 @@ def attribute(score, X, reference, labels=()):
         Maps rows (n, d) to scores (n,).
     X : ndarray of shape (n, d)
     reference : ndarray of shape (n, d)
-    labels : sequence of int
+    label_columns : sequence of int
         Columns of labels, between which there is nothing: they change in the middle of the line.
 
     Returns
@@ -40,16 +40,16 @@ def attribute(score, X, reference, labels=()):
     d = X.shape[1]
     rows_at_once = max(NUMBERS_AT_ONCE // ((2 * d + 2) * d), 1)
     for part in gen_batches(len(X), rows_at_once):
-        for ends in _segments(reference[part], X[part], labels):
+        for ends in _segments(reference[part], X[part], label_columns):
             shares[part] += _both_ways(score, *ends)
     return shares
 
 
-def _segments(start, end, labels):
+def _segments(start, end, label_columns):
     points = [start + (end - start) * (k / SEGMENTS) for k in range(SEGMENTS)]
     points.append(end.copy())
     for k, point in enumerate(points):
-        point[:, labels] = (start if 2 * k < SEGMENTS else end)[:, labels]
+        point[:, label_columns] = (start if 2 * k < SEGMENTS else end)[:, label_columns]
     return itertools.pairwise(points)
 
 

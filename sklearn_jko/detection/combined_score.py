@@ -32,20 +32,20 @@ class CombinedScore:
         Without gaps.
     latent : ndarray of shape (n, p)
         Their latent coordinates.
-    labels : ndarray of int
-        Numbers of the columns that hold labels, as codes.
+    label_columns : ndarray of int
+        Indices of the columns that hold labels, as codes.
     n_labels : sequence of int
         How many labels each of these has.
     """
 
-    def __init__(self, neighbours, latent, labels, n_labels):
-        self.labels = labels
-        self.scaler = make_scaler(SCALING).fit(np.delete(neighbours, labels, axis=1))
+    def __init__(self, neighbours, latent, label_columns, n_labels):
+        self.label_columns = label_columns
+        self.scaler = make_scaler(SCALING).fit(np.delete(neighbours, label_columns, axis=1))
         standard = self._standard(neighbours)
-        self.independent = IndependentColumns(standard, labels, n_labels)
-        self.columns = Coordinates(standard, labels, n_labels)
+        self.independent = IndependentColumns(standard, label_columns, n_labels)
+        self.columns = Coordinates(standard, label_columns, n_labels)
         beside = self._beside_labels(latent, neighbours)
-        behind = beside.shape[1] - np.arange(len(labels), 0, -1)
+        behind = beside.shape[1] - np.arange(len(label_columns), 0, -1)
         self.latents = Coordinates(beside, behind, n_labels)
         self.in_columns, self.in_latents = (
             NeighbourDensity(space.points, space.n_dimensions)
@@ -73,15 +73,15 @@ class CombinedScore:
         standard = self._standard(X)
         if len(first):
             others = np.setdiff1d(np.arange(X.shape[1]), first)
-            standard[:, np.setdiff1d(others, self.labels)] *= SHARE_OF_OTHERS
-            standard[:, np.intersect1d(others, self.labels)] = 0.0
+            standard[:, np.setdiff1d(others, self.label_columns)] *= SHARE_OF_OTHERS
+            standard[:, np.intersect1d(others, self.label_columns)] = 0.0
         return self.columns.of(standard)
 
     def _standard(self, X):
         """Rows with their numbers standardised."""
-        X, is_number = X.copy(), np.delete(np.arange(X.shape[1]), self.labels)
+        X, is_number = X.copy(), np.delete(np.arange(X.shape[1]), self.label_columns)
         X[:, is_number], _ = self.scaler.transform(X[:, is_number])
         return X
 
     def _beside_labels(self, latent, X):
-        return np.hstack([latent, X[:, self.labels]])
+        return np.hstack([latent, X[:, self.label_columns]])

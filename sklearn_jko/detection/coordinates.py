@@ -15,8 +15,8 @@ class Coordinates:
     ----------
     rows : ndarray of shape (n, d)
         The numbers in columns of about unit deviation, the labels as codes.
-    labels : ndarray of int
-        Numbers of the columns that hold codes.
+    label_columns : ndarray of int
+        Indices of the columns that hold codes.
     n_labels : sequence of int
         How many labels each of these has.
 
@@ -32,13 +32,13 @@ class Coordinates:
     >>> import numpy as np
     >>> from sklearn_jko.detection.coordinates import Coordinates
     >>> rows = np.array([[0.5, 0], [0.5, 1], [0.0, 1]])
-    >>> points = Coordinates(rows, labels=np.array([1]), n_labels=[2]).points
+    >>> points = Coordinates(rows, label_columns=np.array([1]), n_labels=[2]).points
     >>> np.linalg.norm(points[0] - points[1:], axis=1).round(3).tolist()
     [1.0, 1.118]
     """
 
-    def __init__(self, rows, labels, n_labels):
-        self.labels, self.n_dimensions = labels, rows.shape[1]
+    def __init__(self, rows, label_columns, n_labels):
+        self.label_columns, self.n_dimensions = label_columns, rows.shape[1]
         self._n_labels = n_labels
         self.points = self.of(rows)
 
@@ -46,12 +46,12 @@ class Coordinates:
         """The points (n, p) of rows (n, d), where an unknown label, code -1, is a corner too."""
         corners = [
             np.eye(n + 1)[codes.astype(int)] / np.sqrt(2)
-            for codes, n in zip(rows[:, self.labels].T, self._n_labels, strict=True)
+            for codes, n in zip(rows[:, self.label_columns].T, self._n_labels, strict=True)
         ]
         return np.hstack([self._numbers(rows), *corners])
 
     def _numbers(self, rows):
-        return _bounded(np.delete(rows, self.labels, axis=1))
+        return _bounded(np.delete(rows, self.label_columns, axis=1))
 
 
 def standard_normal_log_density(numbers):

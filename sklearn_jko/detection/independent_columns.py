@@ -20,7 +20,7 @@ class IndependentColumns:
 
     Parameters
     ----------
-    rows, labels, n_labels
+    rows, label_columns, n_labels
         As of `sklearn_jko.detection.coordinates.Coordinates`.
 
     Examples
@@ -28,16 +28,17 @@ class IndependentColumns:
     >>> import numpy as np
     >>> from sklearn_jko.detection.independent_columns import IndependentColumns
     >>> rows = np.r_[np.linspace(-1.2, -0.8, 50), np.linspace(0.8, 1.2, 50)][:, None]
-    >>> columns = IndependentColumns(rows, labels=np.arange(0), n_labels=[])
+    >>> columns = IndependentColumns(rows, label_columns=np.arange(0), n_labels=[])
     >>> a_cluster, the_gap = columns.score_samples(np.array([[1.0], [0.0]]))
     >>> bool(a_cluster > the_gap + 1)
     True
     """
 
-    def __init__(self, rows, labels, n_labels):
-        self.labels = labels
+    def __init__(self, rows, label_columns, n_labels):
+        self.label_columns = label_columns
         self._log_shares = [
-            _log_shares(codes, n) for codes, n in zip(rows[:, labels].T, n_labels, strict=True)
+            _log_shares(codes, n)
+            for codes, n in zip(rows[:, label_columns].T, n_labels, strict=True)
         ]
         self._own = make_scaler("marginal").fit(self._numbers(rows))
 
@@ -47,12 +48,12 @@ class IndependentColumns:
         made_normal, log_det = self._own.transform(numbers)
         log_density = standard_normal_log_density(made_normal) + log_det
         log_density = (standard_normal_log_density(numbers) + log_density) / 2
-        for codes, log_shares in zip(rows[:, self.labels].T, self._log_shares, strict=True):
+        for codes, log_shares in zip(rows[:, self.label_columns].T, self._log_shares, strict=True):
             log_density += log_shares[codes.astype(int)]
         return log_density
 
     def _numbers(self, rows):
-        return np.delete(rows, self.labels, axis=1)
+        return np.delete(rows, self.label_columns, axis=1)
 
 
 def _log_shares(codes, n_labels):

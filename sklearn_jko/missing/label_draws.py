@@ -21,7 +21,7 @@ class LabelDraws:
 
     Parameters
     ----------
-    low, high, labels
+    low, high, label_columns
         As of `WithinLabels`.
     n_labels : ndarray of int
         How many labels each of these columns has.
@@ -40,24 +40,24 @@ class LabelDraws:
     True
     """
 
-    def __init__(self, low, high, labels, n_labels):
-        self.labels, self.n_labels = labels, n_labels
-        self.within = WithinLabels(low, high, labels)
+    def __init__(self, low, high, label_columns, n_labels):
+        self.label_columns, self.n_labels = label_columns, n_labels
+        self.within = WithinLabels(low, high, label_columns)
 
     def fit(self, X):
         Z, _ = self.within.fit(X).transform(X)
         self.normal_ = NormalMixture.single(*fit_normal(Z))
-        self.known_ = X[:, self.labels]
+        self.known_ = X[:, self.label_columns]
         return self
 
     def fill(self, X, random_state):
         """The rows with draws of the labels that they miss."""
         X = X.copy()
-        for place, column in enumerate(self.labels):
+        for place, column in enumerate(self.label_columns):
             gaps = np.flatnonzero(np.isnan(X[:, column]))
             if len(gaps) == 0:
                 continue
-            labels = _codes(X[np.ix_(gaps, self.labels)])
+            labels = _codes(X[np.ix_(gaps, self.label_columns)])
             log_p = self._of_labels(place).log_prob_of_each(labels)
             for label in range(self.n_labels[place]):
                 rows = X[gaps]
@@ -69,7 +69,7 @@ class LabelDraws:
 
     def _of_labels(self, place):
         """Probabilities of a category's labels, given those of the others."""
-        others = np.delete(np.arange(len(self.labels)), place)
+        others = np.delete(np.arange(len(self.label_columns)), place)
         known = self.known_[~np.isnan(self.known_[:, place])]
         return CategoryModel(others, np.array([place]), self.n_labels).fit(_codes(known))
 

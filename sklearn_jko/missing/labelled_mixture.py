@@ -13,12 +13,12 @@ class LabelledMixture:
 
     Parameters
     ----------
-    low, high, labels
+    low, high, label_columns
         As of `sklearn_jko.missing.within_labels.WithinLabels`.
     """
 
-    def __init__(self, low, high, labels):
-        self.within, self.mixture = WithinLabels(low, high, labels), MarginalMixture()
+    def __init__(self, low, high, label_columns):
+        self.within, self.mixture = WithinLabels(low, high, label_columns), MarginalMixture()
 
     def fit(self, X, seed):
         """Fit to rows (n, d) of numbers, finite or NaN, and codes of labels."""
@@ -30,6 +30,6 @@ class LabelledMixture:
         """Fill missing numbers with draws given what else is in the row."""
         Z, _ = self.within.transform(X)
         drawn = self.within.inverse_transform(self.mixture.draw(Z, random_state), X)
-        filled, numbers = X.copy(), self.within.numbers
+        filled, numbers = X.copy(), self.within.number_columns
         filled[:, numbers] = np.where(np.isnan(X[:, numbers]), drawn, X[:, numbers])
         return filled

@@ -21,13 +21,13 @@ class WithinLabels:
     ----------
     low, high : ndarrays of shape (d,)
         Bounds of the columns.
-    labels : ndarray of int
-        Numbers of the columns that hold codes of labels, from 0 on.
+    label_columns : ndarray of int
+        Indices of the columns that hold codes of labels, from 0 on.
 
     Attributes
     ----------
-    numbers : ndarray of shape (p,), int
-        Numbers of the other columns.
+    number_columns : ndarray of shape (p,), int
+        Indices of the other columns.
     moments_ : list of (mean, deviation), ndarrays of shape (k + 1, p)
         Of each category's labels and, last, of an unknown one.
 
@@ -39,18 +39,19 @@ class WithinLabels:
     >>> codes = rng.integers(3, size=300)
     >>> X = np.c_[np.array([0, 20, 10])[codes] + rng.normal(size=300), codes]
     >>> open_ends = np.full(2, -np.inf), np.full(2, np.inf)
-    >>> Z, _ = WithinLabels(*open_ends, labels=np.array([1])).fit(X).transform(X)
+    >>> Z, _ = WithinLabels(*open_ends, label_columns=np.array([1])).fit(X).transform(X)
     >>> bool(abs(Z.std() - 1) < 0.1)
     True
     """
 
-    def __init__(self, low, high, labels):
-        self.labels, self.numbers = labels, np.setdiff1d(np.arange(len(low)), labels)
-        ends = low[self.numbers, None], high[self.numbers, None]
+    def __init__(self, low, high, label_columns):
+        self.label_columns = label_columns
+        self.number_columns = np.setdiff1d(np.arange(len(low)), label_columns)
+        ends = low[self.number_columns, None], high[self.number_columns, None]
         self.to_line = [Bounds(*bounds) for bounds in zip(*ends, strict=True)]
 
     def fit(self, X):
-        observed = [x[~np.isnan(x), None] for x in X[:, self.numbers].T]
+        observed = [x[~np.isnan(x), None] for x in X[:, self.number_columns].T]
         on_line = [
             to_line.fit(x).transform(x)[0]
             for to_line, x in zip(self.to_line, observed, strict=True)
@@ -59,7 +60,7 @@ class WithinLabels:
         self.centre_, self.spread_ = ranges
         self.moments_ = []
         Z = self._standard(X)
-        for codes in _codes_of(X[:, self.labels]):
+        for codes in _codes_of(X[:, self.label_columns]):
             mean, deviation = _moments(Z.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), codes)
             self.moments_.append((mean, deviation))
             Z = (Z - mean[codes]) / deviation[codes]
@@ -82,12 +83,12 @@ class WithinLabels:
         return np.hstack([to_line.inverse_transform(z[:, None]) for to_line, z in pairs])
 
     def _standard(self, X):
-        pairs = zip(self.to_line, X[:, self.numbers].T, strict=True)
+        pairs = zip(self.to_line, X[:, self.number_columns].T, strict=True)
         Z = np.hstack([to_line.transform(x[:, None])[0] for to_line, x in pairs])
         return (Z - self.centre_) / self.spread_
 
     def _by_category(self, X):
-        return [*zip(_codes_of(X[:, self.labels]), self.moments_, strict=True)]
+        return [*zip(_codes_of(X[:, self.label_columns]), self.moments_, strict=True)]
 
 
 def _codes_of(labels):
