@@ -158,7 +158,7 @@ class Evaluator:
         """
         if not np.isnan(X).any():
             return X
-        filled = self.proposal.draw(X, np.random.default_rng(seed), same_noise)
+        filled = self.proposal.fill(X, np.random.default_rng(seed), same_noise)
         if self.roles is not None:
             filled = np.where(np.isnan(X), self.roles.rounded(filled), X)
         return filled

@@ -67,7 +67,7 @@ def test_numbers_are_drawn_within_their_labels():
     gaps = without(X, 0, 0.4)
     bounds = (np.full(2, end) for end in NO_BOUNDS)
     mixture = LabelledMixture(*bounds, np.array([1])).fit(gaps, seed=0)
-    filled = mixture.draw(gaps, np.random.default_rng(0))
+    filled = mixture.fill(gaps, np.random.default_rng(0))
     drawn = np.isnan(gaps[:, 0])
     np.testing.assert_array_equal(filled[~drawn], X[~drawn])
     within = filled[drawn, 0] - PLACES[X[drawn, 1].astype(int)]

@@ -155,7 +155,7 @@ def test_mixture_is_found_behind_missing_values():
 def test_draws_have_the_conditional_moments():
     density = MarginalMixture().fit(normal_rows(20_000), seed=0)
     X = np.tile([1.0, np.nan, np.nan], (20_000, 1))
-    drawn = density.draw(X, np.random.default_rng(0))[:, 1:]
+    drawn = density.fill(X, np.random.default_rng(0))[:, 1:]
     slope = COVARIANCE[0, 1:]
     np.testing.assert_allclose(drawn.mean(axis=0), [-0.2, 0.0] + 0.9 * slope, atol=0.04)
     expected = COVARIANCE[1:, 1:] - np.outer(slope, slope)
@@ -183,7 +183,7 @@ def test_degenerate_tables_are_completed(name):
     X[1] = np.nan
     before = X.copy()
     density = MarginalMixture().fit(X, seed=0)
-    completed = density.draw(X, np.random.default_rng(0))
+    completed = density.fill(X, np.random.default_rng(0))
     assert np.isfinite(completed).all()
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(completed[~np.isnan(X)], X[~np.isnan(X)])
@@ -193,7 +193,7 @@ def test_degenerate_tables_are_completed(name):
 def test_column_with_one_observed_value():
     X = normal_rows(100)
     X[1:, 1] = np.nan
-    completed = MarginalMixture().fit(X, seed=0).draw(X, np.random.default_rng(0))
+    completed = MarginalMixture().fit(X, seed=0).fill(X, np.random.default_rng(0))
     assert np.isfinite(completed).all()
 
 
@@ -201,7 +201,7 @@ def test_column_with_one_observed_value():
 def test_units_do_not_matter(scale):
     X = without_some(normal_rows(500), 0.2)
     drawn, rescaled = (
-        MarginalMixture().fit(unit * X, seed=0).draw(unit * X, np.random.default_rng(0))
+        MarginalMixture().fit(unit * X, seed=0).fill(unit * X, np.random.default_rng(0))
         for unit in (1.0, scale)
     )
     np.testing.assert_allclose(rescaled / scale, drawn, atol=1e-3)
@@ -214,7 +214,7 @@ def test_draws_are_within_the_bounds(low, high):
     X = np.c_[share, share + rng.normal(size=1000)]
     X[::3, 0] = np.nan
     bounds = [np.array([low, -np.inf]), np.array([high, np.inf])]
-    drawn = MarginalMixture(*bounds).fit(X, seed=0).draw(X, rng)[::3, 0]
+    drawn = MarginalMixture(*bounds).fit(X, seed=0).fill(X, rng)[::3, 0]
     assert drawn.min() >= low
     assert drawn.max() <= high
     assert stats.ks_2samp(drawn, share).pvalue > 1e-3

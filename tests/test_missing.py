@@ -246,7 +246,7 @@ def test_draws_follow_the_density_and_not_the_proposal(monkeypatch):
     cdf = np.cumsum(np.exp(log_p - logsumexp(log_p)))
     found = stats.kstest(completed[:, 0], lambda x: np.interp(x, grid, cdf))
     assert found.pvalue > 0.01
-    by_proposal = proposal.draw(rows, np.random.default_rng(0))[:, 0]
+    by_proposal = proposal.fill(rows, np.random.default_rng(0))[:, 0]
     assert stats.kstest(by_proposal, lambda x: np.interp(x, grid, cdf)).pvalue < 1e-6
 
 

@@ -70,7 +70,7 @@ def completed(X, weight, seed, *others, roles=None):
         return tables
     widths, sample = _widths(X, roles), tables[0][rows].astype(np.float64, copy=False)
     mixture.fit(_blurred(sample, widths, roles, random_state), seed)
-    tables = [_in_order(mixture.draw, table, random_state) for table in tables]
+    tables = [_in_order(mixture.fill, table, random_state) for table in tables]
     for j in np.flatnonzero(widths):
         values = np.unique(X[~np.isnan(X[:, j]), j])
         for table, gap in zip(tables, gaps, strict=True):

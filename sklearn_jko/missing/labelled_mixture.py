@@ -26,10 +26,10 @@ class LabelledMixture:
         self.mixture.fit(Z, seed)
         return self
 
-    def draw(self, X, random_state):
+    def fill(self, X, random_state):
         """Fill missing numbers with draws given what else is in the row."""
         Z, _ = self.within.transform(X)
-        drawn = self.within.inverse_transform(self.mixture.draw(Z, random_state), X)
+        drawn = self.within.inverse_transform(self.mixture.fill(Z, random_state), X)
         filled, numbers = X.copy(), self.within.number_columns
         filled[:, numbers] = np.where(np.isnan(X[:, numbers]), drawn, X[:, numbers])
         return filled

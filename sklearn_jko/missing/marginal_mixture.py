@@ -55,7 +55,7 @@ class MarginalMixture:
     >>> from sklearn_jko.missing.marginal_mixture import MarginalMixture
     >>> X = np.exp(np.random.default_rng(0).normal(size=(200, 2)))
     >>> X[:50, 1] = np.nan
-    >>> completed = MarginalMixture().fit(X, seed=0).draw(X, np.random.default_rng(0))
+    >>> completed = MarginalMixture().fit(X, seed=0).fill(X, np.random.default_rng(0))
     >>> bool(np.isfinite(completed).all())
     True
     """
@@ -126,7 +126,7 @@ class MarginalMixture:
         """
         return ConditionalMixture(self.mixture_, missing)
 
-    def draw(self, X, random_state, same_noise=False):
+    def fill(self, X, random_state, same_noise=False):
         """Fill what is missing with draws from its distribution given what is observed.
 
         Parameters
