@@ -188,14 +188,14 @@ class JKOFlowDensity(
         Optimiser steps in all blocks.
     roles_ : Roles or None
         What the columns are, where `columns` or `condition` tell: `roles_.kinds` as `columns` takes
-        it, `roles_.modelled` the numbers of the columns of `transform`.
+        it, `roles_.modelled` the indices of the columns of `transform`.
     categories_ : CategoryModel or None
         Probabilities of the categories that are not given.
     given_rows_ : ndarray of shape (n_given_rows, n_given), or None
         The columns named in `condition`, encoded, of up to 1,000 rows: for rows like these the
         draws of missing values are learned.
     validation_indices_ : ndarray of shape (n_held_out,), int
-        Numbers of the rows of X that were held out, as often as their weights say; of equal rows
+        Indices of the rows of X that were held out, as often as their weights say; of equal rows
         one stands for all. Empty where `X_val` or a process group was given. Where no block was
         kept, the scaling was then fitted to them too.
     noise_width_ : ndarray of shape (n_features_in_,)
@@ -383,7 +383,7 @@ class JKOFlowDensity(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit_to_calibrate(self, X, sample_weight):
-        """Fit, leave the held-out rows unseen, and return the numbers of the others."""
+        """Fit, leave the held-out rows unseen, and return the indices of the others."""
         with _plain_torch():
             return fit_density(self, X, sample_weight=sample_weight, spares_held_out=True)
 

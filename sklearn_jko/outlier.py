@@ -193,7 +193,7 @@ class JKOFlowOutlierDetector(
             table = density._validated(X)
             fitted._calibrate(table, weighted_rows(table, sample_weight), train)
             held_out = fitted.density_.validation_indices_
-            fitted.density_.validation_indices_ = sampled.numbers_of(held_out)
+            fitted.density_.validation_indices_ = sampled.indices_of(held_out)
             vars(self).pop("feature_names_in_", None)  # of an earlier fit
             vars(self).update(vars(fitted))
         return self
@@ -594,7 +594,7 @@ def _check_numbers(detector, X):
 
 
 def _once_each(train, X, rows):
-    """Training rows by number, thinned by weight, without copies that only express weights.
+    """Training rows by index, thinned by weight, without copies that only express weights.
 
     A row must not find copies of itself among its neighbours. So many are left as tell as much as
     all; where weights are whole numbers, these are all.

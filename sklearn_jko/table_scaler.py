@@ -77,7 +77,7 @@ class Conditional:
     scaler : scaler
         Of the modelled columns.
     inputs : ndarray of shape (g,), int
-        Numbers of the columns that are given; the others are modelled.
+        Indices of the columns that are given; the others are modelled.
     n_labels : ndarray of shape (g,), int
         How many labels each of them has; 0 for one of numbers.
     whitens : bool, default=True

@@ -41,7 +41,7 @@ def test_streams_that_fit_are_kept_whole_and_in_order(size):
     X = table(100)
     sampled = in_memory(batches(X, size))
     np.testing.assert_array_equal(sampled.X, X)
-    np.testing.assert_array_equal(sampled.numbers, np.arange(100))
+    np.testing.assert_array_equal(sampled.indices, np.arange(100))
 
 
 def test_tables_that_fit_are_left_as_they_are():
@@ -58,15 +58,15 @@ def test_sample_is_of_the_rows_it_numbers(room_for, make):
         sampled = in_memory(source)
         assert type(sampled.X) is type(make(X))
         assert len(sampled.X) == 300
-        assert (np.diff(sampled.numbers) > 0).all()
-        np.testing.assert_array_equal(np.asarray(sampled.X), X[sampled.numbers])
+        assert (np.diff(sampled.indices) > 0).all()
+        np.testing.assert_array_equal(np.asarray(sampled.X), X[sampled.indices])
 
 
 def test_sample_is_uniform(room_for):
     """Of 40 parts of the rows, each holds what a hypergeometric law allows."""
     room_for(4000)
-    numbers = in_memory(batches(table(20_000), 333)).numbers
-    counts = np.bincount(numbers // 500, minlength=40)
+    indices = in_memory(batches(table(20_000), 333)).indices
+    counts = np.bincount(indices // 500, minlength=40)
     deviation = np.sqrt(4000 * (1 / 40) * (39 / 40) * (16_000 / 19_999))
     assert np.abs(counts - 100).max() < 4 * deviation
     assert np.square((counts - 100) / deviation).sum() == pytest.approx(40, abs=30)
@@ -80,10 +80,10 @@ def test_weights_are_in_proportion_to_what_they_were(room_for):
     weight[:500] = 0.0
     sampled = in_memory(X, weight)
     assert len(sampled.X) == 1000
-    assert sampled.numbers.min() >= 500
+    assert sampled.indices.min() >= 500
     level = sampled.weight.min()
-    assert np.isin(np.flatnonzero(weight > level), sampled.numbers).all()
-    np.testing.assert_array_equal(sampled.weight, np.maximum(weight[sampled.numbers], level))
+    assert np.isin(np.flatnonzero(weight > level), sampled.indices).all()
+    np.testing.assert_array_equal(sampled.weight, np.maximum(weight[sampled.indices], level))
     total, error = weight.sum(), level * np.sqrt(1000)
     assert sampled.weight.sum() == pytest.approx(total, abs=3 * error)
     assert sampled.weight @ sampled.X == pytest.approx(weight @ X, abs=5 * error)
@@ -92,7 +92,7 @@ def test_weights_are_in_proportion_to_what_they_were(room_for):
 def test_weights_of_a_stream_that_fits_are_kept():
     weight = np.arange(100.0)
     sampled = in_memory(batches(table(100), 30), weight)
-    np.testing.assert_array_equal(sampled.numbers, np.arange(1, 100))
+    np.testing.assert_array_equal(sampled.indices, np.arange(1, 100))
     np.testing.assert_array_equal(sampled.weight, weight[1:])
 
 
@@ -272,7 +272,7 @@ def test_a_detector_takes_a_stream(room_for):
     small = JKOFlowDensity("whiten", **{**SMALL, "max_iter": 5})
     detectors = [
         JKOFlowOutlierDetector(density=small, random_state=0).fit(source)
-        for source in (batches(X, 300), X, X[in_memory(X).numbers])
+        for source in (batches(X, 300), X, X[in_memory(X).indices])
     ]
     scores = [detector.score_samples(X[:50]) for detector in detectors]
     np.testing.assert_array_equal(scores[1], scores[0])

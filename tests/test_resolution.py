@@ -189,7 +189,7 @@ def test_some_rows_are_spread_over_copies_too(n):
     blurred = BlurredRows(X, rows, np.arange(2000), np.zeros(1), seed=0)
     some = blurred.some(n)
     assert len(some) == min(n, 2000)
-    share = np.bincount(some.row_numbers, minlength=10) / len(some)
+    share = np.bincount(some.row_indices, minlength=10) / len(some)
     np.testing.assert_allclose(share, np.bincount(rows) / 2000, atol=1.0 / len(some) + 1e-12)
     assert len(blurred) == 2000
 

@@ -125,7 +125,7 @@ def test_other_weights_divide_repeated_rows_as_none_do(X):
     weighted, plain = (divide(X, w, None, 0.1, seed=0) for w in (weight, None))
     assert len(weighted.held_out) == len(plain.held_out)
     assert len(weighted.train) == pytest.approx(COPIES * len(plain.train), rel=0.05)
-    sides = ({tuple(row) for row in X[part.row_numbers]} for part in weighted[1:3])
+    sides = ({tuple(row) for row in X[part.row_indices]} for part in weighted[1:3])
     fewest = 1 if are_few_values(X, np.arange(len(X)), hash_rows(X)) else 10
     for row in set.intersection(*sides):
         assert (X == row).all(axis=1).sum() > fewest
@@ -195,7 +195,7 @@ def test_many_judges_of_few_values_are_of_all_values():
     rng = np.random.default_rng(0)
     judges = rng.integers(10, size=(50_000, 1)).astype(float)
     parts = divide(rng.normal(size=(100, 1)), None, judges, 0.1, seed=0)
-    counts = np.bincount(judges[parts.held_out.row_numbers, 0].astype(int), minlength=10)
+    counts = np.bincount(judges[parts.held_out.row_indices, 0].astype(int), minlength=10)
     assert counts.sum() == 4000
     np.testing.assert_allclose(
         counts / 4000, np.bincount(judges[:, 0].astype(int)) / 50_000, atol=1e-3

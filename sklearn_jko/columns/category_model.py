@@ -12,7 +12,7 @@ class CategoryModel:
     Parameters
     ----------
     given, columns : ndarrays of int
-        Numbers of the columns that are given, and of the categories.
+        Indices of the columns that are given, and of the categories.
     n_labels : ndarray of shape (d,), int
         How many labels each column has; 0 for one of numbers.
     """

@@ -63,7 +63,7 @@ class CombinedScore:
         )
 
     def nearest(self, X, rows, first):
-        """Which of some rows (m, d) is nearest to each of X (n, d): its number, (n,).
+        """Which of some rows (m, d) is nearest to each of X (n, d): its index, (n,).
 
         Distances in the columns numbered by `first`, if any, come before those in others.
         """

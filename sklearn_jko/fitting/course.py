@@ -74,7 +74,7 @@ def fit_density(
     Returns
     -------
     train : ndarray of int, or None
-        Numbers of the rows of X that were not held out; None in a group of processes.
+        Indices of the rows of X that were not held out; None in a group of processes.
     """
     start = time.monotonic()
     processes = ALONE if process_group is None else Group(process_group)
@@ -112,7 +112,7 @@ def fit_density(
     reports.ended()
     if not processes.is_alone:
         return None
-    return fit.read.sampled.numbers_of(fit.parts.train.row_numbers)
+    return fit.read.sampled.indices_of(fit.parts.train.row_indices)
 
 
 class _Fit:
@@ -187,11 +187,11 @@ class _Fit:
         flow = copy.deepcopy(flow).double().cpu()
         flow.solver = AFTER_EQUAL_STEPS if self.density.solver in TABLEAUS else AFTER_ADAPTIVE_STEPS
         names = getattr(self.density, "feature_names_in_", None)
-        held_out = self.parts.held_out.row_numbers if self.holds_out_own_rows else np.arange(0)
+        held_out = self.parts.held_out.row_indices if self.holds_out_own_rows else np.arange(0)
         return {
             "n_features_in_": self.density.n_features_in_,
             **({} if names is None else {"feature_names_in_": names}),
-            "validation_indices_": self.read.sampled.numbers_of(held_out),
+            "validation_indices_": self.read.sampled.indices_of(held_out),
             "roles_": self.read.roles,
             "categories_": self.categories,
             "given_rows_": _given_rows(self.read.roles, self.parts.train),

@@ -104,7 +104,7 @@ class FitInput(NamedTuple):
         return self._replace(sampled=sampled, X=X, X_val=judges[0] if judges else None)
 
     def _with_values(self, X):
-        """Numbers of the rows that tell something: have a value beside what is given."""
+        """Indices of the rows that tell something: have a value beside what is given."""
         given = [] if self.roles is None else self.roles.given
         is_missing = np.broadcast_to(are_nan(X), X.shape)
         return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))

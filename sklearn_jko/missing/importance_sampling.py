@@ -178,7 +178,7 @@ def _shifted(digits, seed):
 
 
 def _batches(proposal, missing, n_draws):
-    """Numbers of rows that miss something, and their conditional distributions, a few at a time."""
+    """Indices of rows that miss something, and their conditional distributions, a few at a time."""
     pairs = (
         (row, conditional)
         for pattern, rows in patterns(missing)

@@ -70,7 +70,7 @@ def shrunk(covariance, n):
 
 
 def patterns(missing):
-    """Rows by what they miss: a list of patterns (d,), bool, each with the numbers of its rows."""
+    """Rows by what they miss: a list of patterns (d,), bool, each with the indices of its rows."""
     found, pattern_of, counts = np.unique(missing, axis=0, return_inverse=True, return_counts=True)
     numbers = np.argsort(pattern_of.ravel(), kind="stable")
     return list(zip(found, np.split(numbers, np.cumsum(counts))[:-1], strict=True))

@@ -245,7 +245,7 @@ def _plane(density, X, rows, samples):
 
 
 def _shown(columns, names, texts):
-    """Numbers of the columns to show."""
+    """Indices of the columns to show."""
     numeric = [j for j in range(len(names)) if j not in texts]
     if columns is not None:
         chosen = column_positions(columns, names)

@@ -38,8 +38,8 @@ class BlurredRows:
         return len(self.places)
 
     @property
-    def row_numbers(self):
-        """Numbers of the rows in X, shape (len,)."""
+    def row_indices(self):
+        """Indices of the rows in X, shape (len,)."""
         return self.rows[self.places]
 
     def some(self, n):

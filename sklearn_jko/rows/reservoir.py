@@ -24,29 +24,29 @@ SLACK = 1.1
 
 
 class Sampled(NamedTuple):
-    """Rows of a table that fit in memory, their weights, and their numbers in it, ascending.
+    """Rows of a table that fit in memory, their weights, and their indices in it, ascending.
 
-    `numbers` is None where it is the table itself. Every row of the sample stands for `scale` rows
+    `indices` is None where it is the table itself. Every row of the sample stands for `scale` rows
     of the table; where there are weights, they tell that themselves, and `scale` is 1.
     """
 
     X: object
     weight: object
-    numbers: np.ndarray | None
+    indices: np.ndarray | None
     scale: float = 1.0
 
-    def numbers_of(self, rows):
-        """The numbers in the table of rows of the sample."""
-        return rows if self.numbers is None else self.numbers[rows]
+    def indices_of(self, rows):
+        """The indices in the table of rows of the sample."""
+        return rows if self.indices is None else self.indices[rows]
 
     def only(self, rows):
-        """The sample without its other rows, of which `rows` are numbers, ascending."""
+        """The sample without its other rows, of which `rows` are indices, ascending."""
         weight = None if self.weight is None else self.weight[rows]
-        return Sampled(_safe_indexing(self.X, rows), weight, self.numbers_of(rows), self.scale)
+        return Sampled(_safe_indexing(self.X, rows), weight, self.indices_of(rows), self.scale)
 
     def of_the_same_rows(self, y):
         """Of something (n,) with a value for each row of the table, or None, the sample's."""
-        return y if y is None or self.numbers is None else _safe_indexing(y, self.numbers)
+        return y if y is None or self.indices is None else _safe_indexing(y, self.indices)
 
 
 def in_memory(X, weight=None):
@@ -151,9 +151,9 @@ class _Reservoir:
             raise ValueError("X gave frames of pandas and of polars; give those of one.")
         self.names, self.n_columns = names, table.shape[1]
         self.size = MAX_NUMBERS // max(self.n_columns, 1)
-        numbers = np.arange(self.n_seen, self.n_seen + len(table))
+        indices = np.arange(self.n_seen, self.n_seen + len(table))
         self.n_seen += len(table)
-        self._keep(table, self._keys(numbers), numbers)
+        self._keep(table, self._keys(indices), indices)
         if self.n_kept > SLACK * self.size:
             self._cut()
 
@@ -162,19 +162,19 @@ class _Reservoir:
             raise ValueError("X is an iterator that gave no table; a generator serves only once.")
         if self.n_kept > self.size:
             self._cut()
-        table, _, numbers = self._taken()
+        table, _, indices = self._taken()
         if self.weight is None:
-            return Sampled(table, None, numbers, self.n_seen / max(len(numbers), 1))
-        if len(self.weight) != self.n_seen or len(numbers) == 0:
+            return Sampled(table, None, indices, self.n_seen / max(len(indices), 1))
+        if len(self.weight) != self.n_seen or len(indices) == 0:
             self._refuse_weights()
         # Where none was left out, `highest` is infinite.
-        return Sampled(table, np.maximum(self.weight[numbers], 1 / self.highest), numbers)
+        return Sampled(table, np.maximum(self.weight[indices], 1 / self.highest), indices)
 
-    def _keys(self, numbers):
-        keys = self.random_state.random(len(numbers))
+    def _keys(self, indices):
+        keys = self.random_state.random(len(indices))
         if self.weight is None:
             return keys
-        weight = self.weight[numbers[0] : numbers[-1] + 1] if len(numbers) else keys
+        weight = self.weight[indices[0] : indices[-1] + 1] if len(indices) else keys
         if len(weight) != len(keys) or not (weight >= 0).all():
             self._refuse_weights()
         with np.errstate(divide="ignore"):
@@ -186,22 +186,22 @@ class _Reservoir:
             "must have one for each, none may be negative or NaN, and some must be positive."
         )
 
-    def _keep(self, table, keys, numbers):
+    def _keep(self, table, keys, indices):
         chosen = np.flatnonzero(keys < self.highest)
         # A copy, even of all: a slice would hold on to the table.
-        self.kept.append((_safe_indexing(table, chosen), keys[chosen], numbers[chosen]))
+        self.kept.append((_safe_indexing(table, chosen), keys[chosen], indices[chosen]))
         self.n_kept += len(chosen)
 
     def _cut(self):
-        table, keys, numbers = self._taken()
+        table, keys, indices = self._taken()
         self.highest = np.partition(keys, self.size)[self.size]
-        self._keep(table, keys, numbers)
+        self._keep(table, keys, indices)
 
     def _taken(self):
         """All that was kept, as one, and no longer kept here."""
-        tables, keys, numbers = map(list, zip(*self.kept, strict=True))
+        tables, keys, indices = map(list, zip(*self.kept, strict=True))
         self.kept, self.n_kept = [], 0
-        return _concatenated(tables), np.concatenate(keys), np.concatenate(numbers)
+        return _concatenated(tables), np.concatenate(keys), np.concatenate(indices)
 
 
 def _concatenated_polars(polars, tables):

@@ -94,7 +94,7 @@ def _joined(arrays):
 
 
 def _chosen(X, share, seed):
-    """Numbers of about this share of the rows, by their values: wherever a row lies."""
+    """Indices of about this share of the rows, by their values: wherever a row lies."""
     if share >= 1:
         return np.arange(len(X))
     salted = mix(hash_rows(X) ^ mix(np.uint64([seed]) ^ SALT))
@@ -122,4 +122,4 @@ def _hashes_held_out(pool, parts):
         return np.array([], dtype=np.uint64)
     hashes = hash_rows(pool)
     # Of values so common that only some of their copies are held out, the others are trained on.
-    return np.setdiff1d(hashes[parts.all.row_numbers], hashes[parts.train.row_numbers])
+    return np.setdiff1d(hashes[parts.all.row_indices], hashes[parts.train.row_indices])

@@ -12,7 +12,7 @@ COPIES, MANY_ROWS = 4, 400_000
 
 
 class WeightedRows(NamedTuple):
-    """Rows of a table by their numbers, in an order that only their values decide.
+    """Rows of a table by their indices, in an order that only their values decide.
 
     It is random but for that, in any unit of X; copies of a row stand side by side, so that evenly
     spread parts of it are samples of the whole.
@@ -76,7 +76,7 @@ def weighted_rows(X, weight=None):
 
 
 def _ordered(X, rows):
-    """Row numbers sorted by the rows' values, and which of them differ from the one before.
+    """Row indices sorted by the rows' values, and which of them differ from the one before.
 
     Column after column sorts what the columns before it left tied, and no more is read of it. One
     NaN is as good as another.
@@ -113,7 +113,7 @@ def _whole_numbers(weight):
 
 
 def _spread_evenly(weight, n):
-    """Numbers of rows, each about as often as its weight says, ascending."""
+    """Indices of rows, each about as often as its weight says, ascending."""
     n = max(n, min(COPIES * n, MANY_ROWS))
     ends = np.cumsum(weight)
     chosen = np.searchsorted(ends, (np.arange(n) + 0.5) * (ends[-1] / n))

@@ -418,7 +418,7 @@ def _own_batch_size(batch_size, processes):
 
 
 def _batches(n, batch_size, generator):
-    """Endless minibatches of row numbers, every epoch in a new order."""
+    """Endless minibatches of row indices, every epoch in a new order."""
     batch_size = min(batch_size, n)
     while True:
         order = torch.randperm(n, generator=generator, device=generator.device)
