@@ -130,6 +130,8 @@ def test_a_lazy_frame_is_to_be_collected(columns):
             model.fit(frame.lazy())
         with pytest.raises(TypeError, match=r"lazy frame of polars; pass X.collect\(\)"):
             model.fit(frame).score_samples(frame.lazy())
+        with pytest.raises(TypeError, match=r"lazy frame of polars; pass X.collect\(\)"):
+            model.inverse_transform(frame.lazy())
 
 
 @pytest.mark.filterwarnings("error:X does not have valid feature names")

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from sklearn_jko.checks import short_repr
 from sklearn_jko.rows.dask_tables import check_computed
-from sklearn_jko.rows.table_types import as_array, as_known, check_collected, is_frame
+from sklearn_jko.rows.table_types import as_array, as_known, is_frame
 
 __all__ = [
     "FLOAT",
@@ -147,7 +147,6 @@ def read_table(X, parameter="X"):
     TypeError
         If X is sparse, a lazy frame or a collection of Dask.
     """
-    check_collected(X, parameter)
     check_computed(X, parameter)
     X = as_known(X)
     check_different_names(X)

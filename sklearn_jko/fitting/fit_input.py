@@ -168,7 +168,6 @@ def validated_numbers(estimator, X, **options):
 
 def _check_at_hand(X, parameter):
     """Raise TypeError where rows are yet to be computed or read; ValueError where names repeat."""
-    check_collected(X, parameter)
     check_computed(X, parameter)
     check_different_names(X)  # scikit-learn ends in an error of another library
     if isinstance(X, Iterator):

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_jko.rows.table_types import check_collected
+
 __all__ = ["by_partitions", "check_computed", "is_partitioned", "partitions_of"]
 
 
@@ -18,7 +20,8 @@ def is_partitioned(X):
 
 
 def check_computed(X, parameter="X"):
-    """Raise TypeError where X is a collection of Dask, for what is not done part by part."""
+    """Raise TypeError where X is a collection of Dask, or a frame of polars yet to be computed."""
+    check_collected(X, parameter)
     if is_partitioned(X):
         raise TypeError(
             f"{parameter} is a collection of Dask ({type(X).__name__}), which is not taken here; "

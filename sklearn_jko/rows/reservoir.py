@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
 from sklearn_jko.rows.dask_tables import check_computed, is_partitioned, partitions_of
-from sklearn_jko.rows.table_types import as_array, as_known, check_collected, is_frame
+from sklearn_jko.rows.table_types import as_array, as_known, is_frame
 
 __all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
 
@@ -132,7 +132,6 @@ class _Reservoir:
             )
 
     def add(self, table):
-        check_collected(table, "a batch of X")
         check_computed(table, "a batch of X")
         table = as_known(table)
         if not hasattr(table, "columns"):
