@@ -30,7 +30,7 @@ from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
 from sklearn_jko.fitting.fit_input import NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.rows.dask_tables import by_partitions, check_computed
-from sklearn_jko.rows.table_types import as_known
+from sklearn_jko.rows.table_types import without_masks_or_arrow
 from sklearn_jko.solvers import TRAINING_SOLVERS
 from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
@@ -619,7 +619,7 @@ class JKOFlowDensity(
         check_is_fitted(self)
         if self.roles_ is None:
             return validated_numbers(self, X, dtype=NUMERIC_DTYPES, reset=False)
-        X = as_known(X)
+        X = without_masks_or_arrow(X)
         check_different_names(X)
         _check_feature_names(self, X, reset=False)
         table = self.roles_.encode(X, rounds=rounds)

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from sklearn_jko.checks import short_repr
 from sklearn_jko.rows.dask_tables import check_computed
-from sklearn_jko.rows.table_types import as_array, as_known, is_frame
+from sklearn_jko.rows.table_types import as_array, is_frame, without_masks_or_arrow
 
 __all__ = [
     "FLOAT",
@@ -148,7 +148,7 @@ def read_table(X, parameter="X"):
         If X is sparse, a lazy frame or a collection of Dask.
     """
     check_computed(X, parameter)
-    X = as_known(X)
+    X = without_masks_or_arrow(X)
     check_different_names(X)
     if sparse.issparse(X):
         raise TypeError(f"{parameter} is a sparse matrix; pass {parameter}.toarray().")

@@ -21,7 +21,7 @@ from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
 from sklearn_jko.rows.dask_tables import check_computed, is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
-from sklearn_jko.rows.table_types import as_known, check_collected
+from sklearn_jko.rows.table_types import check_collected, without_masks_or_arrow
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user
@@ -160,7 +160,7 @@ def validated_numbers(estimator, X, **options):
         If X is sparse, a lazy frame, a collection of Dask or an iterator, or holds objects that are
         no numbers.
     """
-    X = as_known(X)
+    X = without_masks_or_arrow(X)
     _check_at_hand(X, "X")
     validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
     return _as_numbers(validate, X, "X")
@@ -235,7 +235,7 @@ def _judges(density, X_val, roles):
 def _checked_judges(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
         X_val = in_memory(X_val).X
-    X_val = as_known(X_val)
+    X_val = without_masks_or_arrow(X_val)
     _check_at_hand(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     check = functools.partial(
@@ -277,7 +277,7 @@ def read_rows(X, sample_weight):
         If X is a lazy frame.
     """
     check_collected(X)
-    sampled = in_memory(as_known(X), sample_weight)
+    sampled = in_memory(without_masks_or_arrow(X), sample_weight)
     if sampled.weight is None:
         return sampled
     weight = _check_sample_weight(

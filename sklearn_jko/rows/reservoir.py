@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
 from sklearn_jko.rows.dask_tables import check_computed, is_partitioned, partitions_of
-from sklearn_jko.rows.table_types import as_array, as_known, is_frame
+from sklearn_jko.rows.table_types import as_array, is_frame, without_masks_or_arrow
 
 __all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
 
@@ -133,7 +133,7 @@ class _Reservoir:
 
     def add(self, table):
         check_computed(table, "a batch of X")
-        table = as_known(table)
+        table = without_masks_or_arrow(table)
         if not hasattr(table, "columns"):
             table = as_array(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):

@@ -8,7 +8,7 @@ from sklearn_jko.rows.blurred import BlurredRows
 from sklearn_jko.rows.division import Parts, divide
 from sklearn_jko.rows.processes import Processes
 from sklearn_jko.rows.row_hash import hash_rows, mix
-from sklearn_jko.rows.splitting import divide_common_rows
+from sklearn_jko.rows.splitting import separate_copies
 from sklearn_jko.rows.weighting import weighted_rows
 
 __all__ = ["MAX_POOLED", "Shares", "are_pooled", "divide_among"]
@@ -98,7 +98,7 @@ def _chosen(X, share, seed):
     if share >= 1:
         return np.arange(len(X))
     salted = mix(hash_rows(X) ^ mix(np.uint64([seed]) ^ SALT))
-    return np.flatnonzero(divide_common_rows(salted, 1) < np.uint64(share * 2.0**64))
+    return np.flatnonzero(separate_copies(salted, 1) < np.uint64(share * 2.0**64))
 
 
 def _own_rows(X, weight, pool, parts, seed, processes):

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_jko.rows.row_hash import mix
 
-__all__ = ["MAX_HELD_OUT", "divide_common_rows", "held_out_mask", "rank_among_equals"]
+__all__ = ["MAX_HELD_OUT", "held_out_mask", "rank_among_equals", "separate_copies"]
 
 MIN_HELD_OUT = 50
 MAX_HELD_OUT = 4_000
@@ -39,7 +39,7 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
     if len(np.unique(hashes)) == 1:
         return np.zeros(n, dtype=bool)
-    hashes = divide_common_rows(hashes, 1 if splits_copies else max(wanted / 5, 10))
+    hashes = separate_copies(hashes, 1 if splits_copies else max(wanted / 5, 10))
     values, counts = np.unique(hashes, return_counts=True)
     # Whole groups of copies, as many as come nearest to the wanted number of rows.
     n_taken = np.cumsum(counts)
@@ -48,7 +48,7 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     return hashes < values[n_groups]
 
 
-def divide_common_rows(hashes, largest):
+def separate_copies(hashes, largest):
     """Give every copy of a row with more than so many copies a hash of its own.
 
     Held out together, the copies would leave a whole value out of training; and nothing can be

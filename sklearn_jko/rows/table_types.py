@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-__all__ = ["as_array", "as_known", "check_collected", "is_frame"]
+__all__ = ["as_array", "check_collected", "is_frame", "without_masks_or_arrow"]
 
 
 def is_frame(X, library):
@@ -13,7 +13,7 @@ def is_frame(X, library):
     return module is not None and isinstance(X, module.DataFrame)
 
 
-def as_known(X):
+def without_masks_or_arrow(X):
     """X as a table whose names and gaps are seen, where it is of a type that hides them.
 
     Taken for an array, a frame of another library, as pyarrow's, would lose its names: it becomes
