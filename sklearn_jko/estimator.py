@@ -32,7 +32,7 @@ from sklearn_jko.fitting.fit_input import NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.rows.dask_tables import by_partitions, check_computed
 from sklearn_jko.rows.table_types import without_masks_or_arrow
 from sklearn_jko.solvers import TRAINING_SOLVERS
-from sklearn_jko.training.monitoring import CallbackSupportMixin, with_callbacks
+from sklearn_jko.training.reports import CallbackSupportMixin, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowDensity"]

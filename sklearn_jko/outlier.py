@@ -38,7 +38,7 @@ from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import rank_among_equals
 from sklearn_jko.rows.weighting import weighted_rows
 from sklearn_jko.statistics.thinning import evenly_spread
-from sklearn_jko.training.monitoring import CallbackSupportMixin, watched_part, with_callbacks
+from sklearn_jko.training.reports import CallbackSupportMixin, watched_part, with_callbacks
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowOutlierDetector"]

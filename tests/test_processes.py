@@ -22,7 +22,7 @@ from sklearn_jko.rows import reservoir, shards
 from sklearn_jko.rows.processes import Group, Processes
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.splitting import held_out_mask
-from sklearn_jko.training import automatic, monitoring, pilot
+from sklearn_jko.training import automatic, pilot, reports
 from sklearn_jko.training.block_training import BlockTraining
 
 SIZE = 2
@@ -213,7 +213,7 @@ def fit_with_a_failure(rank, folder, what):
     elif what == "no rows" and rank == 1:
         X = always_held_out(ROWS[:1200])
     elif what == "callback":
-        monitoring.Reports.block_ended = disk_is_full
+        reports.Reports.block_ended = disk_is_full
     try:
         JKOFlowDensity(**{**FULL, **params}).fit(X, process_group=group())
     except (OSError, RuntimeError, ValueError) as error:
@@ -239,10 +239,10 @@ FAILURES = {
 
 
 def fail_all(rank, folder):
-    block_ended = monitoring.Reports.block_ended
+    block_ended = reports.Reports.block_ended
     for what in FAILURES:
         fit_with_a_failure(rank, folder, what)
-        monitoring.Reports.block_ended = block_ended
+        reports.Reports.block_ended = block_ended
 
 
 def test_an_error_of_one_is_one_in_both(tmp_path):
@@ -303,10 +303,10 @@ def fit_and_go_on(rank, folder):
         own = ROWS[shard(rank, 700)]
         whole = JKOFlowDensity(**settings).fit(own, process_group=group())
         parted = JKOFlowDensity(**settings, checkpoint=folder / f"{name}.checkpoint")
-        block_ended = monitoring.Reports.block_ended
-        monitoring.Reports.block_ended = stop_after(block_ended)
+        block_ended = reports.Reports.block_ended
+        reports.Reports.block_ended = stop_after(block_ended)
         parted.fit(own, process_group=group())
-        monitoring.Reports.block_ended = block_ended
+        reports.Reports.block_ended = block_ended
         parted.fit(own, process_group=group())
         for kind, model in {"whole": whole, "parted": parted}.items():
             model.save(folder / f"{name}-{kind}-{rank}")

@@ -77,7 +77,8 @@ def forced_rows(n, d, seed):
 def training_options(n, d, width, **changes):
     """The defaults of `JKOFlowDensity` for n training rows of d columns, with changes."""
     estimator = JKOFlowDensity(hidden_layer_sizes=(width, width))
-    return replace(automatic.training_options(estimator, n, d, automatic.MIN_JUDGES), **changes)
+    options = automatic.training_options(estimator, n, d, automatic.MIN_VALIDATION_ROWS)
+    return replace(options, **changes)
 
 
 def new_block(d, hidden_layer_sizes, seed):

@@ -25,11 +25,11 @@ from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.statistics.columns import median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.table_scaler import make_table_scaler
-from sklearn_jko.training.automatic import MIN_JUDGES, training_options
+from sklearn_jko.training.automatic import MIN_VALIDATION_ROWS, training_options
 from sklearn_jko.training.flow_training import train_flow
-from sklearn_jko.training.monitoring import open_reports
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.pilot import choose_scaling
+from sklearn_jko.training.reports import open_reports
 from sklearn_jko.training.scaled_rows import as_rows
 from sklearn_jko.training.threads import no_idle_threads
 from sklearn_jko.user_warnings import warn_user
@@ -41,7 +41,8 @@ AFTER_EQUAL_STEPS, AFTER_ADAPTIVE_STEPS = SCORING_SOLVERS
 TRAINING_SHARE = 0.93
 # Nats per row: what a block gains beyond this is worth telling when it was the last.
 NOTABLE_GAIN = 0.05
-# Of up to so many rows a quarter is less than MIN_JUDGES, and no block is trained, as `fit` says.
+# Of up to so many rows a quarter is less than MIN_VALIDATION_ROWS: no block is trained, as `fit`
+# says.
 FEW_ROWS = 26
 # Differences and products of larger numbers overflow.
 LARGEST_SAFE = np.float64(1e290)
@@ -321,7 +322,7 @@ def _warn_of_noise(density, noise_width, read):
 def _warn_of_few_held_out(density, parts, X_val):
     """Tell why no block is trained, but of tables so small that it is documented."""
     n, n_held_out = len(parts.all.X), len(parts.held_out)
-    if n_held_out >= MIN_JUDGES or density.max_blocks == 0:
+    if n_held_out >= MIN_VALIDATION_ROWS or density.max_blocks == 0:
         return
     fate = (
         "too few to tell what a block gains, so that none is trained and the density is the "
@@ -329,7 +330,8 @@ def _warn_of_few_held_out(density, parts, X_val):
     )
     if X_val is not None:
         beside = " beside their copies" if n_held_out < len(parts.held_out.X) else ""
-        warn_user(f"X_val has {n_held_out} rows{beside}, {fate}. Give {MIN_JUDGES} rows or more.")
+        more = f"Give {MIN_VALIDATION_ROWS} rows or more."
+        warn_user(f"X_val has {n_held_out} rows{beside}, {fate}. {more}")
     elif n > FEW_ROWS and parts.share < 1:
         warn_user(
             f"sample_weight leaves {n_held_out} of {n} rows to judge by, {fate}. A few weights "

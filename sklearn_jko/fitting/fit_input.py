@@ -90,18 +90,20 @@ class FitInput(NamedTuple):
         if not self.has_missing:
             return self
         _check_missing(density, are_nan(self.X))
-        rows, sampled, judges = self._with_values(self.X), self.sampled, []
+        rows, sampled, validation = self._with_values(self.X), self.sampled, []
         if len(rows) < len(self.X):
             sampled = sampled.only(rows)
         if self.X_val is not None:
-            judges = [self.X_val[self._with_values(self.X_val)]]
-            if len(judges[0]) == 0:
+            validation = [self.X_val[self._with_values(self.X_val)]]
+            if len(validation[0]) == 0:
                 raise ValueError(
                     f"X_val has {len(self.X_val)} rows without any value, by which nothing can be "
                     "judged; give rows that hold some, or leave it out."
                 )
-        X, *judges = completed(self.X[rows], sampled.weight, seed, *judges, roles=self.roles)
-        return self._replace(sampled=sampled, X=X, X_val=judges[0] if judges else None)
+        X, *validation = completed(
+            self.X[rows], sampled.weight, seed, *validation, roles=self.roles
+        )
+        return self._replace(sampled=sampled, X=X, X_val=validation[0] if validation else None)
 
     def _with_values(self, X):
         """Indices of the rows that tell something: have a value beside what is given."""
@@ -132,7 +134,7 @@ def read_input(density, X, sample_weight, X_val):
     """
     sampled = read_rows(X, sample_weight)
     X, roles = _rows(density, sampled.X)
-    X_val = None if X_val is None else _judges(density, X_val, roles)
+    X_val = None if X_val is None else _read_validation_rows(density, X_val, roles)
     is_given = np.zeros(X.shape[1], bool) if roles is None else roles.numbers_given
     structure = structure_of(density.structure, is_given)
     if density.scaling != "auto":
@@ -223,16 +225,16 @@ def _numbers(density, X):
         raise
 
 
-def _judges(density, X_val, roles):
+def _read_validation_rows(density, X_val, roles):
     try:
-        return _checked_judges(density, X_val, roles)
+        return _checked_validation_rows(density, X_val, roles)
     except ValueError as error:
         if "X_val" in str(error):
             raise
         raise ValueError(f"X_val: {error}") from error
 
 
-def _checked_judges(density, X_val, roles):
+def _checked_validation_rows(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
         X_val = in_memory(X_val).X
     X_val = without_masks_or_arrow(X_val)

@@ -7,7 +7,7 @@ from sklearn_jko.checks import is_whole
 from sklearn_jko.step_sizes import step_sizes
 from sklearn_jko.training.block_training import TrainingOptions
 
-__all__ = ["MIN_JUDGES", "peak_rate", "training_options"]
+__all__ = ["MIN_VALIDATION_ROWS", "peak_rate", "training_options"]
 
 MAX_ITER, MAX_ITER_TIMED = 1000, 1_000_000
 # At equal cost many steps on small batches gain more than few on large ones, except where the
@@ -37,7 +37,7 @@ PATIENCE, LOCAL_PATIENCE = 5, 9
 # With fewer held-out rows, as of up to 26 rows in all, no block is trained: they cannot tell what
 # it gains. Of twelve tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats
 # a row.
-MIN_JUDGES = 7
+MIN_VALIDATION_ROWS = 7
 SETTLED = 0.01  # the tolerance of `has_settled`
 
 
@@ -78,7 +78,7 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
         step_size=step_sizes(density.step_size),
         velocity=auto.velocity,
         hidden_layer_sizes=hidden,
-        max_blocks=int(density.max_blocks) if n_held_out >= MIN_JUDGES else 0,
+        max_blocks=int(density.max_blocks) if n_held_out >= MIN_VALIDATION_ROWS else 0,
         n_refinements=int(density.n_refinements),
         tol=0.0 if callable(density.step_size) else SETTLED,
         max_iter=_unless_auto(
