@@ -28,6 +28,7 @@ __all__ = [
 MODEL = INLIER = "#0072B2"
 ROWS = OUTLIER = "#D55E00"
 MAX_POINTS = 2000
+MARGIN = 0.05  # of a range, as matplotlib leaves: points on its ends are not cut
 # Tick labels of more digits than this are shortened by an offset, or by a power of ten.
 OFFSET_RATIO = 1e4
 SMALLEST_UNIT, LARGEST_UNIT = 1e-2, 1e4
@@ -78,9 +79,9 @@ def central_range(values):
     return float(near.min()), float(near.max())
 
 
-def with_margin(low, high, share=0.05):
+def with_margin(low, high):
     """A range with a margin at both ends; where it is a point, one around it."""
-    margin = share * (high - low)
+    margin = MARGIN * (high - low)
     if not margin > 1e-12 * max(abs(low), abs(high)):
         margin = 0.1 * max(abs(low), abs(high)) or 1.0
     return low - margin, high + margin

@@ -11,6 +11,9 @@ __all__ = ["fit_spline"]
 
 # Values closer than this count as tied, which bounds the slopes by about 1e7.
 RESOLUTION = 1e-6
+# Of many values so many are looked at: in the body their ranks are finer than any knots, while in
+# the tails every value counts.
+BODY, TAIL = 8000, 500
 MAX_KNOTS = 60
 MAX_ROUNDS = 12
 # A piece is split where it misses its rows by more than 1.5 standard errors (Kolmogorov's 2 %
@@ -78,10 +81,10 @@ def _distribution(values):
     return x[kept], probability[kept]
 
 
-def _thinned(n, body=8000, tail=500):
-    """At most about `body + 2 tail` of n ranks: all in the tails, evenly spaced between."""
-    ends = np.r_[np.arange(min(tail, n)), np.arange(max(n - tail, 0), n)]
-    return np.union1d(ends, np.linspace(0, n - 1, min(n, body)).astype(int))
+def _thinned(n):
+    """At most about `BODY + 2 TAIL` of n ranks: all in the tails, evenly spaced between."""
+    ends = np.r_[np.arange(min(TAIL, n)), np.arange(max(n - TAIL, 0), n)]
+    return np.union1d(ends, np.linspace(0, n - 1, min(n, BODY)).astype(int))
 
 
 def _first_knots(probability, n):
