@@ -669,8 +669,15 @@ class JKOFlowDensity(
         if device.type != "cpu":
             with torch.inference_mode(False):
                 flow = copy.deepcopy(flow).to(device)
-        parts = self.scaler_, flow, self.roles_, self.categories_, self.given_rows_, self._cache
-        return Evaluator(self._n_features_out, *parts)
+        return Evaluator(
+            n_modelled=self._n_features_out,
+            scaler=self.scaler_,
+            flow=flow,
+            roles=self.roles_,
+            category_model=self.categories_,
+            given_rows=self.given_rows_,
+            cache=self._cache,
+        )
 
     def _warn_of_unknown(self, table):
         unknown = [j for j in self.roles_.unknown(table) if j in self.roles_.given]

@@ -52,34 +52,24 @@ class Evaluator:
     scaler : scaler
     flow : JKOFlow
         On the device to compute on.
-    roles : Roles, optional
+    roles : Roles or None
         See `sklearn_jko.columns.roles`.
-    category_model : CategoryModel, optional
-    given_rows : ndarray of shape (m, n_given), optional
+    category_model : CategoryModel or None
+    given_rows : ndarray of shape (m, n_given), or None
         What some rows are given.
-    cache : dict, optional
+    cache : dict
         Where the mixture that proposes missing values is kept, once it is made.
     """
 
-    def __init__(
-        self,
-        n_modelled,
-        scaler,
-        flow,
-        roles=None,
-        category_model=None,
-        given_rows=None,
-        cache=None,
-    ):
+    def __init__(self, *, n_modelled, scaler, flow, roles, category_model, given_rows, cache):
         self.n_modelled, self.scaler, self.flow = n_modelled, scaler, flow
         self.roles, self.category_model, self.given_rows = roles, category_model, given_rows
-        self.cache = {} if cache is None else cache
+        self.cache = cache
         self.cell_width = 0.0 if roles is None else roles.cell_width
 
-    @by_chunks
     def log_density(self, X):
         """Finite log-density (n,) of rows, of what they show."""
-        return self.log_density_and_error(X)[:, 0]
+        return self.log_density_and_error(X)[:, 0].copy()  # and no errors behind it
 
     @by_chunks
     def log_density_and_error(self, X):
@@ -122,7 +112,7 @@ class Evaluator:
         both = self._latent_beside_log_density(X)
         return both[:, :-1], both[:, -1]
 
-    def original(self, Z, table=None):
+    def original(self, Z, table):
         """Rows of latent ones (n, n_modelled): those of a table where columns have roles.
 
         The table holds what the rows are given, and is filled in.
