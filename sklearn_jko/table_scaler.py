@@ -23,20 +23,20 @@ MAX_ROWS = 20_000
 MIN_ROWS = 4
 
 
-def make_table_scaler(name, roles=None, noise_width=0.0, whitens=True, share=1.0):
+def make_table_scaler(name, roles, whitens, noise_width=0.0, share=1.0):
     """An unfitted scaler of tables whose columns have roles.
 
     Parameters
     ----------
     name : str
         As of `sklearn_jko.scaling.make_scaler`.
-    roles : Roles, optional
+    roles : Roles or None
         See `sklearn_jko.columns.roles`. Where modelled columns have bounds, `Bounds` comes first;
         where there are inputs, `Conditional` takes all in.
+    whitens : bool
+        Whether `Conditional` may mix columns: not where the flow knows their structure.
     noise_width : ndarray of shape (d,) or float, default=0
         Width of the noise in the rows, which `Bounds` wants to know.
-    whitens : bool, default=True
-        Whether `Conditional` may mix columns: not where the flow knows their structure.
     share : float, default=1
         As of `sklearn_jko.scaling.make_scaler`.
 

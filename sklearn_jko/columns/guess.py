@@ -22,7 +22,7 @@ NEAR_ZERO = 0.2
 LARGEST_INTEGER = 2**52
 
 
-def guess_kind(values, column_type, some_missing=False):
+def guess_kind(values, column_type, some_missing):
     """Guess a column's kind by its type and values.
 
     - "category": booleans, texts, and types that declare categories;
@@ -41,7 +41,7 @@ def guess_kind(values, column_type, some_missing=False):
     values : ndarray of shape (n,)
         Those that are not missing.
     column_type : ColumnType
-    some_missing : bool, default=False
+    some_missing : bool
         Whether some are.
 
     Returns

@@ -5,7 +5,7 @@ import numpy as np
 __all__ = ["conformal_p_values", "score_tolerance"]
 
 
-def conformal_p_values(scores, calibration, size=None):
+def conformal_p_values(scores, calibration, size):
     """Share of the calibration rows, and of the row itself, that score no higher.
 
     For a row that is exchangeable with the calibration rows, the chance of a p-value of at most u
@@ -18,8 +18,8 @@ def conformal_p_values(scores, calibration, size=None):
         Higher for normal rows.
     calibration : ndarray of shape (m,), ascending
         Scores of rows that are normal and were not trained on.
-    size : float, optional
-        How many calibration rows there are, if not m: where some stand for several, or several for
+    size : float
+        How many calibration rows there are: m, but where some stand for several, or several for
         one.
 
     Returns
@@ -31,7 +31,6 @@ def conformal_p_values(scores, calibration, size=None):
     Bates, Candes, Lei, Romano and Sesia (2023), Testing for outliers with conformal p-values,
     Annals of Statistics 51.
     """
-    size = len(calibration) if size is None else size
     counts = np.searchsorted(calibration, scores + score_tolerance(scores), side="right")
     share = counts / max(len(calibration), 1)
     return (1 + size * share) / (1 + size)

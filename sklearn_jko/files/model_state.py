@@ -102,7 +102,7 @@ def restore_parts(model, state):
         vars(part).update(learned)
 
 
-def scaler_from_state(name, state, n_features, roles, whitens=True):
+def scaler_from_state(name, state, n_features, roles, whitens):
     """The fitted scaler of this name for so many columns of these roles, or of none.
 
     Raises

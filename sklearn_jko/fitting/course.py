@@ -150,8 +150,8 @@ class _Fit:
         self.categories = _category_model(read.roles, self.parts.train)
         self.max_time = density.max_time or math.inf
 
-    def scale(self, saved_scaling=None):
-        """Choose a scaling, unless one is named, and fit it."""
+    def scale(self, saved_scaling):
+        """Choose a scaling, unless one is saved or named, and fit it."""
         self.scaling = saved_scaling or self.density.scaling
         if self.scaling == "auto":
             self.scaling = self.processes.on_first(self._best_scaling)
@@ -241,9 +241,9 @@ class _Fit:
         """An unfitted scaler, which may mix columns where told so, or the flow has no structure."""
         return make_table_scaler(
             name,
-            roles=self.read.roles,
-            noise_width=self.parts.noise_width,
+            self.read.roles,
             whitens=whitens or self.read.structure is None,
+            noise_width=self.parts.noise_width,
             share=self.parts.share,
         )
 

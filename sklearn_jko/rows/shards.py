@@ -45,7 +45,7 @@ def are_pooled(n, processes):
     return not processes.is_alone and n > MAX_POOLED
 
 
-def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale=1.0):
+def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale):
     """Divide rows that lie with several processes; parameters as of `divide`.
 
     Parameters
@@ -54,7 +54,7 @@ def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale=1.0):
         Of this process.
     fraction, seed, roles
     processes : Processes
-    scale : float, default=1
+    scale : float
         Each row of X stands for so many.
 
     Returns
