@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 SMALLEST = np.nextafter(0.0, 1.0)
-EVERYTHING = (-np.inf, np.inf)
 LARGEST_EXACT = 2**53  # of the integers that a float can be
 
 
@@ -47,15 +46,15 @@ def check_ndarray(name, value, shape, low=-np.inf, high=np.inf, dtype=np.float64
         raise ValueError(f"{name} must be finite and within [{low}, {high}]")
 
 
-def check_number(name, value, low=-np.inf, high=np.inf, whole=False):
+def check_number(name, value, low=-np.inf, high=np.inf, whole=False, allows_nan=False):
     """Raise ValueError unless the value is a number within the range.
 
-    The default range takes any number, NaN and the infinities included; any other refuses NaN. An
-    int is a number up to 2^53 in size. With `whole`, only an int is, of whatever size.
+    An infinite end is within it. An int is a number up to 2^53 in size. With `whole`, only an int
+    is, of whatever size. With `allows_nan`, NaN is a number within the range.
     """
     is_float = type(value) is float or (type(value) is int and abs(value) <= LARGEST_EXACT)
     is_number = type(value) is int if whole else is_float
-    if not is_number or not (low <= value <= high or (low, high) == EVERYTHING):
+    if not is_number or not (low <= value <= high or (allows_nan and np.isnan(value))):
         kind = "an integer" if whole else "a number"
         raise ValueError(f"{name} must be {kind} within [{low}, {high}]; it is {short_repr(value)}")
 

@@ -193,7 +193,7 @@ def _record_from_state(state):
     for field in fields:
         value = state[field.name]
         if field.type is float:
-            check_number(field.name, value)
+            check_number(field.name, value, allows_nan=True)
         elif field.type is int:
             check_number(field.name, value, 0, MAX_COUNT, whole=True)
         elif not isinstance(value, bool):
