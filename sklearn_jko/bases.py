@@ -1,14 +1,15 @@
-"""Base densities, the flow's target.
+"""The base density, a flow's target.
 
-A base offers ``log_prob(z)``, of shape (n,) in nats, ``sample(shape, generator)`` and
-``modelled(z)``, the columns of z whose density it is.
+It offers ``log_prob(z)``, of shape (n,) in nats, ``sample(shape, generator)`` and
+``modelled(z)``, the columns of z whose density it is. A file of a model names none: of another base
+its format would have to tell.
 """
 
 import math
 
 import torch
 
-__all__ = ["BASES", "StandardNormal"]
+__all__ = ["StandardNormal"]
 
 
 class StandardNormal:
@@ -37,6 +38,3 @@ class StandardNormal:
         """Draw rows of the given shape (n, d), float64."""
         device = generator.device
         return torch.randn(shape, generator=generator, dtype=torch.float64, device=device)
-
-
-BASES = {"normal": StandardNormal}

@@ -631,7 +631,6 @@ FORGED = {
     "records": (at("fitted/history_", {}), "history must be a list"),
     "unknown solver": (at("fitted/flow_/solver", "os.system"), "solver must be one of"),
     "endless solver": (at("fitted/flow_/solver", "dopri5"), "solver='dopri5' must be one of"),
-    "unknown base": (at("fitted/flow_/base", "cauchy"), "base must be one of"),
     "no steps": (array("n_steps", put(0, 0)), "n_steps must be finite and within"),
     "more steps": (array("n_steps", put(0, 65)), "n_steps must be finite and within"),
     "blocks without steps": (array("n_steps", lambda a: a[:1]), "n_steps must be a int64 array"),

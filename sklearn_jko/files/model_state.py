@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from sklearn_jko.bases import BASES
+from sklearn_jko.bases import StandardNormal
 from sklearn_jko.checks import (
     check_choice,
     check_keys,
@@ -44,7 +44,6 @@ def flow_state(flow):
     """All of a fitted flow as names, numbers and arrays."""
     n_steps = np.broadcast_to(flow.n_steps, len(flow.blocks)).astype(np.int64)
     return {
-        "base": _name_of(type(flow.base), BASES),
         "n_given": flow.base.n_given,
         "solver": flow.solver,
         "n_steps": n_steps,
@@ -61,10 +60,9 @@ def flow_from_state(state, n_features):
     ValueError
         If the state is not sound.
     """
-    check_keys("flow", state, ("base", "n_given", "solver", "n_steps", "structure", "blocks"))
+    check_keys("flow", state, ("n_given", "solver", "n_steps", "structure", "blocks"))
     check_number("n_given", state["n_given"], 0, n_features - 1, whole=True)
-    for name, table in (("base", BASES), ("solver", SOLVERS)):
-        check_choice(name, state[name], table)
+    check_choice("solver", state["solver"], SOLVERS)
     check_list("blocks", state["blocks"])
     n_blocks = len(state["blocks"])
     check_ndarray("n_steps", state["n_steps"], (n_blocks,), low=1, dtype=np.int64)
@@ -74,9 +72,8 @@ def flow_from_state(state, n_features):
         if n_blocks == 0:
             raise ValueError("a flow without blocks has no structure")
         structure = Structure.from_state(structure, n_features - n_given, n_given)
-    parts = n_features, n_given, structure
-    blocks = [_block_from_state(block, *parts) for block in state["blocks"]]
-    flow = JKOFlow(blocks, BASES[state["base"]](n_given), state["solver"], state["n_steps"])
+    blocks = [_block_from_state(s, n_features, n_given, structure) for s in state["blocks"]]
+    flow = JKOFlow(blocks, StandardNormal(n_given), state["solver"], state["n_steps"])
     return flow.eval().requires_grad_(False)
 
 

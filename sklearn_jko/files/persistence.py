@@ -30,7 +30,7 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 # Room for 50,000 names of columns or 1,000 blocks. What a hostile header costs is then bounded: a
 # second, and 100 MB.
 MAX_HEADER = 2 * 2**20
