@@ -686,7 +686,7 @@ class JKOFlowDensity(
                 f"{columns_in_words(self, unknown)} of the condition hold labels that were not "
                 "seen in fit. Given these, the density is that of rows without a label."
             )
-        if len(table) < 2:
+        if len(table) < 2:  # a single row may well be of a new label
             return
         alien = [j for j in self.roles_.modelled_categories if np.all(table[:, j] == -1)]
         if alien:

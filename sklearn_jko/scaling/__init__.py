@@ -11,9 +11,10 @@ A scaler is a class with three methods on finite float64 arrays, and what saving
   their ranges: they may come from a file.
 
 A row's result depends on that row alone. To add a scaler, write such a class in a file of its own
-and enter it in `SCALERS`, and its transform in torch in `sklearn_jko.export.torch_scalers`: the
-laws in `tests/test_scaling.py` and `tests/test_export.py` run over the table. `bounds.Bounds` is a
-scaler too, without a name: only its user knows the bounds (`sklearn_jko.table_scaler`).
+and enter it in `SCALERS`, in `SPLINES` too where it takes the ``share`` of `make_scaler`, and its
+transform in torch in `sklearn_jko.export.torch_scalers`: the laws in `tests/test_scaling.py` and
+`tests/test_export.py` run over the table. `bounds.Bounds` is a scaler too, without a name: only its
+user knows the bounds (`sklearn_jko.table_scaler`).
 """
 
 from sklearn_jko.scaling.chain import Chain
