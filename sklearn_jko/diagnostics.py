@@ -114,7 +114,6 @@ def _mean_squares(rows):
     return np.square(rows).sum(axis=2).mean(axis=1)
 
 
-@torch.inference_mode(False)  # it would forbid the trace by automatic differentiation
 @torch.no_grad()
 def _path(density, X):
     """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""

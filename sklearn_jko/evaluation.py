@@ -200,8 +200,7 @@ class Evaluator:
         return self._through(self.flow.log_prob, Z).cpu().numpy() + log_det
 
     def _through(self, function, Z):
-        # Inference mode would forbid the trace by automatic differentiation.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.no_grad():
             return in_batches(self.flow, function, on_device_of(self.flow, Z))
 
     def _of_complete(self, X):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.divergence import exact_divergence_for
+from sklearn_jko.divergence import exact
 from sklearn_jko.solvers import SOLVERS, Field
 
 __all__ = ["ROWS_AT_ONCE", "JKOBlock", "JKOFlow", "in_batches"]
@@ -40,10 +40,7 @@ class JKOBlock(nn.Module):
     @property
     def rows_at_once(self):
         """Rows of a part, see `in_batches`."""
-        velocity = self.velocity
-        n_nodes = 1 if velocity.structure is None else velocity.structure.n_nodes
-        units = n_nodes * max(velocity.hidden_layer_sizes, default=1)
-        return max(min(NUMBERS_AT_ONCE // units, ROWS_AT_ONCE), 1)
+        return max(min(NUMBERS_AT_ONCE // self.velocity.numbers_of_layer, ROWS_AT_ONCE), 1)
 
     def forward(self, x, solver, n_steps, divergence=None, noise=None):
         """Push rows from data to noise.
@@ -55,7 +52,7 @@ class JKOBlock(nn.Module):
             One of `sklearn_jko.solvers.SOLVERS`.
         n_steps : int
         divergence : callable, optional
-            One of `sklearn_jko.divergence.DIVERGENCES`; None computes none.
+            One of `sklearn_jko.divergence`; None computes none.
         noise : Tensor of shape (n, d), optional
             Fixed noise of a stochastic divergence.
 
@@ -119,7 +116,7 @@ class JKOFlow(nn.Module):
         log_det = x.new_zeros(x.shape[0])
         yield x, log_det
         for block, *solver in self._solvers(n_steps):
-            x, block_log_det = block(x, *solver, exact_divergence_for(block.velocity))
+            x, block_log_det = block(x, *solver, exact)
             log_det = log_det + block_log_det
             yield x, log_det
 

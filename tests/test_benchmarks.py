@@ -15,7 +15,6 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from scripts import in_new_python, in_this_python
 
-from sklearn_jko.divergence import DIVERGENCES
 from sklearn_jko.solvers import SOLVERS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "examples" / "benchmarks"
@@ -319,7 +318,7 @@ def test_the_papers_solver_has_the_gradient_of_ours():
         block.velocity.out_weight.normal_(std=0.3, generator=generator)
     gradients = []
     for solver, n_steps in ((step.rk4_adjoint, 20), (SOLVERS["rk4"], 20)):
-        y, log_det = block(x, solver, n_steps, DIVERGENCES["finite_difference"], noise)
+        y, log_det = block(x, solver, n_steps, step.finite_difference, noise)
         loss = (y.square().sum(1) - log_det).mean()
         gradients.append(torch.autograd.grad(loss, list(block.parameters())))
     for theirs, ours in zip(*gradients, strict=True):

@@ -82,10 +82,9 @@ def test_given_columns_are_at_rest_and_steer_the_others(case):
     assert torch.all(v[:, 2:] == 0)
     other = torch.cat([x[:, :2], x[:, 2:] + 1], dim=1)
     assert torch.all(velocity(0.3, other)[:, :2] != v[:, :2])
-    if velocity.has_trace:
-        again, trace = velocity.forward_and_trace(0.3, x)
-        torch.testing.assert_close(again, v)
-        torch.testing.assert_close(trace, traces(velocity, 0.3, x))
+    again, trace = velocity.forward_and_trace(0.3, x)
+    torch.testing.assert_close(again, v)
+    torch.testing.assert_close(trace, traces(velocity, 0.3, x))
 
 
 @pytest.mark.parametrize("solver", TABLEAUS)

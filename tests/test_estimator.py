@@ -567,7 +567,7 @@ def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
         np.testing.assert_array_equal(density.score_samples(X), scores)
 
 
-def test_networks_without_a_trace_of_their_own_score_in_inference_mode(moons):
+def test_deep_networks_score_in_inference_mode(moons):
     deep = {**SMALL, "hidden_layer_sizes": (8, 8, 8), "max_iter": 5, "max_blocks": 1}
     model = JKOFlowDensity("none", step_size=0.01, **deep).fit(two_moons(100, 0))
     assert model.n_blocks_ == 1

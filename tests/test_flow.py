@@ -7,7 +7,7 @@ import torch
 from reference import VELOCITY_CASES, affine_map, jacobians, log_dets, make_velocity, normal_rows
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.divergence import exact_divergence_for
+from sklearn_jko.divergence import exact
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.solvers import SOLVERS
 
@@ -152,7 +152,7 @@ def test_block_interval_scales_the_time(case):
     """To first order in its length a block moves rows by the length times the velocity."""
     velocity, x = make_velocity(case, 2), normal_rows(5, 2)
     block = JKOBlock(velocity, 0.4, 0.4 + 1e-4)
-    y, log_det = block(x, SOLVERS["rk4"], 1, exact_divergence_for(velocity))
+    y, log_det = block(x, SOLVERS["rk4"], 1, exact)
     torch.testing.assert_close((y - x) / 1e-4, velocity(0.4, x), rtol=1e-3, atol=1e-3)
     trace = jacobians(lambda r: velocity(0.4, r), x).diagonal(dim1=1, dim2=2).sum(1)
     torch.testing.assert_close(log_det / 1e-4, trace, rtol=1e-3, atol=1e-3)

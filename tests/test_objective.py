@@ -9,7 +9,7 @@ from reference import make_velocity
 from scipy.special import ndtri
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.divergence import DIVERGENCES
+from sklearn_jko.divergence import exact
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.solvers import SOLVERS
 from sklearn_jko.training.objective import jko_terms
@@ -42,8 +42,7 @@ def jko_step_of_a_normal(m, s, h):
 
 @pytest.mark.parametrize("h", [0.1, 0.5, 2.0, math.inf])
 @pytest.mark.parametrize(("m", "s"), [(1.5, 0.5), (-1.0, 2.0)])
-@pytest.mark.parametrize("divergence", ["analytic", "exact"])
-def test_one_step_from_a_normal_to_the_standard_normal(h, m, s, divergence):
+def test_one_step_from_a_normal_to_the_standard_normal(h, m, s):
     z = ndtri((np.arange(50) + 0.5) / 50)
     x = torch.from_numpy(m + s * z / z.std())[:, None]
     velocity = make_velocity(("linear", ()), 1, size=0.0)
@@ -54,7 +53,7 @@ def test_one_step_from_a_normal_to_the_standard_normal(h, m, s, divergence):
 
     def loss():
         optimizer.zero_grad()
-        y, log_det = block(x, SOLVERS["rk4"], 16, DIVERGENCES[divergence])
+        y, log_det = block(x, SOLVERS["rk4"], 16, exact)
         total = jko_terms(base, x, y, log_det, h).total
         total.backward()
         return total

@@ -7,14 +7,6 @@ from reference import VELOCITY_CASES, make_velocity, new_velocity, normal_rows, 
 from sklearn_jko.velocities import VELOCITIES
 
 every_velocity = pytest.mark.parametrize("case", VELOCITY_CASES, ids=str)
-with_trace = pytest.mark.parametrize(
-    "case", [case for case in VELOCITY_CASES if make_velocity(case).has_trace], ids=str
-)
-
-
-def test_only_deep_networks_lack_a_trace():
-    without = [case for case in VELOCITY_CASES if not make_velocity(case).has_trace]
-    assert without == [("mlp", (7, 6, 5))]
 
 
 @every_velocity
@@ -22,15 +14,14 @@ def test_untrained_velocity_is_zero(case):
     velocity = new_velocity(case, 3, torch.Generator().manual_seed(0)).double()
     x = normal_rows(5, 3)
     assert torch.all(velocity(0.3, x) == 0)
-    if velocity.has_trace:
-        v, trace = velocity.forward_and_trace(0.3, x)
-        assert v.shape == (5, 3)
-        assert trace.shape == (5,)
-        assert torch.all(v == 0)
-        assert torch.all(trace == 0)
+    v, trace = velocity.forward_and_trace(0.3, x)
+    assert v.shape == (5, 3)
+    assert trace.shape == (5,)
+    assert torch.all(v == 0)
+    assert torch.all(trace == 0)
 
 
-@with_trace
+@every_velocity
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("t", [0.0, 0.7])
 def test_trace_is_that_of_the_jacobian(case, d, t):
@@ -40,7 +31,7 @@ def test_trace_is_that_of_the_jacobian(case, d, t):
     torch.testing.assert_close(trace, traces(velocity, t, x))
 
 
-@with_trace
+@every_velocity
 def test_each_row_may_have_a_time_of_its_own(case):
     velocity, x, times = make_velocity(case), normal_rows(3, 3), [0.0, 0.3, 0.7]
     together = velocity.forward_and_trace(torch.tensor(times).double().unsqueeze(1), x)
@@ -49,7 +40,7 @@ def test_each_row_may_have_a_time_of_its_own(case):
         torch.testing.assert_close(part, torch.cat(parts))
 
 
-@with_trace
+@every_velocity
 @pytest.mark.parametrize(
     "t", [0.0, 0.7, torch.linspace(0, 1, 4).double().unsqueeze(1)], ids=["0", "0.7", "rows"]
 )

@@ -224,8 +224,6 @@ class Diffusion(nn.Module):
 class ProbabilityFlow(nn.Module):
     """Velocity -rate / 2 (x + score) of rows under the diffusion; score = -noise / deviation."""
 
-    has_trace = True
-
     def __init__(self, noise):
         super().__init__()
         self.noise = noise

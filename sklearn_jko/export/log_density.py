@@ -8,7 +8,6 @@ from torch import nn
 
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.evaluation import LOWEST_LOG_DENSITY
-from sklearn_jko.export.deep_velocity import DeepVelocity
 from sklearn_jko.export.torch_scalers import torch_scaler
 from sklearn_jko.solvers import TABLEAUS
 
@@ -103,9 +102,6 @@ class LogDensity(nn.Module):
         self.n_features = n_features
         self.scaler = torch_scaler(scaler)
         self.flow = copy.deepcopy(flow)
-        for block in self.flow.blocks:
-            if not block.velocity.has_trace:
-                block.velocity = DeepVelocity(block.velocity)
 
     def forward(self, X):
         """Log-density of each row.

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_jko.bases import StandardNormal
-from sklearn_jko.divergence import (
-    DIVERGENCES,
-    NOISY_DIVERGENCES,
-    divergence_for_training,
-    exact_divergence_for,
-)
+from sklearn_jko.divergence import divergence_for_training, exact, hutchinson
 from sklearn_jko.flow import in_batches
 from sklearn_jko.rows.processes import ALONE
 from sklearn_jko.solvers import SOLVERS, TABLEAUS
@@ -50,7 +45,7 @@ class TrainingOptions:
 
     Beside those:
 
-    - ``velocity`` is a name in `VELOCITIES`, and ``divergence`` one in `DIVERGENCES`, or "auto";
+    - ``velocity`` is a name in `VELOCITIES`;
     - the block after one that moved the rows by less than ``tol`` (see `has_settled`) is the free
       one, whose step size is infinite;
     - the first block starts with ``solver_steps`` steps of its solver, which are doubled where they
@@ -81,7 +76,6 @@ class TrainingOptions:
     n_given: int
     structure: Structure | None
     solver_steps: int = 1
-    divergence: str = "auto"
     n_evaluations: int = 20
     max_solver_error: float = 1e-2
 
@@ -163,8 +157,7 @@ class BlockRecord:
 @torch.no_grad()
 def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
     """Push held-out rows through a block, and add up their log |det| exactly."""
-    divergence = exact_divergence_for(block.velocity)
-    x, log_det = in_batches(block, lambda x: block(x, solver, n_steps, divergence), held_out.x)
+    x, log_det = in_batches(block, lambda x: block(x, solver, n_steps, exact), held_out.x)
     return Rows(x, held_out.log_det + log_det)
 
 
@@ -199,11 +192,10 @@ class BlockTraining:
         self.options, self.refinement, self.processes = options, refinement, processes
         self.base, self.ceiling = options.base, ceiling
         n_rows, self.n_held_out = processes.total(len(x)), processes.total(len(held_out.x))
-        self.divergence = divergence_for_training(options.divergence, block.velocity)
         # An adaptive solver has no steps to double: RK4, by which the rows are pushed on, evaluates
         # in its place.
         self.evaluation_solver = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
-        self.solve = _training_solve(block, options.solver, self.divergence)
+        self.solve = _training_solve(block, options.solver)
         self.pace = Pace(options, n_rows, self.n_held_out)
         self.plateau = None  # the state to which a trial cool-down returns
         self.last_terms = JKOTerms(*torch.full((3,), math.nan))
@@ -395,18 +387,15 @@ class BlockTraining:
         )
 
 
-def _training_solve(block, solver, divergence):
+def _training_solve(block, solver):
     """Function of rows, solver steps and generator that gives rows and log |det| after the block.
 
     It is the one with its gradient written out, where there is one.
     """
-    if (
-        divergence is DIVERGENCES["analytic"]
-        and solver in TABLEAUS
-        and is_two_layer(block.velocity)
-    ):
+    if solver in TABLEAUS and is_two_layer(block.velocity):
         solve = TwoLayerSolve(block.velocity, TABLEAUS[solver], block.t0, block.t1)
         return lambda x, n_steps, generator: solve(x, n_steps)
+    divergence = divergence_for_training(block.velocity)
     return lambda x, n_steps, generator: block(
         x, SOLVERS[solver], n_steps, divergence, _noise(divergence, block.velocity, x, generator)
     )
@@ -427,7 +416,7 @@ def _batches(n, batch_size, generator):
 
 def _noise(divergence, velocity, x, generator):
     """Random signs for a stochastic divergence, fixed over one solve; zero for columns at rest."""
-    if divergence not in NOISY_DIVERGENCES:
+    if divergence is not hutchinson:
         return None
     bits = torch.randint(2, x.shape, generator=generator, device=x.device)
     noise = 2.0 * bits.to(x.dtype) - 1.0

@@ -27,8 +27,9 @@ class LinearVelocity(nn.Module):
         Present for a constructor common to all velocities.
     """
 
-    has_trace = True
+    has_cheap_trace = True
     hidden_layer_sizes = ()
+    numbers_of_layer = 1
     structure = None
 
     def __init__(

@@ -41,7 +41,7 @@ class LocalVelocity(nn.Module):
         Of the first columns.
     """
 
-    has_trace = True
+    has_cheap_trace = True
 
     def __init__(self, n_features, hidden_layer_sizes, generator=None, n_given=0, structure=None):
         super().__init__()
@@ -71,6 +71,11 @@ class LocalVelocity(nn.Module):
     def hidden_layer_sizes(self):
         """Width of each hidden layer."""
         return tuple(self.weight.shape[::-1])
+
+    @property
+    def numbers_of_layer(self):
+        """How many numbers a row has in the wider layer of all nodes."""
+        return self.structure.n_nodes * max(self.hidden_layer_sizes)
 
     def forward(self, t, x):
         """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""

@@ -22,8 +22,8 @@ class MLPVelocity(nn.Module):
 
     The time enters every hidden layer's pre-activation. The last layer starts at
     zero, so an untrained block is the identity map. With one or two hidden layers
-    the divergence has a closed form that costs one matrix product
-    (:meth:`forward_and_trace`); deeper networks have none.
+    the divergence has a closed form that costs one matrix product; in deeper
+    networks the Jacobian of every row is multiplied out.
 
     Parameters
     ----------
@@ -72,9 +72,15 @@ class MLPVelocity(nn.Module):
         return tuple(len(bias) for bias in self.biases)
 
     @property
-    def has_trace(self):
-        """Whether :meth:`forward_and_trace` is available."""
+    def has_cheap_trace(self):
+        """Whether the divergence costs about as much as the velocity."""
         return len(self.weights) <= 2
+
+    @property
+    def numbers_of_layer(self):
+        """How many numbers a row has in the widest layer, with its Jacobian where that is made."""
+        n_features = 1 if self.has_cheap_trace else self.weights[0].shape[1]
+        return n_features * max(self.hidden_layer_sizes)
 
     def out_layer(self):
         """Weight (d, width) and bias (d,) of the last layer: zero for columns at rest."""
@@ -93,8 +99,11 @@ class MLPVelocity(nn.Module):
 
         With a1, a2 the activations and s = 1 - a^2 the derivatives of tanh, the
         Jacobian is W3 diag(s2) W2 diag(s1) W1, so its trace is the bilinear form
-        s2^T (W2 * (W1 W3)^T) s1; ``*`` is elementwise.
+        s2^T (W2 * (W1 W3)^T) s1; ``*`` is elementwise. Beyond two hidden layers the
+        Jacobian is made, a layer after the other.
         """
+        if not self.has_cheap_trace:
+            return self._forward_and_trace_by_product(t, x)
         *activations, last = self._activations(t, x)
         weight, bias = self.out_layer()
         v = torch.addmm(bias, last, weight.T)
@@ -105,16 +114,14 @@ class MLPVelocity(nn.Module):
         inner = tanh_slope(first) @ (self.weights[1] * loop).T
         return v, torch.linalg.vecdot(inner, tanh_slope(last))
 
-    def forward_and_trace_by_product(self, t, x):
-        """The same at any depth: the Jacobian of every row is multiplied out, layer by layer.
-
-        Memory is n d times the network's width.
-        """
-        jacobian = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    def _forward_and_trace_by_product(self, t, x):
+        jacobian = None  # transposed, of shape (n, d, width)
         for weight, activation in zip(self.weights, self._activations(t, x), strict=True):
-            jacobian = tanh_slope(activation).unsqueeze(2) * (weight @ jacobian)
+            slope = tanh_slope(activation).unsqueeze(1)
+            jacobian = slope * (weight.T if jacobian is None else jacobian @ weight.T)
         weight, bias = self.out_layer()
-        return torch.addmm(bias, activation, weight.T), (weight.T * jacobian).sum((1, 2))
+        v = torch.addmm(bias, activation, weight.T)
+        return v, jacobian.flatten(1) @ weight.flatten()
 
     def _activations(self, t, x):
         for weight, bias, time_weight in zip(

@@ -92,7 +92,7 @@ def end_to_end_steps(n_blocks, X, arguments):
 def end_to_end_loss(blocks, x):
     total = 0.0
     for block in blocks:
-        divergence = divergence_for_training("auto", block.velocity)
+        divergence = divergence_for_training(block.velocity)
         x, log_det = block(x, SOLVERS["rk4"], 1, divergence)
         total = total + log_det
     return -(StandardNormal().log_prob(x) + total).mean()
