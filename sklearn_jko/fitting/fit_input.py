@@ -40,8 +40,6 @@ FLOATS = (np.float64, np.float32)
 # Kept as they are in tables to score; a table of any other type is converted as for `fit`.
 NUMERIC_DTYPES = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
 NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
-# As Python says of other objects. `check_dtype_object` of scikit-learn demands it of an estimator.
-NO_NUMBER = "argument must be a string or a real number"
 
 
 class FitInput(NamedTuple):
@@ -189,15 +187,18 @@ def _as_numbers(validate, X, parameter):
         resolve_roles(X)  # whose error names the column
         raise
     except TypeError as error:
-        if NO_NUMBER not in str(error):
-            raise
+        return validate(_numbers_of_objects(X, parameter, error))
+
+
+def _numbers_of_objects(X, parameter, refusal):
+    """The table without objects; the TypeError by which they were refused, and why, otherwise."""
     check_names(X, parameter)
     read_table(X, parameter)  # whose error tells of what is no table
     try:
         numbers = resolve_roles(X).encode(X)
     except ValueError as error:
-        raise TypeError(f"{parameter}: {error} A float's {NO_NUMBER}.") from error
-    return validate(type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers)
+        raise TypeError(f"{refusal}. {parameter}: {error}") from error
+    return type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers
 
 
 def _rows(density, X):
