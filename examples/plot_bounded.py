@@ -1,11 +1,11 @@
-"""Columns that end at a bound: measurements above zero, and shares between zero and one.
+"""Columns with bounds: measurements above zero, and shares between zero and one.
 
-A kernel density spreads the rows near a bound over it: it tells of areas below zero, and is too low
-just above. `JKOFlowDensity(columns={0: (0, None)})` has no density there, and one pair (0, 1) does
-the same for a share. The rows are one measurement of breast tumours (569 of the error of their
-area), and the blue of pixels of a picture with a bright sky, both from scikit-learn; half of each,
-but 500 at most, is trained on. Printed are the mean negative log-density of the other rows in nats
-(less is better) and the share of the density beyond the bounds.
+A kernel density smears the rows near a bound across it: it has density below zero, and is too low
+just above. `JKOFlowDensity(columns={0: (0, None)})` has no density beyond the bound, and the pair
+(0, 1) does the same for a share. The rows are one measurement of breast tumours (the error of the
+area of 569 tumours), and the blue of pixels in a picture with a bright sky, both from scikit-learn;
+half of each, at most 500 rows, is trained on. The script prints the mean negative log-density of
+the other rows in nats (lower is better), and the share of the density beyond the bounds.
 
     python plot_bounded.py           # about 20 seconds, writes bounded.png
     python plot_bounded.py --short   # a few seconds, with hardly any training
@@ -64,7 +64,7 @@ def outside_samples(model, bounds):
 
 
 def compare(title, X, bounds, settings):
-    """Fit the three densities and print their figures."""
+    """Fit the three densities and print their results."""
     train, test = train_test_split(X, train_size=min(500, len(X) // 2), random_state=SEED)
     kernels = fit_kernel_density(train)
     plain = JKOFlowDensity(random_state=SEED, **settings).fit(train)
@@ -74,7 +74,7 @@ def compare(title, X, bounds, settings):
         "JKOFlowDensity": (plain, outside_samples),
         "JKOFlowDensity, bounds": (bounded, outside_samples),
     }
-    print(f"{title}: {len(train)} rows to train on, {len(test)} to judge by")
+    print(f"{title}: {len(train)} training rows, {len(test)} test rows")
     print(f"{'':24} {'nats per row':>16} {'beyond the bounds':>18}")
     for name, (model, outside) in models.items():
         nll = -model.score_samples(test)
@@ -98,7 +98,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="bounded.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Repeated values and short trainings are told of in other examples.
+    # Warnings about repeated values and short trainings do not matter here.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     run(SHORT if arguments.short else {}, arguments.output)

@@ -1,11 +1,11 @@
-"""Densities of some columns given others: digits given their label, an illness given two measures.
+"""Conditional densities: digits given their label, progression of diabetes given two measurements.
 
 `JKOFlowDensity(condition=[...])` models the other columns given these. The first example draws
-pixels of scikit-learn's digits for a label that the user names, and turns the density around: by
-Bayes' rule it tells labels of images it has not seen. The second models how far diabetes has
-progressed after a year, given the body mass index and the blood pressure. In a single column the
-flow is monotone, so quantiles are exact: they are the rows whose latent coordinate is the normal
-quantile. A least-squares line with normal errors, of a constant width, stands beside it.
+pixels of scikit-learn's digits for a given label, and inverts the density with Bayes' rule to
+classify unseen images. The second models how far diabetes has progressed after a year, given the
+body mass index and the blood pressure. With a single modelled column the flow is monotone, so the
+95 % quantile is exactly the inverse transform of the normal 95 % quantile. It is compared with a
+least-squares fit with normal errors of constant width.
 
     python plot_conditional.py           # about 20 seconds, writes conditional.png
     python plot_conditional.py --short   # a few seconds, with hardly any training
@@ -31,7 +31,7 @@ SHORT = {"max_blocks": 1, "max_iter": 20}
 
 
 def fit_digits(settings):
-    """A density of pixels given the label, and the rows that it has not seen."""
+    """A density of pixels given the label; unseen rows, their labels, and GaussianNB's score."""
     X, y = load_digits(return_X_y=True)
     train, test, labels, test_labels = train_test_split(X, y, random_state=SEED, stratify=y)
     label = X.shape[1]
@@ -47,13 +47,13 @@ def fit_digits(settings):
 
 
 def told_labels(density, X):
-    """The labels of greatest log p(x | label): they are equally frequent."""
+    """The labels with the largest log p(x | label), as all labels are equally frequent."""
     given = [density.score_samples(np.c_[X, np.full(len(X), k)]) for k in range(10)]
     return np.argmax(given, axis=0)
 
 
 def load_progression():
-    """Body mass index, blood pressure and the progression, of training and test rows."""
+    """Body mass index, blood pressure and progression of training and test rows."""
     data = load_diabetes(scaled=False)
     columns = [data.feature_names.index(name) for name in ("bmi", "bp")]
     rows = np.c_[data.data[:, columns], data.target]
@@ -115,7 +115,7 @@ def main():
 
     of_digits, test, labels, naive = fit_digits(settings)
     found = np.mean(told_labels(of_digits, test) == labels)
-    print(f"labels told by Bayes' rule: {found:.3f} right, by GaussianNB {naive:.3f}")
+    print(f"accuracy of labels by Bayes' rule: {found:.3f}, by GaussianNB: {naive:.3f}")
     digits = of_digits.sample(N_DRAWN, random_state=SEED, condition=np.arange(10)[:, None])
 
     train, test = load_progression()

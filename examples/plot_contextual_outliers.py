@@ -1,11 +1,11 @@
-"""Outliers in their context: halves of digits that do not belong together.
+"""Contextual outliers: halves of digits that do not belong together.
 
-Rows are the 8 x 8 pixels of scikit-learn's digits. Of one test digit in ten the lower half is
-exchanged for that of a digit with another label: each half is as common as before, and only the
-lower one, given the upper one, is strange. A `JKOFlowOutlierDetector` whose density has the pixels
-of the upper half as `condition` scores the lower half given that. It stands beside the same
-detector without a condition, `IsolationForest`, `LocalOutlierFactor` and the squared errors of a
-ridge regression of the lower half on the upper one, by their ROC curves.
+Rows are the 8 x 8 pixels of scikit-learn's digits. In one test digit of ten the lower half is
+replaced by that of a digit with another label: each half is as common as before, and only the
+lower one, given the upper one, is unusual. A `JKOFlowOutlierDetector` whose density has the pixels
+of the upper half as `condition` scores the lower half given the upper one. Its ROC curve is
+compared with those of the same detector without a condition, `IsolationForest`,
+`LocalOutlierFactor` and the squared errors of a ridge regression of the lower half on the upper.
 
     python plot_contextual_outliers.py          # about 20 seconds, writes contextual_outliers.png
     python plot_contextual_outliers.py --short  # a few seconds, with hardly any training
@@ -41,7 +41,7 @@ STYLES = {
 
 
 def load_rows():
-    """Training digits; test digits, one in ten with another's lower half; which these are."""
+    """Training digits; test digits, one in ten with the lower half of another; which those are."""
     pixels, labels = load_digits(return_X_y=True)
     train, test, _, labels = train_test_split(pixels, labels, test_size=0.4, random_state=SEED)
     rng, glued = np.random.default_rng(SEED), test.copy()
@@ -102,7 +102,7 @@ def draw_curves(axes, scores, is_glued):
 
 
 def draw_lowest(figure, scores, test, is_glued):
-    """The digits with the lowest scores, framed where they were glued."""
+    """Plot the digits with the lowest scores, with frames around those that were glued."""
     lowest = np.argsort(scores)[: ROWS_SHOWN * COLUMNS_SHOWN]
     n_glued = is_glued[lowest].sum()
     figure.suptitle(
@@ -121,7 +121,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="contextual_outliers.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Pixels are whole numbers, which repeat; short trainings are cut short.
+    # Pixels are integers, whose values repeat; with --short the training does not converge.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
 

@@ -1,15 +1,16 @@
-"""Density of benign tumours, and malignant ones as its outliers.
+"""Density of benign tumours, with malignant ones as outliers.
 
 Ten measurements of 357 benign tumours (the "mean ..." columns of the Wisconsin breast cancer
-data, which come with scikit-learn) are cut into five folds. Each fold is scored by models
+data, which come with scikit-learn) are split into five folds. Each fold is scored by models
 trained on the other four: `JKOFlowDensity` on the rows as they are, `KernelDensity` and
-`GaussianMixture` after `StandardScaler`, with their bandwidth and components chosen for them.
-Printed are the log-likelihood of the held-out benign rows, in the units of the data for every
-method, and how well the same scores tell benign from malignant rows that no model has seen.
-Radius, perimeter and area nearly determine one another, which kernels of one width cannot follow.
+`GaussianMixture` after `StandardScaler`, with bandwidth and number of components chosen by
+cross-validation and BIC. The script prints the log-likelihood of the held-out benign rows, in the
+units of the data for every method, and how well the same scores separate benign from malignant
+rows that no model has seen. Radius, perimeter and area nearly determine one another; a kernel with
+a single bandwidth cannot follow that.
 
     python plot_density.py                 # about half a minute, writes density.png
-    python plot_density.py --short         # a few seconds, too short a training for good scores
+    python plot_density.py --short         # a few seconds, training too short for good scores
 
 References
 ----------
@@ -39,11 +40,11 @@ from sklearn_jko import DensityDisplay, JKOFlowDensity, OutlierDisplay
 SEED = 0
 N_FOLDS = 5
 N_COLUMNS = 10
-# A fixed scaling spares the pilot runs that choose one.
+# A fixed scaling avoids the pilot runs that choose one.
 SHORT = {"scaling": "whiten+radial", "max_iter": 10}
 SHOWN = ("mean radius", "mean fractal dimension")
 
-# Scores of a method: each benign row's when it is held out, each malignant row's in every fold.
+# benign: each row scored by the fold that held it out; malignant: (folds, rows).
 Scores = namedtuple("Scores", ["benign", "malignant", "auc", "seconds", "is_density"])
 
 
@@ -70,7 +71,7 @@ def fit_gaussian_mixture(X):
 
 
 def in_units_of_rows(pipeline):
-    """Log-density of the rows from that of the standardised rows, by the log-determinant."""
+    """Log-density in the units of the data: that of the standardised rows plus log |det|."""
     log_det = -np.log(pipeline[0].scale_).sum()
     return lambda X: pipeline.score_samples(X) + log_det
 
@@ -80,7 +81,7 @@ def fit_isolation_forest(X):
 
 
 def cross_validate(fit, benign, malignant, is_density):
-    """Score every benign row by the model of the fold that holds it out."""
+    """Score every benign row with the model trained on the other folds."""
     held_out, others, aucs, seconds = np.empty(len(benign)), [], [], []
     for train, test in KFold(N_FOLDS, shuffle=True, random_state=SEED).split(benign):
         start = time.perf_counter()
@@ -104,7 +105,7 @@ def print_table(results):
 
 
 def draw(scores, plane, benign, malignant, path):
-    """Regions of the density of two columns beside the scores of all ten."""
+    """Plot regions of the density of two columns next to the scores of all ten."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -148,7 +149,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="density.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Measurements recorded to few digits repeat; the noise that meets this is as it should be.
+    # Measurements recorded to few digits repeat; the noise added for this is what we want.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
 
     data = load_breast_cancer()

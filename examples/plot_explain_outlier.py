@@ -1,15 +1,15 @@
 """Which columns make a row an outlier.
 
-A detector learns ten measurements of benign tumours (the Wisconsin breast cancer data, which come
-with scikit-learn). `explain` then divides the score of a row, less that of the nearest typical row,
-among the columns. Three rows that it has not seen: a benign one; the same with an area copied from
-another tumour, so that every value is common and only the combination is impossible; and a
-malignant one. Then one value of each benign row that was left out is exchanged by that of another,
-and it is counted how often the column is the one to which `explain` gives the most negative share,
-and how often it is the one farthest from the mean, in standard deviations.
+A detector is fitted to ten measurements of benign tumours (the Wisconsin breast cancer data, which
+come with scikit-learn). `explain` then divides the score of a row, minus that of the nearest
+typical row, among the columns. Three unseen rows are shown: a benign one; the same with an area
+copied from another tumour, so that every value is common and only the combination is impossible;
+and a malignant one. Then one value of each held-out benign row is replaced by that of another row.
+The script counts how often this column has the most negative contribution by `explain`, and how
+often it is the one farthest from the mean, in standard deviations.
 
     python plot_explain_outlier.py         # about 10 seconds, writes explain_outlier.png
-    python plot_explain_outlier.py --short # a few seconds, too short a training for good shares
+    python plot_explain_outlier.py --short # a few seconds, training too short for good results
 
 References
 ----------
@@ -34,14 +34,14 @@ SHORT = JKOFlowDensity("tails+standard", hidden_layer_sizes=(64, 64), max_blocks
 
 
 def with_copied_area(row, area, rows):
-    """The row with the area of another that is large, but no outlier's: the 90th percentile."""
+    """The row with the area of another row, large but not an outlier: the 90th percentile."""
     row = row.copy()
     row[area] = np.quantile(rows[:, area], 0.9, method="nearest")
     return row
 
 
 def median_row(detector, rows):
-    """The row whose score is the median of theirs."""
+    """The row with the median score."""
     return rows[np.argsort(detector.score_samples(rows))[len(rows) // 2]]
 
 
@@ -64,7 +64,7 @@ def exchange_one_value(rows, rng):
 
 
 def share_named(train, detector, exchanged, columns):
-    """How often each method names the exchanged column, among rows that are called outliers."""
+    """How often each method finds the exchanged column, among rows labelled as outliers."""
     is_called = detector.p_values(exchanged) <= 0.05
     shares = detector.explain(exchanged[is_called])
     distances = np.abs(exchanged[is_called] - train.mean(axis=0)) / train.std(axis=0)
@@ -117,7 +117,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="explain_outlier.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Measurements recorded to few digits repeat; short trainings are cut short.
+    # Measurements recorded to few digits repeat; with --short the training does not converge.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
 

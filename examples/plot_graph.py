@@ -1,13 +1,13 @@
-"""Densities on a graph: what it is worth to know which columns are neighbours.
+"""Densities on a graph: the value of knowing which columns are neighbours.
 
-Columns such as stations of a network, regions of a map or the points of a mesh have neighbours, but
-are no image. Here they are pixels of scikit-learn's digits without those that are nearly always
-empty, so 50 in no rectangle, and the graph that joins neighbouring pixels is scikit-learn's
-`grid_to_graph`. `JKOFlowDensity(structure=graph)` learns one small network for the surroundings of
-all nodes, where otherwise a network takes all columns alike. Both know the same rows, and are
-judged by others, beside a Gaussian mixture whose number of components is chosen by
-cross-validation. Pixels are whole numbers, so uniform noise in
-[0, 1) is added to all of them first.
+Columns such as stations of a network, regions of a map or points of a mesh have neighbours, but are
+not an image. Here they are the pixels of scikit-learn's digits without those that are nearly always
+empty: 50 pixels that do not form a rectangle. The graph that joins neighbouring pixels comes from
+scikit-learn's `grid_to_graph`. `JKOFlowDensity(structure=graph)` learns one small network that
+serves the surroundings of every node; without a structure one network takes all columns alike. Both
+are trained on the same rows and compared on held-out rows with a Gaussian mixture whose number of
+components is chosen by cross-validation. Pixels are integers, so uniform noise in [0, 1) is added
+to all of them first.
 
     python plot_graph.py           # under a minute, writes graph.png
     python plot_graph.py --short   # a few seconds, with hardly any training
@@ -37,7 +37,7 @@ SHORT = {"max_blocks": 1, "max_iter": 10}
 
 
 def load_nodes():
-    """Rows of the pixels that are used, with noise, and where in the image these are."""
+    """Rows of the pixels that are used, with noise, and their positions in the image."""
     pixels = load_digits().data
     is_used = (pixels > 0).mean(axis=0) > FEWEST_INKED
     noise = np.random.default_rng(SEED).uniform(size=(len(pixels), is_used.sum()))
@@ -61,7 +61,7 @@ def draw(density, n):
 
 
 def grid_of(rows, is_used):
-    """One large picture of many rows, with nothing where there is no node."""
+    """One large picture of many rows, blank where there is no node."""
     images = np.full((len(rows), SIDE + 1, SIDE + 1), np.nan)
     images[:, :-1, :-1][:, is_used] = np.clip(np.floor(rows), 0, LARGEST)
     images = images.reshape(-1, COLUMNS_OF_GRID, SIDE + 1, SIDE + 1)

@@ -1,15 +1,14 @@
 """Hyperparameters chosen by held-out log-likelihood.
 
-`JKOFlowDensity` works without tuning, and can be tuned as any estimator of scikit-learn: here in a
-`Pipeline` behind `StandardScaler`, with `GridSearchCV` in two processes. The rows are nine
-measurements of 442 patients with diabetes, which come with scikit-learn; the grid is of scalings
-and of how many blocks may follow. A candidate's score is the mean log-density of the rows of the
-fold that it was not fitted to. No block at all leaves the scaling alone, which after "whiten" is
-just a normal distribution. Candidates of one fold are fairly compared: all see the same
-standardised rows.
+`JKOFlowDensity` works without tuning, but can be tuned like any scikit-learn estimator: here in a
+`Pipeline` after `StandardScaler`, with `GridSearchCV` in two processes. The rows are nine
+measurements of 442 patients with diabetes, which come with scikit-learn; the grid has scalings and
+maximum numbers of blocks. A candidate's score is the mean log-density of the rows of the fold that
+it was not fitted to. With no block only the scaling is left, which for "whiten" is just a normal
+distribution. Candidates are compared fairly in each fold, as all see the same standardised rows.
 
     python plot_grid_search.py             # about 40 seconds, writes grid_search.png
-    python plot_grid_search.py --short     # a few seconds, a smaller grid and too short a training
+    python plot_grid_search.py --short     # a few seconds, smaller grid, training too short
 
 References
 ----------
@@ -107,7 +106,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="search for a few seconds only")
     parser.add_argument("--output", default="grid_search.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Measurements recorded to few digits repeat, and a grid of few blocks cuts trainings short.
+    # Measurements recorded to few digits repeat, and few blocks end the training early.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
 

@@ -1,10 +1,10 @@
-"""Densities of images: what the arrangement of the pixels is worth.
+"""Densities of images: the value of knowing how the pixels are arranged.
 
-Rows are the 8 x 8 pixels of scikit-learn's digits. `JKOFlowDensity(structure=(8, 8))` is told so:
-one small network then serves the surroundings of every pixel, where otherwise a network takes all
-columns alike. Both know the same rows, and are judged by others: in bits per dimension (how many
-bits a pixel's value takes, on average, under the density; less is better), beside a Gaussian
-mixture whose number of components is chosen by cross-validation. Pixels are whole numbers, so
+Rows are the 8 x 8 pixels of scikit-learn's digits. With `JKOFlowDensity(structure=(8, 8))` one
+small network serves the surroundings of every pixel; without a structure one network takes all
+columns alike. Both are trained on the same rows and compared on held-out rows, in bits per
+dimension (the mean number of bits per pixel value under the density; lower is better), with a
+Gaussian mixture whose number of components is chosen by cross-validation. Pixels are integers, so
 uniform noise in [0, 1) is added to all of them first.
 
     python plot_images.py           # under a minute, writes images.png
@@ -33,7 +33,7 @@ SHORT = {"max_blocks": 1, "max_iter": 10}
 
 
 def load_images():
-    """Training and test rows, with the noise that makes whole numbers continuous."""
+    """Training and test rows, with the noise that makes integers continuous."""
     pixels = load_digits().data
     noise = np.random.default_rng(SEED).uniform(size=pixels.shape)
     return train_test_split(pixels + noise, test_size=0.2, random_state=SEED)

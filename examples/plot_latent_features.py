@@ -1,14 +1,14 @@
 """The latent space as features of a classifier.
 
-`JKOFlowDensity.transform` maps rows to coordinates that are standard normal: a whitening that
-also straightens what is curved. Does a classifier gain by it? In a `Pipeline`, before logistic
-regression and before the nearest neighbours, it is compared with `StandardScaler` and with the
-linear whitening of `PCA`, by the accuracy on held-out rows of two tables that come with
-scikit-learn. The flow knows no labels, and making all rows together one round cloud can bring
-classes closer to each other, so that it need not win.
+`JKOFlowDensity.transform` maps rows to coordinates that are standard normal: a whitening that also
+straightens curved structure. Does a classifier gain from it? In a `Pipeline`, before logistic
+regression and before nearest neighbours, it is compared with `StandardScaler` and with the linear
+whitening of `PCA`, by the accuracy on held-out rows of two tables that come with scikit-learn. The
+flow does not know the labels, and turning all rows into one round cloud can bring classes closer to
+each other, so it does not always win.
 
     python plot_latent_features.py         # about half a minute, writes latent_features.png
-    python plot_latent_features.py --short # a few seconds, two folds and too short a training
+    python plot_latent_features.py --short # a few seconds, two folds and training too short
 """
 
 import argparse
@@ -44,10 +44,10 @@ def feature_makers(max_iter):
 
 
 def accuracies(load, makers, n_folds):
-    """Of every fold, by classifier and features."""
+    """Accuracies of all folds, by classifier and features."""
     X, y = load(return_X_y=True)
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=SEED)
-    # Both classifiers share the features of a fold, which are made once.
+    # Both classifiers share the features of a fold, which are computed once.
     with tempfile.TemporaryDirectory() as memory:
         return {
             classifier: {
@@ -87,7 +87,7 @@ def draw(results, makers, path):
 
 
 def draw_table(axes, by_classifier, makers):
-    """Means as points, the folds as dots beside them."""
+    """Plot means as points, with the folds as dots beside them."""
     for k, maker in enumerate(makers):
         x = np.arange(len(by_classifier)) + 0.25 * (k - 1)
         folds = np.array([by_maker[maker] for by_maker in by_classifier.values()])
@@ -106,7 +106,7 @@ def main():
     # Measurements recorded to few digits repeat, and the trainings are short on purpose.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
-    # On a busy machine, joblib tells how long it took to write a fold down.
+    # On a busy machine, joblib warns about the time it took to store a fold.
     warnings.filterwarnings("ignore", message="Persisting input arguments")
 
     n_folds, max_iter = (2, 5) if arguments.short else (5, 100)

@@ -1,13 +1,13 @@
 """Missing values: training on rows with gaps, scoring such rows, and filling gaps with draws.
 
 A fifth of the values of breast tumours (569 rows, eight of scikit-learn's measurements) is hidden.
-`JKOFlowDensity` trains on the rows as they are. Printed are log-densities of complete test rows in
-nats, after training on rows with gaps and on other uses of them: the few complete rows, and rows
-whose gaps were filled in before by the column's mean or by scikit-learn's `IterativeImputer`; and,
-as what could be had, after training on the rows before anything was hidden. Then gaps of the test
-rows are filled: by the mean of 20 draws of `impute`, and by imputers of scikit-learn. Errors are
-roots of mean squares in deviations of each column. Draws also tell how sure they are: the share of
-hidden values between their quantiles, which nine tenths of further draws lie between.
+`JKOFlowDensity` trains on the rows with gaps as they are. The script prints log-densities of
+complete test rows in nats, and compares with training on only the few complete rows, on rows whose
+gaps were filled by the column's mean or by scikit-learn's `IterativeImputer`, and, as an upper
+reference, on the rows before anything was hidden. Then the gaps of the test rows are filled, by the
+mean of 20 draws of `impute` and by scikit-learn's imputers; errors are root mean squares, in
+standard deviations of each column. The draws also show the uncertainty: the last line gives the
+share of hidden values between two quantiles of their draws, which should be nine tenths.
 
     python plot_missing.py           # about 50 seconds, writes missing.png
     python plot_missing.py --short   # a few seconds, with hardly any training
@@ -27,15 +27,15 @@ from sklearn_jko import JKOFlowDensity
 
 SEED = 0
 HIDDEN_SHARE = 0.2
-# Area and perimeter follow from the radius, and are left out.
+# Area and perimeter follow from the radius and are left out.
 COLUMNS = [0, 1, 4, 5, 6, 7, 8, 9]
-# Of k draws the i-th smallest is the i / (k + 1) quantile: a further one is as likely in any gap.
+# The i-th smallest of k draws is the i / (k + 1) quantile: a further draw is as likely in any gap.
 QUANTILES = {"axis": 0, "method": "weibull"}
 SHORT = {"max_blocks": 1, "max_iter": 20}
 
 
 def load_rows():
-    """Training and test rows, whole and with gaps."""
+    """Training and test rows, complete and with gaps."""
     X = load_breast_cancer().data[:, COLUMNS]
     hidden = np.random.default_rng(SEED).random(X.shape) < HIDDEN_SHARE
     return train_test_split(X, np.where(hidden, np.nan, X), random_state=SEED, test_size=0.4)
@@ -89,7 +89,7 @@ def main():
     arguments = parser.parse_args()
     settings, n_draws = (SHORT, 5) if arguments.short else ({}, 20)
     warnings.simplefilter("ignore", ConvergenceWarning)
-    warnings.filterwarnings("ignore", ".*miss values", UserWarning)
+    warnings.filterwarnings("ignore", ".*missing values", UserWarning)
     warnings.filterwarnings("ignore", ".*repeated values", UserWarning)
     whole, test, gaps, test_gaps = load_rows()
 

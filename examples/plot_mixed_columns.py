@@ -1,14 +1,14 @@
-"""A table of integers, categories and positive numbers, as a frame: scores and rows of its kinds.
+"""A data frame of integers, categories and positive numbers: scores, samples and missing values.
 
-442 patients with diabetes: age and progression are whole numbers, sex is a label, the body mass
-index is positive. `JKOFlowDensity(columns={...})` gives the probability of integers and labels
-times the density of the rest, and draws rows of the same kinds, in a frame of the same types.
-Values may be missing: it is fitted a second time after a fifth of all were hidden, labels too, and
-`impute` fills gaps by labels, integers and numbers.
-Printed are mean log-probabilities of test rows in nats. Beside it are densities of all columns as
+The rows are 442 patients with diabetes: age and progression are integers, sex is a label, and the
+body mass index is positive. `JKOFlowDensity(columns={...})` gives the probability of integers and
+labels times the density of the rest, and draws rows of the same kinds, in a frame of the same
+types. Values may be missing: it is fitted a second time after a fifth of all values were hidden,
+labels too, and `impute` fills the gaps with labels, integers and numbers. The script prints mean
+log-probabilities of test rows in nats, and compares with densities that take all columns as
 numbers, trained and tested with uniform noise of width 1 on integers and labels: their mean
-log-density is a lower bound of their log-probability. The mixture has its number of components
-chosen by BIC, the kernels their bandwidth, in standardised columns, by cross-validation.
+log-density is a lower bound of their log-probability. The mixture's number of components is chosen
+by BIC, and the kernels' bandwidth, in standardised columns, by cross-validation.
 
     python plot_mixed_columns.py           # about 30 seconds, writes mixed_columns.png
     python plot_mixed_columns.py --short   # a few seconds, with hardly any training
@@ -45,7 +45,7 @@ def load_patients():
 
 
 def as_numbers(frame, rng):
-    """The frame with labels as 1 and 2, and noise on whole numbers."""
+    """The frame with labels as 1 and 2, and noise on integers and labels."""
     table = frame.assign(sex=frame["sex"].map({"one": 1, "two": 2})).astype(float)
     table[WHOLE] += rng.uniform(-0.5, 0.5, (len(frame), len(WHOLE)))
     return table.to_numpy()
@@ -108,7 +108,7 @@ def main():
     arguments = parser.parse_args()
     settings = SHORT if arguments.short else {}
     warnings.simplefilter("ignore", ConvergenceWarning)
-    warnings.filterwarnings("ignore", ".*(repeated|miss) values", UserWarning)
+    warnings.filterwarnings("ignore", ".*(repeated|missing) values", UserWarning)
     frame, rng = load_patients(), np.random.default_rng(SEED)
     train, test = train_test_split(frame, random_state=SEED, test_size=0.4)
 

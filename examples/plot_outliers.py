@@ -1,15 +1,15 @@
-"""Outliers with p-values, and how many of those called so are none.
+"""Outliers with p-values, and control of the false discovery rate.
 
 Thirty measurements of 357 benign tumours (the Wisconsin breast cancer data, which come with
-scikit-learn) are cut into three folds. Detectors learn from two of them; the rows of the third, and
-212 malignant ones, are what they have to tell apart. `JKOFlowOutlierDetector` stands beside
-`IsolationForest` and `LocalOutlierFactor` by its ROC curve. It also turns scores into p-values, by
+scikit-learn) are split into three folds. Detectors are trained on two of them, and must separate
+the rows of the third from 212 malignant ones. The ROC curve of `JKOFlowOutlierDetector` is compared
+with those of `IsolationForest` and `LocalOutlierFactor`. It also turns scores into p-values, using
 the training rows that its flow held out: those of benign rows should be uniform between 0 and 1.
-With `predict(X, fdr=q)`, the share of benign rows among those that are called outliers should be at
-most q, in expectation.
+With `predict(X, fdr=q)`, the expected share of benign rows among those labelled as outliers should
+be at most q.
 
     python plot_outliers.py                # about 20 seconds, writes outliers.png
-    python plot_outliers.py --short        # a few seconds, too short a training for good scores
+    python plot_outliers.py --short        # a few seconds, training too short for good scores
 
 References
 ----------
@@ -36,7 +36,7 @@ from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 
 SEED = 0
 N_FOLDS = 3
-# As in the detector's own density, but for the length of the training.
+# As in the detector's default density, except for the length of the training.
 DENSITY = JKOFlowDensity("tails+standard", hidden_layer_sizes=(64, 64), max_iter=300)
 LEVELS = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
 FALSE_RATES = np.linspace(0, 1, 201)
@@ -64,7 +64,7 @@ def found_and_false(detector, X, is_outlier):
 
 
 def cross_validate(benign, malignant, density):
-    """ROC curves and AUCs by detector; p-values of both groups; findings, one row a fold."""
+    """ROC curves and AUCs by detector; p-values of both groups; findings, one row per fold."""
     curves, aucs = ({name: [] for name in STYLES} for _ in range(2))
     p_values, findings = ([], []), []
     for train, test in KFold(N_FOLDS, shuffle=True, random_state=SEED).split(benign):

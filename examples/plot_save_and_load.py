@@ -1,15 +1,15 @@
-"""A model saved by one process, and a stream watched by another.
+"""A model saved by one process, and a stream monitored by another.
 
 The rows are the colours of pixels of a picture that comes with scikit-learn, as if a camera sent
-them one after another. A first process fits `JKOFlowDensity` and writes it to a file of numbers
-and text, which executes nothing when it is read, so that it may come from anywhere. A second
-process, which has nothing but that file, loads it and scores the stream chunk by chunk. From the
-middle of the stream on, the camera's red fades, by a tenth in the end. The picture shows the mean
-log-density of the last 500 rows, beside the range of three standard errors around what it is for
-other pixels of the unchanged picture.
+them one by one. A first process fits `JKOFlowDensity` and saves it to a file of numbers and text;
+loading it executes no code from the file, so files from untrusted sources are safe to load. A
+second process, which has nothing but that file, loads it and scores the stream chunk by chunk. From
+the middle of the stream on, the camera's red fades, by a tenth at the end. The plot shows the mean
+log-density of the last 500 rows, with a range of three standard errors around its mean over other
+pixels of the unchanged picture.
 
     python plot_save_and_load.py           # about 20 seconds, writes save_and_load.png
-    python plot_save_and_load.py --short   # a few seconds, too short a training to watch well
+    python plot_save_and_load.py --short   # a few seconds, training too short to monitor well
 """
 
 import argparse
@@ -40,7 +40,7 @@ def load_pixels(n_rows):
 
 
 def with_fading_red(stream):
-    """The stream, whose red fades from its middle on, and the first row where it does."""
+    """The stream, whose red fades from the middle on, and the row where this begins."""
     start = len(stream) // 2
     stream = stream.copy()
     stream[start:, RED] *= np.linspace(1, FADED, len(stream) - start)
@@ -48,7 +48,7 @@ def with_fading_red(stream):
 
 
 def score_stream(model, stream, scores):
-    """What the second process does: three files, and one chunk of rows at a time in memory."""
+    """Work of the second process: uses three files, and one chunk of rows at a time in memory."""
     density, rows = JKOFlowDensity.load(model), np.load(stream, mmap_mode="r")
     chunks = gen_batches(len(rows), CHUNK)
     np.save(scores, np.concatenate([density.score_samples(rows[chunk]) for chunk in chunks]))
@@ -105,7 +105,7 @@ def main():
 
 
 def run(settings, path):
-    # Whole numbers repeat; short trainings are cut short.
+    # Integers repeat; with --short the training does not converge.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     pixels = load_pixels(N_TRAIN + N_REFERENCE + settings["n_stream"])

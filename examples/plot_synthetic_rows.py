@@ -1,14 +1,14 @@
 """Synthetic rows, and whether a classifier can tell them from real ones.
 
-The rows are pixels of the picture of a flower that comes with scikit-learn, each with its red,
-green and blue. `JKOFlowDensity` and `GaussianMixture`, whose number of components is chosen by BIC,
-learn from some of them and then draw new ones, rounded to whole numbers as real pixels are. Two
-tests compare these with real pixels that no model has seen: gradient-boosted trees, which should be
-right half of the time if the rows are as good as real, and the maximum mean discrepancy, which
-should stay below its threshold. Other real pixels take the same tests, to show what chance does.
+The rows are pixels of a picture of a flower that comes with scikit-learn, each with its red, green
+and blue. `JKOFlowDensity` and `GaussianMixture`, whose number of components is chosen by BIC, are
+trained on some of them and then draw new ones, rounded to integers like real pixels. Two tests
+compare these with real pixels that no model has seen: gradient-boosted trees, which are right half
+of the time if the rows are as good as real ones, and the maximum mean discrepancy, which should
+stay below its threshold. Other real pixels take the same tests, to show the effect of chance.
 
     python plot_synthetic_rows.py          # about half a minute, writes synthetic_rows.png
-    python plot_synthetic_rows.py --short  # a few seconds, too short a training for good rows
+    python plot_synthetic_rows.py --short  # a few seconds, training too short for good rows
 
 References
 ----------
@@ -40,7 +40,7 @@ SHORT = {
 
 
 def load_pixels(n_rows):
-    """The picture, and so many of its pixels in random order."""
+    """The picture, and a number of its pixels in random order."""
     picture = load_sample_image("flower.jpg")
     pixels = picture.reshape(-1, 3).astype(float)
     return picture, np.random.default_rng(SEED).choice(pixels, n_rows, replace=False)
@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="synthetic_rows.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Whole numbers repeat; the noise that meets this is undone by rounding.
+    # Integers repeat; the noise added for this is undone by rounding.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     if arguments.short:
         warnings.filterwarnings("ignore", category=ConvergenceWarning)

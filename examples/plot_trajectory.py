@@ -1,15 +1,15 @@
-"""From data to noise, block after block.
+"""From data to noise, block by block.
 
-The rows are pixels of the picture of a flower that comes with scikit-learn, each with its green and
-its blue: dark leaves along one branch, petals along another. `JKOFlowDensity` carries them to a
-standard normal distribution in a few blocks, each of which is one step of the scheme of Jordan,
-Kinderlehrer and Otto and goes no farther than it pays. The upper panels follow pixels that the fit
-has not seen, each in the same colour all the way; the lower ones tell what each block gained on the
-rows that judged the training, and how far it moved them. A block that gains nothing is dropped.
-The rays among the dark pixels are the whole numbers, of which there are few in the dark.
+The rows are pixels of a picture of a flower that comes with scikit-learn, each with its green and
+blue: dark leaves along one branch, petals along another. `JKOFlowDensity` carries them to a
+standard normal distribution in a few blocks. Each block is one step of the scheme of Jordan,
+Kinderlehrer and Otto, which weighs the gain against the distance. The upper panels follow pixels
+that the fit has not seen, each in the same colour throughout; the lower ones show how much each
+block gained on the held-out rows, and how far it moved them. A block that gains nothing is dropped.
+The rays among the dark pixels come from integer values, of which dark colours have only a few.
 
     python plot_trajectory.py              # about 10 seconds, writes trajectory.png
-    python plot_trajectory.py --short      # a few seconds, too short a training to reach noise
+    python plot_trajectory.py --short      # a few seconds, training too short to reach noise
 
 References
 ----------
@@ -37,13 +37,13 @@ SHORT = {"max_blocks": 3, "max_iter": 40}
 
 
 def load_pixels(n_rows):
-    """Green and blue of so many pixels in random order."""
+    """Green and blue of a number of pixels in random order."""
     pixels = load_sample_image("flower.jpg").reshape(-1, 3)[:, [GREEN, BLUE]].astype(float)
     return np.random.default_rng(SEED).choice(pixels, n_rows, replace=False)
 
 
 def print_table(density, X):
-    """What each kept block does to rows that the fit has not seen."""
+    """Print what each kept block does to rows that the fit has not seen."""
     measures = measure_blocks(density, X)
     print("after     movement  log-likelihood per row")
     print(f"scaling          -  {-measures.nll[0]:22.3f}")
@@ -75,7 +75,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="train for a few seconds only")
     parser.add_argument("--output", default="trajectory.png", help="file of the picture")
     arguments = parser.parse_args()
-    # Whole numbers repeat; the noise that meets this is as it should be.
+    # Integers repeat; the noise added for this is what we want.
     warnings.filterwarnings("ignore", message=".*hold repeated values")
     if arguments.short:
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
@@ -84,7 +84,7 @@ def main():
     train, test = train_test_split(
         load_pixels(N_TRAIN + N_TEST), train_size=N_TRAIN, random_state=SEED
     )
-    # The plain scaling leaves all the work, and the whole way, to the blocks.
+    # The plain scaling leaves all the work to the blocks.
     density = JKOFlowDensity("standard", random_state=SEED, **settings).fit(train)
     print(f"{N_TRAIN} pixels fitted (seed {SEED}), {N_TEST} others followed; nats.\n")
     print_table(density, test)

@@ -1,8 +1,8 @@
 """The base density, a flow's target.
 
-It offers ``log_prob(z)``, of shape (n,) in nats, ``sample(shape, generator)`` and
-``modelled(z)``, the columns of z whose density it is. A file of a model names none: of another base
-its format would have to tell.
+A base offers ``log_prob(z)``, of shape (n,) in nats, ``sample(shape, generator)`` and
+``modelled(z)``, the columns of z to which its density refers. A model's file names no base: for
+another one, its format would have to.
 """
 
 import math
@@ -18,8 +18,7 @@ class StandardNormal:
     Parameters
     ----------
     n_given : int, default=0
-        Rows have so many columns more, at their end: what they are given, of which the density
-        does not speak.
+        Number of given columns at the end of the rows, to which the density does not refer.
     """
 
     def __init__(self, n_given=0):

@@ -1,4 +1,4 @@
-"""Checks of values, which may come from a file that anybody has written, and words for errors."""
+"""Checks of values, which may come from an untrusted file, and words for error messages."""
 
 import reprlib
 from numbers import Integral
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 SMALLEST = np.nextafter(0.0, 1.0)
-LARGEST_EXACT = 2**53  # of the integers that a float can be
+LARGEST_EXACT = 2**53  # a float can be every integer up to this
 
 
 def check_keys(name, state, keys):
@@ -78,17 +78,17 @@ def check_texts(name, value, n):
 
 
 def is_whole(value):
-    """Whether a parameter is an integer, of Python or NumPy, and no boolean."""
+    """Whether a parameter is an integer, of Python or NumPy, and not a boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def short_repr(value):
-    """Its representation, shortened where it is long."""
+    """The representation of a value, shortened if it is long."""
     return reprlib.repr(value)
 
 
 def columns_in_words(model, chosen):
-    """How many of a fitted model's columns these are, and their names or numbers."""
+    """How many of a fitted model's columns are chosen, and their names or indices."""
     names = getattr(model, "feature_names_in_", np.arange(model.n_features_in_))[chosen]
     return f"{len(names)} of {model.n_features_in_} columns ({listed(map(repr, names.tolist()))})"
 
@@ -104,8 +104,8 @@ def check_is_flow(name, value):
     check_is_fitted(value)
     if not hasattr(value, "flow_"):
         raise TypeError(
-            f"{name} must be a JKOFlowDensity; got {type(value).__name__}. Of a "
-            "JKOFlowOutlierDetector, give `density_`."
+            f"{name} must be a JKOFlowDensity; got {type(value).__name__}. For a "
+            "JKOFlowOutlierDetector, pass its `density_`."
         )
 
 
@@ -113,11 +113,13 @@ def check_complete(estimator, X, remedy="`impute` X first"):
     """Raise ValueError, naming the columns, where values of an array (n, d) are missing."""
     is_missing = np.broadcast_to(are_nan(X), X.shape).any(axis=0)
     if is_missing.any():
-        raise ValueError(f"{columns_in_words(estimator, is_missing)} miss values: {remedy}.")
+        raise ValueError(
+            f"{columns_in_words(estimator, is_missing)} have missing values: {remedy}."
+        )
 
 
 def are_nan(X):
     """Which values are NaN: of shape (n, d), or (1, d) where none is."""
     with np.errstate(over="ignore", invalid="ignore"):
-        has_any = np.isnan(X.sum())  # it is one where a value is
+        has_any = np.isnan(X.sum())  # the sum is NaN if a value is
     return np.isnan(X) if has_any else np.zeros((1, X.shape[1]), dtype=bool)

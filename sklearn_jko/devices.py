@@ -11,14 +11,16 @@ def device_named(name):
     Raises
     ------
     ValueError
-        If it is not a device of these kinds, or not there.
+        If it is not a device of these kinds, or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device={name!r} is not a torch device: {error}") from None
+        raise ValueError(
+            f"device={name!r} is not a torch device; use 'auto', 'cpu' or 'cuda': {error}"
+        ) from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={name!r} is not supported; use 'auto', 'cpu' or 'cuda'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -27,6 +29,6 @@ def device_named(name):
 
 
 def on_device_of(module, array):
-    """A tensor of the array, where the module's parameters are."""
+    """A tensor of the array, on the device of the module's parameters."""
     parameter = next(module.parameters(), None)
     return torch.tensor(array, device="cpu" if parameter is None else parameter.device)

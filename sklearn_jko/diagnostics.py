@@ -14,20 +14,20 @@ __all__ = ["BlockMeasures", "measure_blocks", "movements_of", "path_through_bloc
 
 
 class BlockMeasures(NamedTuple):
-    """What the blocks of a flow do to some rows.
+    """What the blocks of a flow do to given rows.
 
     Attributes
     ----------
-    distances : list of float, one a block
-        Root of the mean squared distance E|x1 - x0|^2 by which the block moves the rows, in
-        scaled units: the paper's S_k, section 4.2.
-    movements : list of float, one a block
-        E|x1 - x0|^2 / E|x1|^2, by which the paper's stopping rule goes.
-    nll : list of float, one a block and one more at the start
-        Mean negative log-density in nats per row, in the units of X, of the flow that ends there:
-        of the scaling alone, of the first block, and so on. Integers count by the density at their
-        numbers, and categories that are not given are left out. Infinite where a row lies outside
-        the bounds of a column.
+    distances : list of float, one per block
+        Root mean squared distance by which the block moves the rows, the root of E|x1 - x0|^2, in
+        scaled units: S_k in section 4.2 of the paper.
+    movements : list of float, one per block
+        E|x1 - x0|^2 / E|x1|^2, the quantity in the paper's stopping rule.
+    nll : list of float, one per block and one more at the start
+        Mean negative log-density, in nats per row and in the units of X, of the flow truncated
+        there: of the scaling alone, with the first block, and so on. Integers contribute the
+        density at their values instead of a probability; categories that are not given are left
+        out. Infinite if a row is outside the bounds of a column.
     """
 
     distances: list[float]
@@ -36,12 +36,12 @@ class BlockMeasures(NamedTuple):
 
 
 def measure_blocks(density, X):
-    """Movement and likelihood after each block of a fitted density.
+    """Movement by, and likelihood after, each block of a fitted density.
 
     Parameters
     ----------
     density : JKOFlowDensity
-        Fitted.
+        Fitted density.
     X : array-like of shape (n_samples, n_features)
         Without missing values.
 
@@ -52,7 +52,7 @@ def measure_blocks(density, X):
     Raises
     ------
     TypeError
-        If `density` is something else.
+        If `density` is not a JKOFlowDensity.
 
     Examples
     --------
@@ -77,35 +77,34 @@ def movements_of(path):
     Parameters
     ----------
     path : ndarray of shape (n_blocks + 1, n, d)
-        Of rows, as of `path_through_blocks`.
+        Path of rows, as returned by `path_through_blocks`.
 
     Returns
     -------
-    movements : list of float, one a block
+    movements : list of float, one per block
     """
     return (_mean_squares(np.diff(path, axis=0)) / _mean_squares(path[1:])).tolist()
 
 
 def path_through_blocks(density, X):
-    """Where rows are after the scaling and after each block.
+    """Positions of rows after the scaling and after each block.
 
     Parameters
     ----------
     density : JKOFlowDensity
-        Fitted.
+        Fitted density.
     X : array-like of shape (n_samples, n_features)
         Without missing values.
 
     Returns
     -------
     path : ndarray of shape (n_blocks_ + 1, n_samples, n_modelled)
-        The first are the scaled rows, the last are those of `transform`, of the columns that the
-        flow models.
+        First the scaled rows, last those of `transform`; only the coordinates that the flow models.
 
     Raises
     ------
     TypeError
-        If `density` is something else.
+        If `density` is not a JKOFlowDensity.
     """
     return _path(density, X)[0]
 
@@ -116,7 +115,7 @@ def _mean_squares(rows):
 
 @torch.no_grad()
 def _path(density, X):
-    """Rows, and log-densities of the flow that ends there, of shape (n_blocks + 1, n)."""
+    """Rows after each block, and log-densities (n_blocks + 1, n) of the flow truncated there."""
     check_is_flow("density", density)
     X, base = density._validated(X), density.flow_.base
     check_complete(density, X)

@@ -40,7 +40,7 @@ __all__ = ["JKOFlowDensity"]
 
 @contextlib.contextmanager
 def _plain_torch():
-    """Gradients, precision as asked for and tensors on the CPU, wherever this is called."""
+    """Have gradients, no autocast and tensors on the CPU, whatever the caller's torch context."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         for device in ("cpu", "cuda"):
@@ -61,168 +61,167 @@ class JKOFlowDensity(
     """Density estimation by a normalizing flow trained in JKO steps (JKO-iFlow).
 
     The data are scaled by an invertible map and then carried to a standard normal
-    distribution by a row of neural ordinary differential equations. Each of these blocks is one
-    proximal step of the Kullback-Leibler divergence in Wasserstein space and is trained by
-    itself, on rows pushed through those before it. Held-out rows decide when a block is done
-    and whether it is kept; with none kept, the density is the scaling's own, down to a
-    Gaussian. Log-densities are exact up to the solver's error, which is measured.
+    distribution by a sequence of blocks, each a neural ordinary differential equation. A block is
+    one proximal step of the Kullback-Leibler divergence in Wasserstein space and is trained on
+    its own, on rows pushed through the blocks before it. Held-out rows decide when the training
+    of a block ends and whether the block is kept; if none is kept, the density is that of the
+    scaling alone, which may be as simple as a Gaussian. Log-densities are exact up to the error
+    of the ODE solver, which is measured.
 
     Parameters
     ----------
     scaling : str, default="auto"
-        Invertible scaling before the flow: "none", "standard", "tails" (which draws in far values),
+        Invertible scaling before the flow: "none", "standard", "tails" (which pulls in far values),
         "whiten", "power", "marginal", "radial", "mixture" (of normal clusters), or several joined
         by "+" and applied from left to right, such as "marginal+whiten+radial". "auto" trains a
-        short pilot on several and takes the best; with less than 32 rows to train on it is
+        short pilot flow on several and takes the best; with fewer than 32 training rows it is
         "marginal+whiten".
     columns : dict, "auto" or None, default=None
-        Kind of each column, by name or number (its place in X), such as ``{"share": (0, 1),
-        "price": (0, None), "rooms": "integer", "city": "category"}``. Others are numbers without
-        bounds.
+        Kind of each column, by name or index, such as ``{"share": (0, 1), "price": (0, None),
+        "rooms": "integer", "city": "category"}``. All other columns are unbounded numbers.
 
-        - ``(low, high)``: numbers within bounds, None where open. The density is zero outside, and
-          samples are inside. A logarithm or logit goes first (exact, as all scaling), so that
-          nothing is lost at the bounds.
-        - ``"integer"`` or ``("integer", low, high)``: scores hold the probability of the integer,
-          and samples are integers.
-        - ``"category"``, of texts or numbers: its probability is by logistic regression, and the
-          flow is conditioned on it.
+        - ``(low, high)``: numbers within bounds, where None leaves a side open. The density is zero
+          outside, and samples are inside. The column is first mapped by a logarithm or logit (with
+          an exact Jacobian, like every scaling), so that no probability is lost at the bounds.
+        - ``"integer"`` or ``("integer", low, high)``: scores contain the probability of the
+          integer, and samples are integers.
+        - ``"category"``, of strings, booleans or numbers: its probability comes from a logistic
+          regression, and the flow is conditioned on it.
 
-        ``"auto"`` guesses all kinds, by types and then by values. ``roles_.kinds`` tells them: pass
-        that to fix the kinds across the folds of a cross-validation.
+        ``"auto"`` guesses the kind of every column, from its type and then from its values.
+        ``roles_.kinds`` holds the result: pass it as `columns` to fix the kinds across the folds of
+        a cross-validation.
     condition : list of str or int, or None, default=None
-        Names or numbers of columns that are given: the density is that of the others, log p(rest |
-        condition). A category must be named in `columns` too. Outside the range that `fit` has
-        seen a given number counts for less than it is, and far outside for no more: no row tells
-        how the law goes on.
+        Columns that are given, by name or index: the density is that of the other columns, log
+        p(rest | condition). A category must be named in `columns` too. Given numbers outside the
+        range seen in `fit` are damped, and capped far outside: the data do not show how the
+        relation continues.
     structure : tuple of int, array-like or sparse matrix, or None, default=None
-        Which columns lie near which. A tuple (height, width) or (height, width, channels) says that
+        Which columns are neighbours. A tuple (height, width) or (height, width, channels) says that
         the columns are the pixels of an image, in C order; an adjacency matrix (n_modelled,
-        n_modelled) that they are the nodes of a graph, with an edge wherever it is not zero, both
-        ways. One small network then serves all pixels or nodes, each by what is around it
-        (`sklearn_jko.structure`), which takes fewer rows to learn, and longer. It is about the
-        columns that are modelled, or about these and the numbers in `condition`, in their order in
-        X: then a given number is near some nodes. Categories are never in it.
+        n_modelled) says that they are the nodes of a graph, and each nonzero entry is an undirected
+        edge. All pixels or nodes then share one small network, which sees the surroundings of each
+        (`sklearn_jko.structure`): it learns from fewer rows, but takes longer. The structure covers
+        the modelled columns, or these and the numbers in `condition`, in their order in X; given
+        numbers are then neighbours of some nodes. Categories are never part of it.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Widths of the velocity network's hidden layers. "auto" is two layers of 64, 128 or 256
-        by the size of the data, or of 32 with a structure. ``()`` makes the velocity linear.
+        Widths of the velocity network's hidden layers; "auto" is two layers, see Notes. ``()``
+        makes the velocity linear.
     max_blocks : int, default=6
-        Largest number of blocks tried, the free block included; 0 leaves the scaling alone. So does
-        a fit with less than seven held-out rows, by default one of up to 26 rows: they cannot tell
-        what a block gains.
+        Largest number of blocks tried. 0 fits the scaling alone, as does a fit with fewer than
+        seven held-out rows (by default up to 26 rows in all): these cannot show what a block gains.
     step_size : float or callable, default=0.5
-        Step size h_0 of the first block, doubled for each one after. The last of `max_blocks`, or
-        the one after a block that moved the rows by less than 0.01 (mean squared movement over
-        mean squared norm), is free (h = inf) unless it is the first. Or a function of the block's
-        number k = 0, 1, ... that returns h_k: then only the last of several is free. ``math.inf``
-        leaves out the transport cost: with ``max_blocks=1`` that is the usual continuous
+        Step size h_0 of the first block; it doubles with each block. Small steps keep a block close
+        to the identity. The block that reaches `max_blocks`, or follows one that hardly moved the
+        rows (see Notes), is *free*: h = inf, no transport cost; the first block always has step
+        h_0. A callable k -> h_k sets the step of each block k = 0, 1, ...; then only the last of
+        several `max_blocks` is free. ``max_blocks=1, step_size=math.inf`` is the usual continuous
         normalizing flow (FFJORD).
     n_refinements : int, default=0
-        Most rounds in which all blocks are trained again, each from its own weights. Before a
-        round, step sizes are spread anew so that the distances of the blocks become even or, where
-        these are even, every block is cut into two. Refinement ends with a round by which the
-        held-out rows do not gain, and which is undone.
+        Largest number of rounds in which all blocks are trained again, each from its own weights.
+        Before a round, step sizes are adjusted to make the distances covered by the blocks more
+        even or, where these are even already, every block is split in two. Refinement ends with the
+        first round that does not improve the held-out likelihood; that round is undone.
     max_iter : "auto" or int, default="auto"
-        Most optimiser steps in a block; fewer where they need more than two solver steps each.
-        "auto" is 1000, or as many as `max_time` allows.
+        Largest number of optimiser steps per block; a block that needs more than two solver steps
+        takes fewer. "auto" is 1000 or, with `max_time`, as many as that allows.
     batch_size : "auto" or int, default="auto"
-        Rows of a minibatch; "auto" is 256, or 128 with a structure, or 512 where a network is wider
-        than 128 and learns from more than 50,000 rows. Up to 2,000 training rows are first
-        repeated, with a little noise, to at most 4,000.
+        Rows per minibatch; "auto" suits most tables (see Notes). Up to 2,000 training rows are
+        first repeated, with a little noise, to at most 4,000.
     learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of SOAP (Vyas et al. 2024), which is Adam in axes of the gradients' own.
-        "auto" is 2 over the network's width, at most 0.02; with a structure 0.4 times that; else,
-        of more than 20,000 rows, less by the root of their number, down to 0.3 times that. Fewer
-        than 700 training rows, and no structure, are learned by AdamW, at 0.64 over the width, at
-        most 0.01. A block that needs more than two solver steps takes a rate that is lower in
-        proportion.
+        Peak learning rate; "auto" suits most tables (see Notes). A block that needs more than two
+        solver steps takes a rate that is lower in proportion. The optimiser is SOAP (Vyas et al.
+        2024), which runs Adam along the principal axes of the gradients, or AdamW for fewer than
+        700 training rows without a structure.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay (as in AdamW) in the first block; in each one after it 0.6 times that
-        of the one before, or 0.25 times where the held-out rows stopped gaining early or the block
-        was dropped. "auto" is 200 columns over rows, at most 3; of an image a tenth of that, of a
-        graph half.
+        Decoupled weight decay (as in AdamW) of the first block; "auto" suits most tables (see
+        Notes). Each later block has 0.6 times the decay of the one before it, or 0.25 times if that
+        one was dropped or its held-out likelihood stopped improving early.
     solver : {"rk4", "midpoint", "dopri5", "dopri5_adjoint"}, default="rk4"
-        Solver in training. Its steps are refined where held-out rows show that the training
+        ODE solver in training. Its steps are refined where held-out rows show that the training
         exploits its error. Scores use Dormand and Prince's rule of order 8 or, after an adaptive
-        solver, steps that each row chooses for itself, so that no row feels the others.
+        solver, step sizes chosen for each row on its own, so a row's score does not depend on the
+        other rows of the batch.
     solver_tol : float, default=1e-3
-        Scores use so many solver steps in each block, up to 64, that twice as many change the
-        log-density of none of 1,000 rows, held-out ones first, by more than half of this, in nats
-        over 1 + |log-density| / 1000.
+        Scores use enough solver steps (up to 64 per block) that doubling them changes the
+        log-density of each of 1,000 rows by at most `solver_tol` / 2. (In nats, divided by 1 +
+        |log-density| / 1000; held-out rows are taken first.)
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
-        Copies of a row stay together unless they are very many.
+        Copies of a row stay together unless there are very many.
     max_time : float or None, default=None
-        Seconds that `fit` may take, approximately. Results then depend on the machine.
+        Approximate time limit of `fit` in seconds. Results then depend on the machine.
     checkpoint : str, path-like or None, default=None
-        File that is replaced, in one step, before the first block and after each. `fit` with
-        the same data and parameters goes on after the last block in it, and ends with the model
-        of an uninterrupted fit (the same numbers on the same CPU). It is left in place in the
-        end, and a fit with another `max_time`, `solver_tol` or `verbose`, more `max_blocks` (before
-        any refinement) or more `n_refinements` goes on from there too: this is the warm start. A
-        file of other data, parameters or versions, or a damaged one, is an error; so is one in a
-        cross-validation or search, whose fits would share it.
+        File that is replaced, atomically, before the first block and after each block. A `fit` with
+        the same data and parameters resumes after the last block in it, and ends with the model
+        of an uninterrupted fit (the same numbers on the same CPU). The file is kept, and a fit with
+        another `max_time`, `solver_tol` or `verbose`, more `max_blocks` (before any refinement) or
+        more `n_refinements` resumes from it too: this is the warm start. A file of other data,
+        parameters or versions, or a damaged one, raises an error; so does a checkpoint in a
+        cross-validation or search, whose fits would share the file.
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"
-        Where to compute, as torch names it; "auto" is "cuda" where there is one, else "cpu".
+        Where to compute, by torch's names: "cpu", "cuda" or "cuda:1", say. "auto" is "cuda" if
+        available, else "cpu".
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the batches, the split and the noise of `fit`. Which rows are held out
-        depends on their very numbers: the same rows in other units, or in single precision, are
-        split as by another seed.
+        Seed of the weights, the batches, the split and the noise of `fit`. Held-out rows are chosen
+        by hashing the values, so rescaling X or converting it to float32 gives another split.
 
     Attributes
     ----------
     flow_ : JKOFlow
-        The fitted blocks, float64 on the CPU, between scaled rows and latent rows.
+        The fitted blocks, in float64 on the CPU, which map scaled rows to latent rows.
     scaler_ : object
         The fitted scaling, see `sklearn_jko.scaling`.
     scaling_ : str
-        Its name.
+        Name of the fitted scaling.
     n_blocks_ : int
         Number of blocks kept.
     history_ : list of BlockRecord
-        One record a block tried, of all rounds: step size, loss terms, movement, held-out
+        One record per block tried, in all rounds: step size, loss terms, movement, held-out
         negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
     n_iter_ : int
-        Optimiser steps in all blocks.
+        Number of optimiser steps, over all blocks tried.
     roles_ : Roles or None
-        What the columns are, where `columns` or `condition` tell: `roles_.kinds` as `columns` takes
-        it, `roles_.modelled` the indices of the columns of `transform`.
+        What the columns are, if `columns` or `condition` is set: `roles_.kinds` in the form that
+        `columns` takes, `roles_.modelled` the indices of the columns of `transform`.
     categories_ : CategoryModel or None
         Probabilities of the categories that are not given.
     given_rows_ : ndarray of shape (n_given_rows, n_given), or None
-        The columns named in `condition`, encoded, of up to 1,000 rows: for rows like these the
-        draws of missing values are learned.
+        Encoded values of the columns in `condition`, of up to 1,000 training rows. The draws of
+        missing values are learned for rows with such values.
     validation_indices_ : ndarray of shape (n_held_out,), int
-        Indices of the rows of X that were held out, as often as their weights say; of equal rows
-        one stands for all. Empty where `X_val` or a process group was given. Where no block was
-        kept, the scaling was then fitted to them too.
+        Indices of the rows of X that were held out, each as often as its weight says; one of
+        several equal rows stands for all of them. Empty if `X_val` or a process group was given. If
+        no block was kept, the scaling was then fitted to these rows too (except within a
+        `JKOFlowOutlierDetector`).
     noise_width_ : ndarray of shape (n_features_in_,)
         Width, in units of X, of the uniform noise added to each column in `fit`; 0 for an
         untouched column. The density is that of the data with this noise.
     solver_error_ : float
-        Largest change of the log-density of 1,000 rows (or all), held-out ones first, in nats over
-        1 + |log-density| / 1000, when the solver's steps are doubled; above `solver_tol` where 64
-        steps were not enough.
+        Largest change of the log-density of 1,000 rows (or all, or fewer if `max_time` is short),
+        held-out rows first, when the solver steps are doubled; in nats, divided by 1 +
+        |log-density| / 1000. It exceeds `solver_tol` only where 64 steps were not enough.
     inversion_error_ : float
-        Largest change of a value of these rows by `transform` and `inverse_transform`, as a share
-        of its column's spread, or of its distance from the median where that is larger.
+        Largest error in a value of these rows after `transform` and `inverse_transform`, relative
+        to its column's spread or, where that is larger, to its distance from the column's median.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names.
+        Their names, if X has names.
 
     Warns
     -----
     UserWarning
-        Naming the columns with repeated values or linear relations, to which noise was added; or
-        with missing values, which were filled in; or of the kind "integer" whose values are all
-        multiples of another number. If `X_val` has less than seven rows, or the weights of more
-        than 26 rows leave less than seven held-out ones, so that no block is trained. And in
-        scores, naming columns of which labels were not seen in `fit`, or are texts where those were
-        numbers, or of the kind "integer" with values that are none: these count as the nearest
-        ones.
+        In `fit`, naming the columns, if values repeat or are linearly related, so that noise was
+        added; if values are missing and were filled in; if values are beyond 1e290, where
+        computations are clipped; or if the values of a column of the kind "integer" differ only by
+        multiples of another number. Also if `X_val` has fewer than seven rows, or fewer than seven
+        of more than 26 rows are held out, so that no block is trained. In scores, naming the
+        columns, if labels were not seen in `fit`, or are strings where those were numbers; if given
+        values are outside their bounds; or if values of a column of the kind "integer" are not
+        integers: these are rounded.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
@@ -231,14 +230,27 @@ class JKOFlowDensity(
 
     Notes
     -----
-    Where values repeat, or columns depend linearly on each other, the likelihood of a density
-    has no upper bound: it grows as the model narrows. Such columns get uniform noise of the
+    **Automatic settings.** With n training rows (with weights, their effective number), d columns
+    and a widest hidden layer of width w, "auto" is
+
+    - `hidden_layer_sizes`: two layers of 64 for n < 3,000, else of 128 or, from 32 columns on, 256;
+      two layers of 32 with a structure;
+    - `batch_size`: 256, or 512 if w > 128 and n > 50,000; 128 with a structure;
+    - `learning_rate_init`: min(2 / w, 0.02) for SOAP, and beyond 20,000 rows max(0.3, sqrt(20,000 /
+      n)) times that; min(0.64 / w, 0.01) for AdamW; 0.4 min(2 / w, 0.02) with a structure;
+    - `weight_decay`: min(200 d / n, 3), a tenth of that for an image, and half for a graph.
+
+    **The free block.** A block hardly moved the rows if E|x1 - x0|^2 / E|x1|^2 < 0.01, the mean
+    squared movement over the mean squared norm of the held-out rows.
+
+    **Noise.** Where values repeat, or columns depend linearly on each other, the likelihood of a
+    density has no upper bound: it grows as the model narrows. Such columns get uniform noise of the
     width `noise_width_` for training: the gap between neighbouring values of a discrete column; in
-    a linear relation, noise with a thousandth of the spread as its deviation. The density is then
-    that of X plus this noise: finite, and comparable between models of the same noise. Its integral
-    over the noise around a value of a discrete column is the probability of that value, which the
-    kind "integer" of `columns` gives. Other relations between columns get no noise; how narrow the
-    density may become around them is limited by the solver, whose error is watched.
+    a linear relation, noise whose standard deviation is a thousandth of the spread. The density is
+    then that of X plus this noise: finite, and comparable between models with the same noise. Its
+    integral over the noise around a value of a discrete column is the probability of that value,
+    which the kind "integer" of `columns` gives. Other relations between columns get no noise; how
+    narrow the density may become around them is limited by the solver, whose error is controlled.
 
     References
     ----------
@@ -334,28 +346,28 @@ class JKOFlowDensity(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
-            NaN where a value is missing (or None, or pandas' own): for training it is filled in
-            with a draw given the other values of the row, a label by Bayes' rule and a number from
-            a mixture, both fitted to what is observed. An iterator gives tables with rows, such as
+            NaN (or None, or pandas' NA) where a value is missing. For training it is filled in with
+            a draw given the other values of the row: a label by Bayes' rule, a number from a
+            mixture, both fitted to the observed values. An iterator yields tables of rows, such as
             the batches of a file, and is read once. Of more than 2^26 numbers (6.7 million rows of
-            10 columns), from an array in memory, a mapped file, Dask or an iterator alike, a sample
-            of so many is taken (`sklearn_jko.rows.reservoir`). A table of pyarrow counts, here and
-            elsewhere, as the frame of pandas that it makes of itself.
+            10 columns), whether in memory, in a memory-mapped file, in Dask or from an iterator, a
+            sample of that size is used (`sklearn_jko.rows.reservoir`). A pyarrow table is converted
+            to a pandas data frame, here and elsewhere.
         y : ignored
-            Present for the interface.
+            Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows. A weight of zero is as good as a row left out. Whole ones (or whole
-            multiples of the least) are as good as repeated rows, while they add up to at most
-            400,000, or to the number of rows; but all copies of a row with gaps are then filled in
-            alike. Others count in proportion.
+            Weights of the rows. Weight zero is the same as leaving the row out. Integer weights (or
+            integer multiples of the smallest) are the same as repeated rows, as long as they add up
+            to at most 400,000 or the number of rows, except that all copies of a row with missing
+            values are filled in alike. Other weights count in proportion.
         X_val : array-like of shape (n_val_samples, n_features), optional
-            Rows that judge the training, in place of a share of X (`validation_fraction`): two or
-            more. By less than seven no block is trained; of more than 4,000 so many are taken.
+            Validation rows, two or more, used in place of a share of X (`validation_fraction`).
+            With fewer than seven no block is trained; of more than 4,000 a sample of 4,000 is used.
         process_group : torch.distributed.ProcessGroup, optional
-            Processes that fit together, each with rows of its own as X (and of X_val): all call
-            `fit` with the same parameters, and all get the same model. Gradients are added up, by
-            the weights of the rows, so that it is that of all rows together; a batch is divided
-            between the processes. `columns`, `condition` and missing values are not taken then.
+            Processes that fit together, each with its own rows as X (and X_val). All call `fit`
+            with the same parameters, and all get the same model: that of all rows together, as the
+            gradients are summed, weighted like the rows. Each batch is divided among the processes.
+            `columns`, `condition` and missing values are not supported then.
 
         Returns
         -------
@@ -364,17 +376,16 @@ class JKOFlowDensity(
         Raises
         ------
         RuntimeError
-            If another process of the group failed, ended, or was not heard of within the timeout of
+            If another process of the group failed, ended, or did not answer within the timeout of
             the group.
         ValueError
-            If a parameter is out of range; X or X_val is not a numeric table (but for categories)
-            or has infinite values, or less than two rows; X has a column of NaN alone; a value is
-            not of its column's kind, or outside its bounds, or missing in a column that is given;
-            `structure` does not go with the columns, or is of more than 4,096 columns, of too many
-            channels or of a graph with too many edges; a weight is negative, or less than two are
-            positive.
+            If a parameter is out of range; X or X_val is not a numeric table (apart from
+            categories), has infinite values or fewer than two rows; X has a column of NaN only; a
+            value is not of its column's kind, is outside its bounds, or is missing in a given
+            column; `structure` does not match the columns, or has more than 4,096 columns, too many
+            channels or too many edges; a weight is negative, or fewer than two are positive.
         TypeError
-            If X is a sparse matrix, or a lazy frame of polars.
+            If X is a sparse matrix, or a lazy polars frame.
         """
         with _plain_torch():
             fit_density(self, X, y, sample_weight, X_val, process_group)
@@ -383,7 +394,7 @@ class JKOFlowDensity(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit_to_calibrate(self, X, sample_weight):
-        """Fit, leave the held-out rows unseen, and return the indices of the others."""
+        """Fit without ever using the held-out rows, and return the indices of the others."""
         with _plain_torch():
             return fit_density(self, X, sample_weight=sample_weight, spares_held_out=True)
 
@@ -394,26 +405,29 @@ class JKOFlowDensity(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Of a row with missing values, NaN, it is the density of those observed (given those of
-            the `condition`, which must be there): an estimate by importance sampling, from 256
-            draws of the others (`sklearn_jko.missing.importance_sampling`). The first such call
-            takes seconds longer, to learn what to draw; each such row takes as long as 256 others.
+            For a row with missing values (NaN) the result is the density of the observed values
+            (given those in `condition`, which must not be missing). It is estimated by importance
+            sampling from 256 draws of the others (`sklearn_jko.missing.importance_sampling`). The
+            first such call takes seconds longer, to learn what to draw; each such row costs as much
+            as 256 complete ones.
         return_std : bool, default=False
-            Whether to return the standard errors of such estimates too.
+            Whether to return the standard errors of the estimates too.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
             Natural logarithm, in the units of X; always finite: -1e300 outside the bounds of
-            `columns`, where the density is zero. A value on a bound counts as one just inside,
-            see `sklearn_jko.scaling.bounds`. With a `condition` it is log p(rest | condition).
-            Integers and categories contribute probabilities. An integer's is the mean density over
-            its cell, estimated at 15 to 64 points, as each row needs. All rows share these points,
-            so averaging over rows does not cancel the error (`sklearn_jko.columns.cells`).
+            `columns`, where the density is zero. A value on a bound counts as one just inside (see
+            `sklearn_jko.scaling.bounds`). With a `condition` it is log p(rest | condition).
+            Integers and categories contribute probabilities. That of an integer k is the integral
+            of the density from k - 1/2 to k + 1/2, estimated at 15 to 64 points, as each row needs.
+            All rows share these points, so averaging over rows does not cancel the error
+            (`sklearn_jko.columns.cells`).
         standard_error : ndarray of shape (n_samples,), if `return_std`
-            In nats; 0 where the log-density is exact, as of complete rows without integers. Of
-            rows with missing values errors from about 0.5 on are themselves too low, and so are
-            their log-densities: no draw met what matters, as where the rest is far from all data.
+            In nats; 0 where the log-density is exact, as for complete rows without integers. For
+            rows with missing values, treat errors above about 0.5 as unreliable: both the error and
+            the log-density are then mostly too low, as no draw came from where the density is high;
+            so it is, for example, if the observed values are far from all data.
         """
         X = self._validated(X)
         if not return_std:
@@ -422,10 +436,10 @@ class JKOFlowDensity(
         return both[:, 0], both[:, 1]
 
     def impute(self, X, random_state=None):
-        """Fill missing values with draws given the observed values of their row.
+        """Fill missing values with random draws given the observed values of their row.
 
-        Draws of one call scatter as the values might; several calls tell how far (multiple
-        imputation). They are taken from 64 proposals each, by their densities.
+        The draws vary as the missing values might; compare several calls to see how much (multiple
+        imputation). Each is taken from 64 proposals, with weights from their densities.
 
         Parameters
         ----------
@@ -436,13 +450,13 @@ class JKOFlowDensity(
         Returns
         -------
         X_complete : ndarray of shape (n_samples, n_features)
-            A table like X of `fit`, with its types, where `columns` or `condition` are set.
+            A table like X of `fit`, with its types, if `columns` or `condition` is set.
 
         Raises
         ------
         ValueError
-            If X has infinite values; a label that was not seen in fit; a value out of its column's
-            bounds; or a value is missing in a column that is given.
+            If X has infinite values, labels that were not seen in `fit`, values outside the bounds
+            of their column, or missing values in a given column.
 
         Examples
         --------
@@ -452,7 +466,7 @@ class JKOFlowDensity(
         >>> X = load_iris().data
         >>> density = JKOFlowDensity(max_blocks=1, max_iter=50, random_state=0).fit(X)
         >>> X[0, 2] = np.nan
-        >>> bool(1 < density.impute(X, random_state=0)[0, 2] < 2)  # of the short petals
+        >>> bool(1 < density.impute(X, random_state=0)[0, 2] < 2)  # a short petal
         True
         """
         rows = self._validated(X, rounds=False)
@@ -477,8 +491,8 @@ class JKOFlowDensity(
 
         Examples
         --------
-        A grid search takes this total, which grows with the rows of a fold. In nats per row, and
-        with rows shuffled, which without a target it does not do:
+        A grid search maximises this total, which grows with the number of rows in a fold, and does
+        not shuffle the rows. To search in nats per row and on shuffled rows:
 
         >>> from sklearn.datasets import load_iris
         >>> from sklearn.model_selection import GridSearchCV, KFold
@@ -507,8 +521,8 @@ class JKOFlowDensity(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_modelled)
-            One coordinate for every column that is neither given nor a category. All of a row
-            that misses a value are NaN: `impute` it first.
+            One coordinate for every column that is neither given nor a category. A row with a
+            missing value becomes all NaN: `impute` it first.
         """
         X = self._validated(X)
         return self._new_evaluator().latent(X)
@@ -521,33 +535,34 @@ class JKOFlowDensity(
         X : array-like of shape (n_samples, n_modelled)
             Latent coordinates.
         condition : array-like of shape (n_samples, n_inputs), optional
-            Columns that are given or categories, in their order in X of `fit`; needed where there
-            are any. Those of a frame go by name, or by number where X of `fit` had no names and the
-            frame is labelled by integers: it may hold others beside, as X itself.
+            Values of the columns that are given or categories, in their order in X of `fit`;
+            required if there are any. A data frame is read by column name, or by index if X of
+            `fit` had no names and the frame has integer labels; it may have more columns, as X
+            itself has.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            A table like X of `fit`, with its types, where `columns` or `condition` are set.
+            A table like X of `fit`, with its types, if `columns` or `condition` is set.
 
         Raises
         ------
         ValueError
-            If these are not as many latent coordinates, or rows of `condition`, or it holds
-            something that is not of its column's kind.
+            If the number of latent coordinates or of rows of `condition` is wrong, or `condition`
+            holds a value that is not of its column's kind.
         """
         check_is_fitted(self)
         check_computed(X)
         Z = check_array(X)
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
-                f"{self._n_features_out} latent coordinates."
+                f"X has {Z.shape[1]} columns, but this {type(self).__name__} has "
+                f"{self._n_features_out} latent coordinates; pass an array as `transform` returns."
             )
         inputs = () if self.roles_ is None else self.roles_.inputs
         table = self._table_of(condition, inputs, len(Z))
         if table is not None and len(table) != len(Z):
-            raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, as X.")
+            raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, like X.")
         return self._decoded(self._new_evaluator().original(Z, table))
 
     def sample(self, n_samples=1, random_state=None, condition=None):
@@ -556,24 +571,25 @@ class JKOFlowDensity(
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows, or of rows for every row of `condition`.
+            Number of rows, or of rows for each row of `condition`.
         random_state : int, RandomState instance or None, default=None
         condition : array-like of shape (n_conditions, n_given), optional
-            The columns named in the parameter `condition`, in their order in X of `fit`; needed
-            where that is set. Those of a frame go by name, or by number where X of `fit` had no
-            names and the frame is labelled by integers: it may hold others beside, as X itself.
+            Values of the columns named in the parameter `condition`, in their order in X of `fit`;
+            required if that is set. A data frame is read by column name, or by index if X of `fit`
+            had no names and the frame has integer labels; it may have more columns, as X itself
+            has.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features), or (n_conditions * n_samples, n_features)
-            All columns, rows of one condition together. A table like X of `fit`, with its types,
-            where `columns` or `condition` are set; in place of pyarrow's types, those of 16 or 128
-            bits and decimals it has the nearest others (`sklearn_jko.columns.tables`).
+            All columns; the rows of one condition stand together. A table like X of `fit`, with its
+            types, if `columns` or `condition` is set; columns of pyarrow types, of 16- or 128-bit
+            types and of decimals get the nearest other type (`sklearn_jko.columns.tables`).
 
         Raises
         ------
         ValueError
-            If `n_samples` is not a positive integer, or `condition` is missing, or holds something
+            If `n_samples` is not a positive integer, or `condition` is missing or holds a value
             that is not of its column's kind.
         """
         check_is_fitted(self)
@@ -593,8 +609,8 @@ class JKOFlowDensity(
         restore_density(self, state)
 
     def __getstate__(self):
-        # In a pickle too the flow is names and arrays: torch's own is of its version, and skops
-        # takes none of it.
+        # Pickles hold the flow as names and arrays too: torch's own pickles depend on its version,
+        # and skops accepts none of them.
         state = super().__getstate__()
         if "flow_" in state:
             state["flow_"] = flow_state(state["flow_"])
@@ -612,7 +628,7 @@ class JKOFlowDensity(
 
     @property
     def _n_flow_columns(self):
-        """Number of columns of the flow's rows, what they are given included."""
+        """Number of columns of the flow's rows, including the encoded inputs."""
         return self._n_features_out + n_codes_given(self.roles_)
 
     def _validated(self, X, rounds=True):
@@ -633,29 +649,31 @@ class JKOFlowDensity(
         if len(moved):
             warn_user(
                 f"{columns_in_words(self, moved)} of the condition hold values outside their "
-                "bounds, which count as the bounds themselves."
+                "bounds, which were clipped to the bounds. Correct these values, or fit with wider "
+                "bounds in `columns`."
             )
 
     def _table_of(self, condition, indices, n_rows):
-        """An encoded table of what rows are given, NaN elsewhere; None where X has no roles."""
+        """An encoded table of the inputs, NaN in all other columns; None where X has no roles."""
         roles = self.roles_
         if len(indices) == 0:
             if condition is not None:
                 raise ValueError(
-                    f"condition={short_repr(condition)}: this density is given nothing; fit one "
-                    "with condition=[...], the names or numbers of columns."
+                    f"condition={short_repr(condition)} was passed, but this density has no given "
+                    "columns. Leave it out, or fit a density with condition=[...], a list of "
+                    "column names or indices."
                 )
             return None if roles is None else np.full((n_rows, len(roles.columns)), np.nan)
         if condition is None:
             names = ", ".join(roles.columns[j].display_name for j in indices)
             raise ValueError(
-                f"condition=None: pass a table of the columns {names}, which are given or hold "
-                "categories, such as condition=X[[...]]."
+                f"condition=None, but the columns {names} are given or hold categories: pass a "
+                "table of these columns, such as condition=X[[...]]."
             )
         return roles.encode_some(condition, indices, "condition")
 
     def _decoded(self, rows, like=None, is_known=False):
-        """A table of the data's types, with the index of another where pandas gave it one."""
+        """A table with the types of X in `fit` and, for pandas, the index of the table `like`."""
         if self.roles_ is None:
             return rows
         table = self.roles_.decode(rows, is_known)
@@ -664,7 +682,7 @@ class JKOFlowDensity(
         return table
 
     def _new_evaluator(self):
-        """What the density makes of rows, on the device to compute on."""
+        """The evaluator of the density, on the device to compute on."""
         device, flow = device_named(self.device), self.flow_
         if device.type != "cpu":
             with torch.inference_mode(False):
@@ -684,13 +702,17 @@ class JKOFlowDensity(
         if unknown:
             warn_user(
                 f"{columns_in_words(self, unknown)} of the condition hold labels that were not "
-                "seen in fit. Given these, the density is that of rows without a label."
+                "seen in fit; their rows are scored as rows without a label. Check the spelling of "
+                "the labels, or fit to rows that have them."
             )
         if len(table) < 2:  # a single row may well be of a new label
             return
         alien = [j for j in self.roles_.modelled_categories if np.all(table[:, j] == -1)]
         if alien:
-            warn_user(f"{columns_in_words(self, alien)} hold no label that was seen in fit.")
+            warn_user(
+                f"{columns_in_words(self, alien)} hold no label that was seen in fit. Check the "
+                "spelling and the type of the labels."
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

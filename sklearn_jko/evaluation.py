@@ -1,4 +1,4 @@
-"""What a fitted density says of rows: log-densities, latent rows, and the way back."""
+"""Evaluation of a fitted density: log-densities, latent rows, and their inverse."""
 
 import functools
 
@@ -16,8 +16,8 @@ __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
 # Far enough below any density, and a million of them still add up to a finite number.
 LOWEST_LOG_DENSITY = -1e300
-# Most points in the cell of a row's integers at which the density is taken: 16 would leave errors
-# of 0.05 nats with three columns of integers, and of half a nat with more.
+# Largest number of points in a cell of integers at which the density is evaluated: 16 would leave
+# errors of 0.05 nats with three columns of integers, and of half a nat with more.
 CELL_POINTS = 64
 # Importance draws for the score of a row with missing values; proposals to impute one; and rows
 # drawn from the flow to fit the mixture that proposes both.
@@ -25,7 +25,7 @@ N_DRAWS, N_PROPOSALS, PROPOSAL_ROWS = 256, 64, 5000
 
 
 def by_chunks(method):
-    """Decorate a method of a few float64 rows to take any number, of any type, chunk by chunk."""
+    """Decorate a method for a few float64 rows to take any number, of any type, in chunks."""
 
     @functools.wraps(method)
     def of_all(self, rows):
@@ -41,7 +41,7 @@ def by_chunks(method):
 
 
 class Evaluator:
-    """The parts of a fitted density, and what they make of rows.
+    """The parts of a fitted density, and its evaluation on rows.
 
     Rows are arrays (n, d), encoded where the columns have roles.
 
@@ -56,9 +56,9 @@ class Evaluator:
         See `sklearn_jko.columns.roles`.
     category_model : CategoryModel or None
     given_rows : ndarray of shape (m, n_given), or None
-        What some rows are given.
+        Given values of some rows.
     cache : dict
-        Where the mixture that proposes missing values is kept, once it is made.
+        Keeps the mixture that proposes missing values, once it is fitted.
     """
 
     def __init__(self, *, n_modelled, scaler, flow, roles, category_model, given_rows, cache):
@@ -68,12 +68,12 @@ class Evaluator:
         self.cell_width = 0.0 if roles is None else roles.cell_width
 
     def log_density(self, X):
-        """Finite log-density (n,) of rows, of what they show."""
-        return self.log_density_and_error(X)[:, 0].copy()  # and no errors behind it
+        """Finite log-density (n,) of the observed values of rows."""
+        return self.log_density_and_error(X)[:, 0].copy()  # lest it keep the errors alive
 
     @by_chunks
     def log_density_and_error(self, X):
-        """Finite log-density beside its standard error, (n, 2): 0 where nothing is estimated."""
+        """Finite log-density and its standard error, (n, 2): 0 where nothing is estimated."""
         is_complete = ~np.isnan(X).any(axis=1)
         found = np.zeros((len(X), 2))
         for rows, method in ((is_complete, self._of_complete), (~is_complete, self._of_observed)):
@@ -83,10 +83,10 @@ class Evaluator:
         return found
 
     def point_log_density(self, X):
-        """Finite log-density (n,) of rows without gaps, at the very numbers of integer columns.
+        """Finite log-density (n,) of rows without gaps, at the exact values of integer columns.
 
-        Its mean over an integer's cell is the integer's probability. Over the numbers that are
-        rounded to a label's code it is constant: the label's probability.
+        The mean of the density over an integer's cell is the integer's probability. Over the
+        numbers that round to a label's code it is constant: the label's probability.
         """
         if self.category_model is None:
             return _finite(self._flow_log_density(X))
@@ -108,19 +108,19 @@ class Evaluator:
         return latent
 
     def latent_and_log_density(self, X):
-        """Both, (n, n_modelled) and (n,), of rows without gaps, in one pass where they can be."""
+        """Both, (n, n_modelled) and (n,), of rows without gaps, in one pass where possible."""
         both = self._latent_beside_log_density(X)
         return both[:, :-1], both[:, -1]
 
     def original(self, Z, table):
-        """Rows of latent ones (n, n_modelled): those of a table where columns have roles.
+        """Rows for latent ones (n, n_modelled); if columns have roles, written into a table.
 
-        The table holds what the rows are given, and is filled in.
+        The table holds the inputs of the rows, and its other columns are filled in.
         """
         return self._fill(np.empty(Z.shape) if table is None else table, Z)
 
     def draw(self, n_samples, table, seed):
-        """Rows drawn from the density, one for each of a table of what they are given, if any."""
+        """Rows drawn from the density, one for each row of a table of given values, if any."""
         if self.category_model is not None:
             self.category_model.draw(table, seed)
         shape = (n_samples if table is None else len(table), self.n_modelled)
@@ -128,7 +128,7 @@ class Evaluator:
         return self._fill(Z if table is None else table, Z)
 
     def imputed(self, X, seed):
-        """Rows with draws of the density, given what they show, for what they miss."""
+        """Rows whose missing values are filled with draws given the observed ones."""
         if not np.isnan(X).any():
             return np.array(X, dtype=np.float64)
         return draw_missing(
@@ -141,10 +141,10 @@ class Evaluator:
         )
 
     def filled(self, X, seed, same_noise):
-        """Rows with draws, nearly as of the density, for what they miss.
+        """Rows whose missing values are filled with approximate draws.
 
-        Draws come from the mixture alone. With `same_noise` all rows use the same random numbers,
-        so that no row's result depends on its neighbours in X.
+        Draws come from the mixture only. With `same_noise` all rows use the same random numbers,
+        so that the result of a row does not depend on the other rows in X.
         """
         if not np.isnan(X).any():
             return X
@@ -182,14 +182,14 @@ class Evaluator:
         return np.c_[self.flow.base.modelled(moved).cpu().numpy(), _finite(log_density)]
 
     def _fill(self, rows, Z):
-        """Fill in what the flow models of rows, which may be the latent ones themselves."""
+        """Fill in the modelled columns of rows, which may be the array of latent rows itself."""
         modelled = slice(None) if self.roles is None else self.roles.modelled
         for chunk in gen_batches(len(Z), ROWS_AT_ONCE):
             rows[chunk][:, modelled] = self._modelled(Z[chunk], rows[chunk])
         return rows
 
     def _modelled(self, Z, rows):
-        """What the flow models (n, n_modelled) of rows with these latent coordinates."""
+        """The modelled columns (n, n_modelled) of rows with these latent coordinates."""
         if self.roles is not None and len(self.roles.inputs):
             Z = np.hstack([Z, self.scaler.codes.transform(rows[:, self.roles.inputs])])
         back = self._through(self.flow.inverse, np.asarray(Z, dtype=np.float64))
@@ -217,7 +217,7 @@ class Evaluator:
         )
         if self.roles is not None:
             is_missing = np.isnan(np.delete(X, self.roles.given, axis=1))
-            shows_nothing = is_missing.all(axis=1)  # beside what it is given
+            shows_nothing = is_missing.all(axis=1)  # except given values
             log_density[shows_nothing], error[shows_nothing] = 0.0, 0.0
         return log_density, error
 

@@ -12,12 +12,12 @@ from sklearn_jko.solvers import SOLVERS, Field
 
 __all__ = ["ROWS_AT_ONCE", "JKOBlock", "JKOFlow", "in_batches"]
 
-# Rows go through a network in parts whose activations stay in the processor's cache: so many
-# numbers of a layer, and rows.
+# Rows go through a network in parts whose activations fit the processor's cache: at most so many
+# numbers per layer, and so many rows.
 NUMBERS_AT_ONCE, ROWS_AT_ONCE = 2**19, 2048
 
 MAX_CORRECTIONS = 10
-CLOSE = 1e-8  # the next miss would be a fraction of it
+CLOSE = 1e-8  # the next error would be a fraction of it
 
 
 class JKOBlock(nn.Module):
@@ -28,7 +28,7 @@ class JKOBlock(nn.Module):
     velocity : nn.Module
         Velocity field f, see `sklearn_jko.velocities`.
     t0, t1 : float
-        Interval of time; cut in two, it gives blocks that start with copies of the network.
+        Interval of time; refinement splits it in two, for blocks with copies of the network.
     """
 
     def __init__(self, velocity, t0=0.0, t1=1.0):
@@ -76,9 +76,9 @@ class JKOBlock(nn.Module):
 
 
 class JKOFlow(nn.Module):
-    """Blocks in a row, from the data to the base density.
+    """A sequence of blocks, from the data to the base density.
 
-    With no block at all it is the base density itself.
+    Without any block it is the base density itself.
 
     Parameters
     ----------
@@ -106,13 +106,13 @@ class JKOFlow(nn.Module):
     def forward(self, x, n_steps=None):
         """Map rows (n, d) to latent rows (n, d), with log |det| (n,), exactly.
 
-        ``n_steps`` here and below stands in for the flow's own.
+        ``n_steps``, here and below, replaces the flow's own.
         """
         *_, end = self.path(x, n_steps)
         return end
 
     def path(self, x, n_steps=None):
-        """Yield rows (n, d) and their log |det| so far (n,): at first, and after each block."""
+        """Yield rows (n, d) and their log |det| so far (n,), at the start and after each block."""
         log_det = x.new_zeros(x.shape[0])
         yield x, log_det
         for block, *solver in self._solvers(n_steps):
@@ -127,10 +127,10 @@ class JKOFlow(nn.Module):
         return x
 
     def inverse(self, z, n_steps=None):
-        """Map latent rows (n, d) back to data rows: the inverse of `transform` to rounding.
+        """Map latent rows (n, d) back to data rows: the inverse of `transform` up to rounding.
 
-        Solving backward alone would leave the solver's error. A row is corrected by what it
-        misses its own start by after a round trip, until that is nothing or gets no less.
+        Solving backward alone would leave the solver's error. So each row is corrected by its error
+        after a round trip, until that vanishes or no longer decreases.
         """
         x = start = self._solve_backward(z, n_steps)
         rows = torch.arange(len(z), device=z.device)
@@ -169,12 +169,12 @@ class JKOFlow(nn.Module):
 def in_batches(module, function, x):
     """Apply a function to rows in batches that fit the processor's cache.
 
-    On large batches half of the time is spent moving memory.
+    With large batches half of the time would be spent moving memory.
 
     Parameters
     ----------
     module : JKOBlock or JKOFlow
-        Through which the rows go.
+        The module through which the rows go.
     function : callable
         Maps rows (m, d) to a tensor with a row for each, or a tuple of such tensors.
     x : Tensor of shape (n, d)
@@ -182,7 +182,7 @@ def in_batches(module, function, x):
     Returns
     -------
     made : Tensor or tuple of Tensor
-        The same of all rows.
+        The same for all rows.
     """
     parts = [function(rows) for rows in x.split(module.rows_at_once)]
     if isinstance(parts[0], tuple):

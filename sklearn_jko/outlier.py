@@ -43,13 +43,12 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["JKOFlowOutlierDetector"]
 
-# Training rows that are kept to measure distances to. On ADBench 10,000 were no better, and took
-# 2.5 times as long.
+# Training rows kept as neighbours. On ADBench 10,000 were no better, and took 2.5 times as long.
 MAX_NEIGHBOURS = 4000
 FENCE = 1.5  # Tukey's, in interquartile ranges
-# With fewer held-out scores the quartiles are a matter of chance: after a fit of 20 normal rows,
-# five of them held out, up to 73 % of new normal rows were called outliers. By the scores of all
-# rows, held out or not, it was up to 19 %.
+# With fewer held-out scores the quartiles are mostly noise: after a fit to 20 normal rows, five of
+# them held out, up to 73 % of new normal rows were called outliers. With the scores of all rows,
+# held out or not, it was up to 19 %.
 MIN_SCORES_OF_FENCE = 20
 N_DRAWS = 8  # completions of a row with gaps, over which its score is averaged
 LARGEST_SCORE = 1e301
@@ -70,39 +69,43 @@ class JKOFlowOutlierDetector(
     ClassNamePrefixFeaturesOutMixin,
     BaseEstimator,
 ):
-    """Outlier detection by a normalizing flow, and by neighbours in the space it straightens.
+    """Outlier detection combining a normalizing flow with nearest neighbours.
 
-    The score of a row is a mean of estimates of its log-density: a third by a `JKOFlowDensity`; a
-    sixth by independent columns, which are normal in one half and distributed as they are in the
-    other; and the rest by the distances to the second and to the square-root-of-n-th of n training
-    rows, a third in standardised columns and a sixth in the flow's latent coordinates. The flow
-    follows structure that distances miss, and neighbours tell what is rare where rows are few or
-    columns many.
+    The score of a row is a weighted mean of four estimates of its log-density:
 
-    Where the density knows labels, the independent columns include their shares, and rows of
-    different labels are 1 apart, as rows are whose values differ by a deviation. Of a row with
-    missing values the score is the mean over eight draws of these, given the others, from a
-    mixture that is fitted to the flow's own rows: what is missing makes a row neither rare nor
-    common.
+    - 1/3: the log-density of a `JKOFlowDensity`;
+    - 1/3: nearest neighbours in standardised columns;
+    - 1/6: nearest neighbours in the flow's latent coordinates;
+    - 1/6: independent columns, the mean of a normal and a spline estimate of each.
 
-    With a density that has a `condition`, outliers are rows whose other columns are rare given
-    these, however rare these are: a high price of a small house. Distances between rows know
-    nothing of what is given, so the score is the mean of log p(rest | condition) and of the normal
-    log-density of the latent coordinates, which are as spread out given one thing as another.
+    The neighbours are the second and the sqrt(n)-th nearest of n training rows. The flow follows
+    structure that distances miss, and neighbours show what is rare where rows are few or columns
+    many.
+
+    If the density has categories, the independent columns include the shares of their labels, and
+    two rows with different labels are at a distance of 1, like rows whose values differ by a
+    standard deviation. For a row with missing values the score is averaged over eight random
+    completions given the observed values, from a mixture that is fitted to samples of the flow:
+    missing values make a row neither rare nor common.
+
+    If the density has a `condition`, outliers are rows whose other columns are rare given these,
+    however rare these are themselves: a high price for a small house. Distances between rows do not
+    distinguish the two, so the score is then the mean of log p(rest | condition) and the normal
+    log-density of the latent coordinates, which are spread alike under every condition.
 
     Parameters
     ----------
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of outliers among the training rows, which `predict` then finds. "auto" takes for
-        outliers what lies below Tukey's fence: the lower quartile of the scores of held-out rows,
-        or of all where less than 20 are held out, less 1.5 times the distance of their quartiles.
+        Share of outliers among the training rows, which `predict` then finds. "auto" uses Tukey's
+        fence: Q1 - 1.5 (Q3 - Q1) of the held-out scores (of all scores if fewer than 20 rows are
+        held out).
     density : JKOFlowDensity or None, default=None
         The density to fit. None is ``JKOFlowDensity("tails+standard", hidden_layer_sizes=(64,
-        64))``: scalings that follow every column would hide outliers of the training rows, and a
-        single value far from all others must not hide other outliers. A search over its
-        parameters, as ``density__max_blocks``, needs one.
+        64))``: a scaling that follows each column closely would hide outliers among the training
+        rows, and a single value far from all others must not hide other outliers. To search over
+        its parameters, such as ``density__max_blocks``, pass a density.
     random_state : int, RandomState instance or None, default=None
-        Seed of a density that has none of its own.
+        Seed for a density without a `random_state` of its own.
 
     Attributes
     ----------
@@ -111,21 +114,21 @@ class JKOFlowOutlierDetector(
     offset_ : float
         Threshold of `score_samples`, below which a row is an outlier.
     calibration_scores_ : ndarray of shape (n_held_out,)
-        Scores of the rows that the density held out, ascending.
+        Scores of the rows that the density held out (of all rows if none were), ascending.
     calibration_size_ : float
-        Number of rows of weight one that they stand for.
+        Number of rows of weight one that these scores stand for.
     neighbours_ : ndarray of shape (n_neighbours, n_features_in_)
-        The training rows to which distances are taken, at most 4,000, labels as codes.
+        The training rows used as neighbours, at most 4,000, with labels as codes.
     latent_neighbours_ : ndarray of shape (n_neighbours, n_modelled)
         Their latent coordinates.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names.
+        Their names, if X has names.
 
     See Also
     --------
-    JKOFlowDensity : The density itself; its `fit` tells of the warnings that may come.
+    JKOFlowDensity : The density itself; lists the warnings of `fit` and of scores.
 
     Examples
     --------
@@ -142,7 +145,7 @@ class JKOFlowOutlierDetector(
     1
     """
 
-    _unsaved = ("density",)  # its parameters stand beside what was fitted
+    _unsaved = ("density",)  # its parameters are saved with the fitted state
 
     _parameter_constraints: ClassVar[dict] = {
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
@@ -158,15 +161,15 @@ class JKOFlowOutlierDetector(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the density, and the threshold.
+        """Fit the density and the threshold.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), collection of Dask, or iterator
-            Normal rows, or rows most of which are, NaN where a value is missing; see
+            Rows of which all or most are normal, with NaN where a value is missing; see
             `JKOFlowDensity.fit`.
         y : ignored
-            Present for the interface.
+            Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows; see `JKOFlowDensity.fit`.
 
@@ -177,7 +180,7 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.fit`.
+            See `JKOFlowDensity.fit`.
         """
         sampled = read_rows(X, sample_weight)
         X, sample_weight = sampled.X, sampled.weight
@@ -200,7 +203,7 @@ class JKOFlowOutlierDetector(
 
     @by_partitions()
     def score_samples(self, X):
-        """Mean of the estimates of each row's log-density.
+        """Weighted mean of the estimates of each row's log-density.
 
         Parameters
         ----------
@@ -216,7 +219,7 @@ class JKOFlowOutlierDetector(
 
     @by_partitions()
     def decision_function(self, X):
-        """Score above the threshold: `score_samples` less `offset_`.
+        """Score relative to the threshold: `score_samples` minus `offset_`.
 
         Parameters
         ----------
@@ -231,18 +234,18 @@ class JKOFlowOutlierDetector(
 
     @by_partitions(int)
     def predict(self, X, fdr=None):
-        """Tell outliers from normal rows.
+        """Label rows as outliers or normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         fdr : float in (0, 1), optional
-            Bound of the expected share of normal rows among those that are called outliers, by
-            Benjamini and Hochberg's procedure on the `p_values`. As none of these is less than
-            ``1 / (1 + calibration_size_)``, some row is found only where at least
-            ``len(X) / (fdr * (1 + calibration_size_))`` are as extreme as that: few outliers among
-            many rows need many held-out rows. By default a row is called an outlier where its
-            score is below `offset_`.
+            Bound on the false discovery rate, the expected share of normal rows among those
+            labelled as outliers, by Benjamini and Hochberg's procedure on the `p_values`. No
+            p-value is below ``1 / (1 + calibration_size_)``, so a row can be found only if at least
+            ``len(X) / (fdr * (1 + calibration_size_))`` rows are that extreme: finding few outliers
+            among many rows takes many held-out rows. By default a row is an outlier if its score is
+            below `offset_`.
 
         Returns
         -------
@@ -257,7 +260,7 @@ class JKOFlowOutlierDetector(
         Warns
         -----
         UserWarning
-            If there were too few held-out rows in `fit` for any row to be found.
+            If `fit` held out too few rows for any outlier to be found.
         """
         if fdr is None:
             return np.where(self.decision_function(X) < 0, -1, 1)
@@ -266,18 +269,18 @@ class JKOFlowOutlierDetector(
         check_is_fitted(self)
         if fdr * (1 + self.calibration_size_) < 1:
             warn_user(
-                f"fdr={fdr} is less than any p-value of {self.calibration_size_:.0f} held-out rows "
-                "can be, so no row is called an outlier. Fit to more rows, or with a larger "
-                "validation_fraction of the density.",
+                f"fdr={fdr} is below the smallest p-value possible with "
+                f"{self.calibration_size_:.0f} held-out rows, so no row is labelled an outlier. "
+                "Fit to more rows, or set a larger validation_fraction in the density.",
             )
         return np.where(false_discovery_control(self.p_values(X)) <= fdr, -1, 1)
 
     @by_partitions()
     def p_values(self, X):
-        """Conformal p-value of each row: how rare such a low score is among normal rows.
+        """Conformal p-value of each row: how rare a score this low is among normal rows.
 
-        It is the share of the held-out rows, and the row itself, that score no higher: at least
-        ``1 / (1 + calibration_size_)``.
+        It is the share of rows that score no higher, among the held-out rows and the row itself: at
+        least ``1 / (1 + calibration_size_)``.
 
         Parameters
         ----------
@@ -286,23 +289,24 @@ class JKOFlowOutlierDetector(
         Returns
         -------
         p_values : ndarray of shape (n_samples,)
-            For a row like those of `fit`, at most u with a chance of at most u: approximately, as
-            the held-out rows also stopped the training, and not at all where none were held out.
-            A held-out row of a whole weight k counts as k rows, as its copies would: where such
-            weights tell importance, and not how often a row was seen, p-values are too small.
+            For a row from the distribution of X in `fit`, P(p <= u) <= u for every u. This holds
+            approximately, as the held-out rows were also used for early stopping, and not at all if
+            none were held out. A held-out row with an integer weight k counts as k rows, as its
+            copies would: if such weights express importance, and not how often a row was observed,
+            p-values are too small.
         """
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
 
     @by_partitions(width=lambda self: self.n_features_in_)
     def explain(self, X):
-        """What each column adds to the score of each row.
+        """Contribution of each column to the score of each row.
 
-        The shares of a row add up to its score less that of a reference (`references`), and follow
-        the score along the straight line between them. An outlier's most negative shares name the
-        columns that make it one. Columns that determine one another, such as a radius and an area,
-        may get large shares of opposite signs: their sum is what counts. A row takes as long as 32
-        scores for each of its columns.
+        The contributions of a row add up to its score minus that of a reference row (`references`);
+        they follow the score along the straight line from the reference to the row. The most
+        negative contributions name the columns that make a row an outlier. Columns that determine
+        one another, such as a radius and an area, may get large contributions of opposite sign:
+        their sum is what counts. Costs about 32 score evaluations per column and row.
 
         Parameters
         ----------
@@ -316,16 +320,16 @@ class JKOFlowOutlierDetector(
 
         See Also
         --------
-        sklearn_jko.detection.attribution.attribute : How the shares are taken.
+        sklearn_jko.detection.attribution.attribute : How the contributions are computed.
         """
         X = self._complete(X)
         return attribute(self._scores, X, self._references(X), self._labels[0])
 
     def references(self, X):
-        """The rows that `explain` compares with: of the typical rows the nearest.
+        """The reference rows of `explain`: for each row, the nearest typical row.
 
-        Typical are those of `neighbours_` that score above their median; distances are taken in
-        standardised columns, those of a `condition` first.
+        The typical rows are those of `neighbours_` that score at least their median. Distances are
+        taken in standardised columns; those in the columns of a `condition` take precedence.
 
         Parameters
         ----------
@@ -335,7 +339,7 @@ class JKOFlowOutlierDetector(
         Returns
         -------
         X_reference : ndarray of shape (n_samples, n_features)
-            A table like X of `fit` where the density has `columns`.
+            A table like X of `fit`, if the density has `columns` or a `condition`.
         """
         rows = self._references(self._complete(X))
         return self.density_._decoded(rows, like=X)
@@ -351,7 +355,7 @@ class JKOFlowOutlierDetector(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_modelled)
-            As of `JKOFlowDensity.transform`; NaN in rows that miss a value.
+            As in `JKOFlowDensity.transform`; NaN in rows with a missing value.
         """
         X = self._validated(X)
         return self._new_evaluator().latent(X)
@@ -363,7 +367,7 @@ class JKOFlowOutlierDetector(
         ----------
         X : array-like of shape (n_samples, n_modelled)
         condition : array-like of shape (n_samples, n_inputs), optional
-            As of `JKOFlowDensity.inverse_transform`.
+            As in `JKOFlowDensity.inverse_transform`.
 
         Returns
         -------
@@ -372,7 +376,7 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.inverse_transform`.
+            See `JKOFlowDensity.inverse_transform`.
         """
         check_is_fitted(self)
         return self.density_.inverse_transform(X, condition)
@@ -383,10 +387,10 @@ class JKOFlowOutlierDetector(
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows, or of rows for every row of `condition`.
+            Number of rows, or of rows for each row of `condition`.
         random_state : int, RandomState instance or None, default=None
         condition : array-like of shape (n_conditions, n_given), optional
-            As of `JKOFlowDensity.sample`.
+            As in `JKOFlowDensity.sample`.
 
         Returns
         -------
@@ -395,21 +399,21 @@ class JKOFlowOutlierDetector(
         Raises
         ------
         ValueError
-            As of `JKOFlowDensity.sample`.
+            See `JKOFlowDensity.sample`.
         """
         check_is_fitted(self)
         return self.density_.sample(n_samples, random_state, condition)
 
     def score(self, X, y=None):
-        """Total log-likelihood of rows under `density_`, by which a search may choose one.
+        """Total log-likelihood of rows under `density_`, which a parameter search can maximise.
 
-        It is no sum of `score_samples`, whose scores are known up to a constant only.
+        It is not the sum of `score_samples`, whose scores are known up to a constant only.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : ignored
-            Present for the interface.
+            Not used, present for API consistency.
 
         Returns
         -------
@@ -457,7 +461,7 @@ class JKOFlowOutlierDetector(
                 "density_": self.density_._state(),
             }
         except TypeError as error:
-            raise TypeError(f"{error} Here both `density` and `density_` have it.") from None
+            raise TypeError(f"{error} Set it in both `density` and `density_`.") from None
         return {**densities, **{name: getattr(self, name) for name in FITTED}}
 
     def _set_fitted_state(self, state):
@@ -482,7 +486,7 @@ class JKOFlowOutlierDetector(
         self._index_neighbours()
 
     def __getstate__(self):
-        # The trees of the neighbours are soon built anew; skops trusts none of them.
+        # The neighbour trees are quickly rebuilt; skops does not trust them.
         state = super().__getstate__()
         return {key: value for key, value in state.items() if key not in ("_score", "_typical")}
 
@@ -492,7 +496,7 @@ class JKOFlowOutlierDetector(
             self._index_neighbours()
 
     def _take_names(self):
-        """Those of the columns, and their number, from the density."""
+        """Take the names of the columns, and their number, from the density."""
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.density_, name):
                 setattr(self, name, getattr(self.density_, name))
@@ -513,14 +517,14 @@ class JKOFlowOutlierDetector(
             density = JKOFlowDensity(SCALING, hidden_layer_sizes=(64, 64))
         else:
             density = clone(self.density)
-        # Without a seed of either the density draws its own, which a checkpoint then holds.
+        # If neither has a seed, the density draws its own, which a checkpoint then stores.
         if density.random_state is None and self.random_state is not None:
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             density.set_params(random_state=seed)
         return density
 
     def _calibrate(self, X, rows, train):
-        """Take over neighbours, the scores of held-out rows and the threshold."""
+        """Set the neighbours, the scores of held-out rows and the threshold."""
         held_out, evaluator = self.density_.validation_indices_, self._new_evaluator()
         train = _once_each(train, X, rows)
         neighbours = X[evenly_spread(train, MAX_NEIGHBOURS)].astype(np.float64)
@@ -543,7 +547,7 @@ class JKOFlowOutlierDetector(
         self.offset_ = float(threshold - score_tolerance(threshold))
 
     def _index_neighbours(self):
-        self._typical = None  # neighbours to compare with, once they are asked for
+        self._typical = None  # the typical neighbours, found when first needed
         self._score = CombinedScore(self.neighbours_, self.latent_neighbours_, *self._labels)
 
     def _references(self, X):
@@ -551,7 +555,7 @@ class JKOFlowOutlierDetector(
             scores = self._scores(self.neighbours_)
             self._typical = np.flatnonzero(scores >= np.median(scores))
         typical, roles = self.neighbours_[self._typical], self.density_.roles_
-        given = () if roles is None else roles.given  # as these are, the rest is judged
+        given = () if roles is None else roles.given  # the rest is compared given these
         return typical[self._score.nearest(X, typical, given)]
 
     def _scores(self, X):
@@ -568,7 +572,7 @@ class JKOFlowOutlierDetector(
         return scores
 
     def _mean_scores(self, evaluator, X):
-        """Means over draws of what rows miss."""
+        """Mean scores over random completions of rows with missing values."""
         completions = [evaluator.filled(X, seed, same_noise=True) for seed in range(N_DRAWS)]
         scores = self._complete_scores(evaluator, np.concatenate(completions))
         return scores.reshape(N_DRAWS, -1).mean(axis=0)
@@ -581,23 +585,23 @@ class JKOFlowOutlierDetector(
 
 
 def _check_numbers(detector, X):
-    """Raise ValueError or TypeError, in the detector's name, unless the table is one of numbers."""
+    """Raise ValueError or TypeError, naming the detector, unless the table holds numbers only."""
     try:
         validated_numbers(detector, X, dtype=FLOATS, ensure_min_samples=2)
     except ValueError as error:
         if NOT_NUMERIC not in str(error):
             raise
         raise ValueError(
-            f"{error}. Texts are categories for a density that is told so: pass "
+            f"{error}. To use strings as categories, pass "
             f"density=JKOFlowDensity({SCALING!r}, columns='auto')."
         ) from error
 
 
 def _once_each(train, X, rows):
-    """Training rows by index, thinned by weight, without copies that only express weights.
+    """Indices of training rows, thinned by weight, without copies that only express weights.
 
-    A row must not find copies of itself among its neighbours. So many are left as tell as much as
-    all; where weights are whole numbers, these are all.
+    A row must not find copies of itself among its neighbours. As many rows are left as the
+    effective sample size; with integer weights, all.
     """
     if rows.has_whole_weights:
         return train

@@ -1,4 +1,4 @@
-"""How many solver steps the blocks of a trained flow need, and what is left of errors."""
+"""The number of solver steps that the blocks of a trained flow need, and the remaining errors."""
 
 import functools
 import math
@@ -13,17 +13,17 @@ from sklearn_jko.flow import JKOFlow, in_batches
 __all__ = ["STEPS", "Calibration", "calibrate_steps", "n_measurable"]
 
 FEW_ROWS = 100
-# A measurement takes about as long as so many comparisons of one step with two.
+# A measurement takes about as long as PROBES comparisons of one step with two.
 PROBED_ROWS, PROBES = 10, 4
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Largest round-trip error, in scaled units, for which no finer steps are taken.
+# Round-trip error, in scaled units, up to which steps are not refined.
 INVERSION_TOL = 1e-7
-# Rows that are not measured may be worse than the worst of those that are.
+# Rows that are not measured may have larger errors than those that are.
 MARGIN = 2.0
 
 
 class Calibration(NamedTuple):
-    """Solver steps that suffice for some rows, and what is left of errors.
+    """Solver steps that suffice for some rows, and the remaining errors.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
         Largest change of a row's log-density when the steps are doubled, in nats over
         1 + |log-density| / 1000.
     round_trip : Tensor of shape (n, d)
-        The rows after they went to noise and back.
+        The rows after mapping them to noise and back.
     """
 
     n_steps: np.ndarray
@@ -43,12 +43,12 @@ class Calibration(NamedTuple):
 
 @torch.no_grad()
 def calibrate_steps(flow, x, tol):
-    """Fewest solver steps of each block that leave the results as they are when doubled.
+    """The smallest number of solver steps of each block whose doubling hardly changes the results.
 
-    Log-densities may then change by at most half of ``tol`` on any of these rows, and so by hardly
-    more than ``tol`` on others; and rows must return from a round trip to within 1e-7. The first is
-    divided by 1 + |log-density| / 1000, the second by the norm where that is above 1: far out,
-    rounding alone would exceed absolute errors.
+    Doubling them may change the log-density of each of these rows by at most half of ``tol``, so
+    that on other rows the change should rarely exceed ``tol``; and rows must return from a round
+    trip to within 1e-7. The first is divided by 1 + |log-density| / 1000, the second by the norm
+    where that is above 1, as far out rounding alone would exceed absolute tolerances.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def calibrate_steps(flow, x, tol):
 
 @torch.no_grad()
 def n_measurable(flow, x, deadline):
-    """How many of some rows can be measured in time, at least 100.
+    """How many of these rows can be measured before the deadline, at least 100.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ def _steps_of_each(flow, x, tol):
 
 
 def _fewest_steps(flow, x, tol):
-    """Steps of which the doubled change little, and the rows by the doubled ones."""
+    """The fewest steps whose doubling changes little, and the rows moved by the doubled steps."""
     for n_steps in STEPS[:-1]:
-        # Most of what is too coarse is so for a few rows already.
+        # Steps that are too coarse mostly show this for a few rows already.
         for rows in (x[:FEW_ROWS], x):
             error, moved = _by_doubled_steps(flow, rows, n_steps)
             if not error <= tol:
@@ -120,7 +120,7 @@ def _finer(n_steps):
 
 
 def _by_doubled_steps(flow, x, n_steps):
-    """Largest change of a log-density when the steps are doubled, and the rows by these."""
+    """Largest change of a log-density when steps are doubled, and the rows moved by these."""
 
     def both(rows):
         moved, log_det = flow(rows, 2 * n_steps)

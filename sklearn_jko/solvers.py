@@ -1,11 +1,11 @@
 """Solvers of the flow's ordinary differential equation.
 
 A solver maps ``(field, x, t0, t1, n_steps)`` to the final state (n, d) and the
-integral of the divergence (n,). ``field`` is a pair of functions and the parameters behind them:
+integral of the divergence (n,). ``field`` holds two functions and their parameters:
 ``velocity(t, x)`` returns (n, d); ``velocity_and_divergence(t, x)`` returns that and a divergence,
-which may be the number 0.0 where none is wanted. The time t is a number, or a column (n, 1)
-of each row's own. To add a solver, write such a function and name it in `SOLVERS`, or a rule of
-equal steps in `TABLEAUS`.
+which may be the number 0.0 if none is wanted. The time t is a number, or a column (n, 1) with a
+time for each row. To add a solver, write such a function and name it in `SOLVERS`, or add a rule of
+equal steps to `TABLEAUS`.
 """
 
 import functools
@@ -29,12 +29,12 @@ __all__ = [
     "fixed_step",
 ]
 
-# Coefficients of the Dormand-Prince rule; the error's weights have a seventh stage.
+# Coefficients of the Dormand-Prince rule; the weights of the error include a seventh stage.
 STAGE_WEIGHTS = [RK45.A[i, :i].tolist() for i in range(1, 6)] + [RK45.B.tolist()]
 STAGE_TIMES = [*RK45.C[1:].tolist(), 1.0]
 ERROR_WEIGHTS = RK45.E.tolist()
 COARSEST_TOL, FINEST_TOL = 1e-2, 1e-13
-SMALLEST_STEP = 1 / 1024  # as a share of the way
+SMALLEST_STEP = 1 / 1024  # as a share of the interval
 
 
 class Field(NamedTuple):
@@ -63,7 +63,7 @@ RK4 = Tableau(
     c=(0.0, 0.25, 0.5, 1.0),
 )
 
-# Of order 8, for scores: two or three of its steps do what takes sixteen of order 4.
+# Of order 8, for scores: two or three of its steps are as accurate as sixteen of order 4.
 DORMAND_PRINCE_8 = Tableau(
     a=tuple(tuple(DOP853.A[i, :i].tolist()) for i in range(DOP853.n_stages)),
     b=tuple(DOP853.B.tolist()),
@@ -121,15 +121,15 @@ def _dopri5(odeint, field, x, t0, t1, **options):
 
 
 def dopri5_by_row(field, x, t0, t1, n_steps):
-    """Dormand-Prince rule with steps of each row's own: no row feels the others.
+    """Dormand-Prince rule with a step size for each row, so rows do not affect each other.
 
-    The error allowed in a step is 0.01 / n_steps^5, of the rule's own order, so that twice
-    ``n_steps`` halves the steps here too. The smallest step is taken whatever its error, and
-    a row that leaves the numbers' range in it ends there.
+    The error allowed in a step is 0.01 / n_steps^5, according to the order of the rule, so that
+    doubling ``n_steps`` halves the steps here too. The smallest step is accepted whatever its
+    error, and a row that overflows in it ends there.
     """
     tol = max(COARSEST_TOL / n_steps**5, FINEST_TOL)
     span = t1 - t0
-    time = x.new_zeros(len(x))  # share of the way covered
+    time = x.new_zeros(len(x))  # share of the interval covered
     step = x.new_full((len(x),), 1 / n_steps)
     integral = x.new_zeros(len(x))
     rows = torch.arange(len(x), device=x.device)
@@ -149,7 +149,7 @@ def dopri5_by_row(field, x, t0, t1, n_steps):
 
 
 def _dopri5_step(field, x, t, dt):
-    """Rows after one step, what it adds to the divergence's integral, and its errors (n,)."""
+    """Rows after one step, its part of the divergence's integral, and its errors (n,)."""
     t, column = t.unsqueeze(1), dt.unsqueeze(1)
     v, div = field.velocity_and_divergence(t, x)
     velocities, divergences = [v], [_as_column(div, v)]
@@ -182,8 +182,9 @@ SOLVERS = {
     "dopri5_adjoint": dopri5_adjoint,
     "dopri5_by_row": dopri5_by_row,
 }
-# Offered for training. `dopri5_by_row` is not: the fixed noise of a stochastic divergence needs all
-# rows at every stage; nor is `dop853`, whose twelve stages cost more than training needs.
+# Offered for training. Not offered are `dopri5_by_row`, as the fixed noise of a stochastic
+# divergence needs all rows at every stage, and `dop853`, whose twelve stages cost too much.
 TRAINING_SOLVERS = ("rk4", "midpoint", "dopri5", "dopri5_adjoint")
-# After a training of equal steps, and after an adaptive one. Their work has a bound.
+# Used after training with equal steps, and after training with an adaptive solver. Both have a
+# bounded cost.
 SCORING_SOLVERS = ("dop853", "dopri5_by_row")

@@ -1,4 +1,4 @@
-"""Which columns of a table lie near which: the pixels of an image, or the nodes of a graph."""
+"""Neighbourhood of the columns of a table: the pixels of an image, or the nodes of a graph."""
 
 import itertools
 import math
@@ -12,19 +12,19 @@ from sklearn_jko.checks import check_keys, check_ndarray, is_whole, short_repr
 
 __all__ = ["Structure", "structure_of"]
 
-# A velocity sees nodes up to two edges away. What lies farther reaches a node as the equation is
-# integrated.
+# A velocity sees nodes up to two edges away. Nodes farther away have an effect through the
+# integration of the equation.
 MAX_HOPS = 2
 # Pixels, blocks of 3 x 3 and blocks of 9 x 9: a window of 27 x 27.
 MAX_SCALES, GROWTH = 3, 3
-# What keeps the maps of the surroundings under some hundred MB.
+# Limits that keep the maps of the surroundings below a few hundred MB.
 MAX_COLUMNS, MAX_PATHS, MAX_PRODUCTS = 4096, 2**22, 2**24
 # Maps with more entries are kept sparse.
 MAX_DENSE = 2**18
 
 
 class Maps(NamedTuple):
-    """Tensors of a structure: what nodes see, its transpose, and their scalar products."""
+    """Tensors of a structure: the map to what nodes see, its transpose, and scalar products."""
 
     # Of shape (n_nodes * n_relations, n_copies * n_modelled); sparse where that is large.
     gather: torch.Tensor
@@ -41,35 +41,36 @@ class Structure:
     Parameters
     ----------
     shape : tuple of int (height, width, channels), or None
-        Of an image, whose columns are in C order. What a pixel sees is the 3 x 3 window around it
-        and, as far as the image goes, the blocks of 3 x 3 and 9 x 9 pixels around that, summed to
-        unit variance of independent pixels; beyond the edge all is zero.
+        Of an image, whose columns are in C order. A pixel sees the 3 x 3 window around it and, as
+        far as the image goes, the blocks of 3 x 3 and 9 x 9 pixels around that, summed and scaled
+        such that independent pixels of unit variance give unit variance; beyond the edge all is
+        zero.
     edges : ndarray of shape (n_edges, 2), int, or None
-        Of a graph with one column a node. What a node sees is itself, a sum over its neighbours
-        and one over the nodes two edges away, in which a node counts by one over the root of the
-        numbers of such neighbours that it and the other have.
+        Of a graph with one column per node. A node sees itself, a sum over its neighbours and a sum
+        over the nodes two edges away; in each sum a node is weighted by one over the root of the
+        numbers of such neighbours of both nodes.
     is_given : ndarray of shape (n_columns,), bool
-        Which columns are given: nodes see them, apart from the others, and do not move them.
+        Which columns are given: nodes see them separately from the others, and do not move them.
 
     Attributes
     ----------
     n_modelled, n_given : int
-        How many columns there are of either kind.
+        Number of columns of either kind.
     n_nodes, n_relations : int
-        How many nodes have something to model, and how many numbers each of them sees.
+        Number of nodes with something to model, and of values that each of them sees.
     n_copies : int
-        For each relation of a graph the columns have a copy, which may be scaled by itself; those
-        of an image are read as they are.
+        The columns of a graph have one copy per relation, each with a scale of its own; those of an
+        image are read as they are.
     gather : scipy.sparse.csr_array of shape (n_nodes * n_relations, n_copies * n_columns)
-        From a row's columns to what its nodes see.
+        Maps the columns of a row to what its nodes see.
     """
 
     def __init__(self, shape, edges, is_given):
         n_columns = len(is_given)
         if n_columns > MAX_COLUMNS:
             raise ValueError(
-                f"A structure is for up to {MAX_COLUMNS} columns; there are {n_columns}. Use "
-                "structure=None, or smaller images."
+                f"structure covers {n_columns} columns, but up to {MAX_COLUMNS} columns are "
+                "supported; use structure=None, or smaller images."
             )
         self.shape, self.edges, self.is_given = shape, edges, is_given
         self.n_given = int(is_given.sum())
@@ -80,7 +81,8 @@ class Structure:
         self.n_nodes, self.n_relations = len(nodes), len(relations)
         if self.n_nodes * self.n_relations**2 > MAX_PRODUCTS:
             raise ValueError(
-                f"structure={short_repr(shape)} has too many channels; use structure=None."
+                f"structure={short_repr(shape)} has too many channels; use fewer, or "
+                "structure=None."
             )
         self.n_copies = self.n_relations if shape is None else 1
         stack = sparse.vstack if self.n_copies == 1 else sparse.block_diag
@@ -95,7 +97,7 @@ class Structure:
         if key in self._maps:
             return self._maps[key]
         maps = self._new_maps(like)
-        if not torch.compiler.is_compiling():  # then they are stand-ins without values
+        if not torch.compiler.is_compiling():  # the tensors would be stand-ins without values
             self._maps[key] = maps
         return maps
 
@@ -120,13 +122,13 @@ class Structure:
         return np.stack([part @ part.T for part in parts])
 
     def __getstate__(self):
-        return {**vars(self), "_maps": {}}  # soon made anew, and maybe on another device
+        return {**vars(self), "_maps": {}}  # quickly made again, and maybe on another device
 
     def __deepcopy__(self, memo):
-        return self  # nothing of it changes, and blocks share it
+        return self  # it never changes, and blocks share it
 
     def state(self):
-        """All that it takes to make it again."""
+        """All that is needed to make it again."""
         shape = None if self.shape is None else list(self.shape)
         return {"shape": shape, "edges": self.edges, "is_given": self.is_given.tolist()}
 
@@ -150,12 +152,12 @@ class Structure:
             check_ndarray("edges", edges, (len(edges), 2), 0, len(is_given) - 1, dtype=np.int64)
             return cls(None, edges, is_given)
         if not isinstance(shape, list) or len(shape) != 3 or edges is not None:
-            raise ValueError(f"structure={short_repr(state)} must be a shape of three or edges")
+            raise ValueError(f"structure={short_repr(state)} must have a shape of three, or edges")
         return cls(_checked_shape(tuple(shape), {len(is_given)}), None, is_given)
 
 
 def structure_of(structure, is_given):
-    """The structure that a parameter describes.
+    """The structure that the parameter describes.
 
     Parameters
     ----------
@@ -163,8 +165,8 @@ def structure_of(structure, is_given):
         (height, width) or (height, width, channels) of an image; or the adjacency matrix of a
         graph, whose entries other than zero are edges in both directions.
     is_given : ndarray of shape (n_numbers,), bool
-        Which columns are given, of all that hold numbers. The structure is that of all of them, or
-        of those that are not given, as its size tells.
+        Which of the columns that hold numbers are given. Depending on its size, the structure
+        covers all of these columns, or those that are not given.
 
     Returns
     -------
@@ -173,7 +175,7 @@ def structure_of(structure, is_given):
     Raises
     ------
     ValueError
-        If it does not go with so many columns, has NaN, or is too large.
+        If it does not match the number of columns, has NaN, or is too large.
     """
     if structure is None:
         return None
@@ -187,10 +189,10 @@ def structure_of(structure, is_given):
     if n_rows != n_columns or n_columns not in known:
         raise ValueError(
             f"structure has shape {adjacency.shape}; an adjacency matrix must have a row and a "
-            f"column for each of the {_counts(known)}. For an image give a tuple (height, width)."
+            f"column for each of the {_counts(known)}. For an image pass a tuple (height, width)."
         )
     if np.isnan(adjacency.data).any():
-        raise ValueError("structure has NaN, which is no edge and not none; use 0 where none is.")
+        raise ValueError("structure has NaN as edges; use 0 where there is no edge.")
     adjacency.eliminate_zeros()
     edges = np.sort(np.stack(adjacency.coords, axis=1).astype(np.int64), axis=1)
     return Structure(None, np.unique(edges[edges[:, 0] < edges[:, 1]], axis=0), known[n_columns])
@@ -208,20 +210,20 @@ def _checked_shape(structure, known):
     if math.prod(shape) not in known:
         raise ValueError(
             f"structure={short_repr(structure)} is an image of {math.prod(shape)} columns; it must "
-            f"be of the {_counts(known)}."
+            f"cover the {_counts(known)}."
         )
     return shape
 
 
 def _counts(known):
-    """Numbers of columns of which there may be a structure, in words."""
+    """The numbers of columns that a structure may cover, in words."""
     modelled, *all_numbers = sorted(known)
     beside = "".join(f", or the {n} that hold numbers, given ones included" for n in all_numbers)
     return f"{modelled} columns that are modelled{beside}"
 
 
 def _tensor(array):
-    """A NumPy or SciPy array as a tensor, a large one of the latter kind sparse."""
+    """A NumPy or SciPy array as a tensor; large SciPy arrays stay sparse."""
     if not sparse.issparse(array):
         return torch.tensor(array)
     if math.prod(array.shape) <= MAX_DENSE:
@@ -233,7 +235,7 @@ def _tensor(array):
 
 
 def _windows(height, width, channels):
-    """For each direction and channel, the map from an image to what each pixel sees there."""
+    """For each direction and channel, the map from an image to what each pixel sees in it."""
     relations = []
     for scale in (GROWTH**k for k in range(MAX_SCALES)):
         if scale > 1 and scale >= max(height, width):
@@ -247,7 +249,7 @@ def _windows(height, width, channels):
 
 
 def _block_sums(n, shift, size):
-    """Sums over `size` of n places in a row, around the place at `shift` from each."""
+    """Sums over `size` of n adjacent places, centred at a distance of `shift` from each place."""
     offsets = [k for k in range(shift - size // 2, shift + size // 2 + 1) if abs(k) < n]
     if not offsets:
         return sparse.coo_array((n, n))
@@ -255,13 +257,13 @@ def _block_sums(n, shift, size):
 
 
 def _shells(edges, n):
-    """Maps to the nodes at a distance of 0, 1, ... edges, of about the same size for all."""
+    """Maps to the nodes at a distance of 0, 1, ... edges, normalised to about the same size."""
     ends = np.concatenate([edges, edges[:, ::-1]]).T
     n_paths = (np.bincount(ends[0], minlength=n).astype(float) ** 2).sum()
     if n_paths > MAX_PATHS:
         raise ValueError(
-            f"structure is a graph with {n_paths:.0f} paths of two edges, of which {MAX_PATHS} are "
-            "the most; leave out edges, or use structure=None."
+            f"structure is a graph with {n_paths:.0f} paths of two edges; up to {MAX_PATHS} are "
+            "supported. Leave out edges, or use structure=None."
         )
     adjacency = sparse.csr_array((np.ones(ends.shape[1]), ends), shape=(n, n))
     shell = reached = sparse.eye_array(n, format="csr")

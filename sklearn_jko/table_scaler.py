@@ -1,4 +1,4 @@
-"""The scaling of a table some of whose columns have bounds, or are given."""
+"""The scaling of tables with columns that have bounds or are given."""
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -24,21 +24,21 @@ MIN_ROWS = 4
 
 
 def make_table_scaler(name, roles, whitens, noise_width=0.0, share=1.0):
-    """An unfitted scaler of tables whose columns have roles.
+    """An unfitted scaler for tables whose columns have roles.
 
     Parameters
     ----------
     name : str
-        As of `sklearn_jko.scaling.make_scaler`.
+        See `sklearn_jko.scaling.make_scaler`.
     roles : Roles or None
-        See `sklearn_jko.columns.roles`. Where modelled columns have bounds, `Bounds` comes first;
-        where there are inputs, `Conditional` takes all in.
+        See `sklearn_jko.columns.roles`. If modelled columns have bounds, `Bounds` comes first; if
+        there are inputs, `Conditional` contains the others.
     whitens : bool
-        Whether `Conditional` may mix columns: not where the flow knows their structure.
+        Whether `Conditional` may mix columns: not if the flow has a structure.
     noise_width : ndarray of shape (d,) or float, default=0
-        Width of the noise in the rows, which `Bounds` wants to know.
+        Width of the noise in the rows, which `Bounds` needs.
     share : float, default=1
-        As of `sklearn_jko.scaling.make_scaler`.
+        See `sklearn_jko.scaling.make_scaler`.
 
     Returns
     -------
@@ -61,32 +61,32 @@ def make_table_scaler(name, roles, whitens, noise_width=0.0, share=1.0):
 
 
 class Conditional:
-    """Scale some columns, and take off what the others tell of them.
+    """Scale the modelled columns, and subtract what the inputs predict of them.
 
-    Behind a scaler of their own the modelled columns are standardised, a linear regression on the
-    inputs is subtracted, and the rest is whitened, for each category anew within its labels
-    (`LabelWhitening`): a normal density of the result is a conditional normal density whose mean
-    moves with the inputs, and whose covariance is each label's. All else is left to the flow, for
-    which the inputs' codes (`InputCodes`) stand at the end of each row.
+    After a scaler of their own the modelled columns are standardised, a linear regression on the
+    inputs is subtracted, and the residual is whitened, then again within the labels of each
+    category (`LabelWhitening`). So a normal density of the result is a conditional normal density
+    whose mean depends on the inputs, and whose covariance depends on the labels. Everything else is
+    left to the flow, for which the codes of the inputs (`InputCodes`) are appended to each row.
 
-    Unlike another scaler's, its ``transform(X)`` has more columns than X where a category is given,
-    and ``inverse_transform`` gives the modelled columns alone.
+    Unlike with other scalers, ``transform(X)`` has more columns than X if a category is given, and
+    ``inverse_transform`` returns the modelled columns only.
 
     Parameters
     ----------
     scaler : scaler
-        Of the modelled columns.
+        Scaler of the modelled columns.
     inputs : ndarray of shape (g,), int
-        Indices of the columns that are given; the others are modelled.
+        Indices of the input columns; the others are modelled.
     n_labels : ndarray of shape (g,), int
-        How many labels each of them has; 0 for one of numbers.
+        How many labels each input has; 0 for a column of numbers.
     whitens : bool, default=True
-        Whether the rest is whitened, or only standardised.
+        Whether the residual is whitened, or only standardised.
 
     Attributes
     ----------
     slopes_ : ndarray of shape (n_codes, p)
-        Of the regression: ridge, with the penalty of the least leave-one-out error.
+        Slopes of a ridge regression, with the penalty of the smallest leave-one-out error.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class Conditional:
         return self.scaler.inverse_transform(self.standard.inverse_transform(standard))
 
     def _by_label(self, codes):
-        """Each category's whitening beside the labels of the rows."""
+        """The whitening of each category, paired with the labels of the rows."""
         labels = self.codes.labels(codes).T[: len(self.by_label)]
         return [*zip(self.by_label, labels, strict=True)]
 

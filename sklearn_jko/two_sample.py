@@ -1,4 +1,4 @@
-"""Tests whether two samples come from one distribution."""
+"""Tests of whether two samples come from the same distribution."""
 
 from typing import NamedTuple
 
@@ -21,17 +21,18 @@ MIN_ROWS = 5
 
 
 class MMDTest(NamedTuple):
-    """Maximum mean discrepancy between two samples, and what it would be by chance.
+    """Maximum mean discrepancy between two samples, and its permutation test.
 
     Attributes
     ----------
     mmd : float
-        Squared discrepancy, its biased estimate: never negative.
+        Squared discrepancy, by its biased estimate, which is never negative.
     threshold : float
-        What the discrepancy of two samples of one distribution exceeds with probability `alpha`.
+        The squared discrepancy of two samples of one distribution exceeds this with probability
+        `alpha`.
     p_value : float
-        Share of the random permutations of the rows, the given order included, with at least such
-        a discrepancy.
+        Share of the random permutations of the rows, the given order included, whose discrepancy is
+        at least this large.
     """
 
     mmd: float
@@ -45,9 +46,9 @@ class ClassifierTest(NamedTuple):
     Attributes
     ----------
     accuracy : float
-        Share of the rows that are told right; 0.5 is chance.
+        Share of test rows that are classified correctly; 0.5 is chance.
     p_value : float
-        Probability of so many rows told right, or more, by chance: Fisher's exact test.
+        Probability of classifying at least as many rows correctly by chance: Fisher's exact test.
     """
 
     accuracy: float
@@ -58,20 +59,21 @@ def mmd_test(X, Y, bandwidth, *, n_permutations=500, alpha=0.05, random_state=No
     """Compare two samples by the maximum mean discrepancy of a Gaussian kernel.
 
     The kernel is k(x, y) = exp(-|x - y|^2 / (2 bandwidth^2)). The biased estimate of the squared
-    discrepancy is the mean of k within X, plus that within Y, less twice that between them. What
-    is chance is seen where all rows are permuted at random and divided into samples of the same
-    sizes (a permutation test, whose level is exact; the JKO-iFlow paper bootstraps its threshold to
-    the same end).
+    discrepancy is the mean of k within X, plus that within Y, minus twice that between them. Its
+    distribution by chance comes from permuting all rows at random and dividing them into samples of
+    the same sizes (a permutation test, whose level is exact; the JKO-iFlow paper bootstraps its
+    threshold instead).
 
     Parameters
     ----------
     X : array-like of shape (n, d)
     Y : array-like of shape (m, d)
     bandwidth : float
-        In units of the columns. The paper takes a tenth of the `median_distance`, or a constant.
+        In units of the columns. The paper uses a tenth of the `median_distance`, or a constant.
     n_permutations : int, default=500
-        At least 1.
+        Number of random permutations, at least 1.
     alpha : float in (0, 1), default=0.05
+        Level of the test, for `threshold`.
     random_state : int, RandomState instance or None, default=None
 
     Returns
@@ -82,7 +84,7 @@ def mmd_test(X, Y, bandwidth, *, n_permutations=500, alpha=0.05, random_state=No
     ------
     ValueError
         If the bandwidth or `n_permutations` is not positive, `alpha` is not between 0 and 1, or the
-        samples differ in their columns.
+        samples have different numbers of columns.
 
     References
     ----------
@@ -104,7 +106,7 @@ def mmd_test(X, Y, bandwidth, *, n_permutations=500, alpha=0.05, random_state=No
     if not is_whole(n_permutations) or n_permutations < 1:
         raise ValueError(f"n_permutations must be a positive integer; got {n_permutations!r}.")
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")
+        raise ValueError(f"alpha must be between 0 and 1; got {alpha!r}.")
     rng = check_random_state(random_state)
     signs = np.r_[np.full(len(X), 1 / len(X)), np.full(len(Y), -1 / len(Y))]
     permuted = [rng.permutation(signs) for _ in range(n_permutations)]
@@ -115,7 +117,7 @@ def mmd_test(X, Y, bandwidth, *, n_permutations=500, alpha=0.05, random_state=No
 
 
 def median_distance(X):
-    """Median Euclidean distance between two rows, of at most 2,000 evenly spread ones.
+    """Median Euclidean distance between two rows, over at most 2,000 evenly spread rows.
 
     Parameters
     ----------
@@ -132,8 +134,8 @@ def median_distance(X):
 def classifier_test(X, Y, *, random_state=None):
     """Compare two samples by how well gradient-boosted trees tell them apart.
 
-    Trees of one half of the rows judge the other half. From the larger sample as many rows are
-    drawn as the smaller one has, so that a guess is right half of the time.
+    The trees are trained on one half of the rows and tested on the other half. The larger sample is
+    first reduced to the size of the smaller one, so that a random guess is right half of the time.
 
     Parameters
     ----------
@@ -165,8 +167,8 @@ def classifier_test(X, Y, *, random_state=None):
     rows = np.r_[X[rng.permutation(len(X))[:n]], Y[rng.permutation(len(Y))[:n]]]
     labels = np.repeat([0, 1], n)
     seed = rng.randint(2**31 - 1)
-    # Guesses of several folds depend on one another: of ten tests of equal samples one found a
-    # difference at the level of 0.05.
+    # Predictions of several cross-validation folds depend on one another: of ten such tests of
+    # equal distributions one found a difference at the level of 0.05.
     train, test, labels, expected = train_test_split(
         rows, labels, test_size=0.5, stratify=labels, random_state=seed
     )
@@ -187,5 +189,7 @@ def _discrepancies(rows, signs, bandwidth):
 def _two_samples(X, Y, min_rows=2):
     X, Y = (check_array(Z, dtype=np.float64, ensure_min_samples=min_rows) for Z in (X, Y))
     if X.shape[1] != Y.shape[1]:
-        raise ValueError(f"X has {X.shape[1]} columns, but Y has {Y.shape[1]}.")
+        raise ValueError(
+            f"X has {X.shape[1]} columns, but Y has {Y.shape[1]}; pass the same columns of both."
+        )
     return X, Y

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line."""
+"""Warnings that point to the user's line."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ import torch
 
 __all__ = ["warn_user"]
 
-# Where what lies between a user's line and a warning is written: our own code, the decorators of
-# scikit-learn and torch, and searches.
+# Files whose code may run between a user's line and a warning: our own, the decorators of
+# scikit-learn and torch, and parallel searches.
 BETWEEN = (
     contextlib.__file__,
     *(os.path.join(folder, "") for folder in (Path(__file__).parent, *sklearn.__path__)),
@@ -22,7 +22,7 @@ BETWEEN = (
 
 
 def warn_user(message, category=UserWarning):
-    """Warn as if the line had done so that called this package, however deep the warning lies.
+    """Warn at the line that called this package, however deep in the call stack this is.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def nested(rng, path, data):
 
 
 def state_forged(rng, path, data):
-    """A hostile state with the right check sum."""
+    """A hostile state with the right checksum."""
     texts, state, arrays = path_parts(path, data)
     for _ in range(rng.choice([1, 1, 2, 5])):
         state = edited(rng, state)
@@ -129,7 +129,7 @@ def state_forged(rng, path, data):
 
 
 def number_forged(rng, path, data):
-    """Another number where one was, with the right check sum."""
+    """Another number where one was, with the right checksum."""
     texts, state, arrays = path_parts(path, data)
     numbers = [(p, k) for p, k in _places(state) if isinstance(p[k], int | float)]
     parent, key = rng.choice(numbers)
@@ -138,7 +138,7 @@ def number_forged(rng, path, data):
 
 
 def arrays_forged(rng, path, data):
-    """Hostile arrays with the right check sum."""
+    """Hostile arrays with the right checksum."""
     texts, state, arrays = path_parts(path, data)
     name = rng.choice(list(arrays))
     array = arrays[name]

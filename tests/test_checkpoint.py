@@ -274,7 +274,7 @@ def test_damaged_file_is_refused(rows, path):
         for damaged in (content[:k], flipped, content[k:], content + content[:k]):
             path.write_bytes(damaged)
             if damaged != content:
-                with pytest.raises(ValueError, match="is damaged or no checkpoint"):
+                with pytest.raises(ValueError, match="is damaged or not a checkpoint"):
                     model.fit(rows)
 
 
@@ -287,10 +287,10 @@ def test_folds_that_share_a_file_are_told(rows, path):
 def test_a_saved_model_is_no_checkpoint(rows, path):
     model = JKOFlowDensity(**{**SETTINGS, "max_blocks": 0}, checkpoint=path)
     clone(model).set_params(checkpoint=None, step_size=0.5).fit(rows).save(path)
-    with pytest.raises(ValueError, match=r"is a model that `save` wrote.*Name another file"):
+    with pytest.raises(ValueError, match=r"is a model written by `save`.*Pass another file"):
         model.fit(rows)
     write_arrays(path, {"a": np.zeros(3)}, {})
-    with pytest.raises(ValueError, match=r"no checkpoint \(it lacks 'fit'\)"):
+    with pytest.raises(ValueError, match=r"not a checkpoint \(it lacks 'fit'\)"):
         model.fit(rows)
 
 
@@ -300,7 +300,7 @@ def test_weights_of_no_block_are_refused(rows, path, name):
     with safetensors.safe_open(path, "np") as file:
         arrays, metadata = read_arrays(file), {"fit": file.metadata()["fit"]}
     write_arrays(path, {**arrays, name: np.zeros(3)}, metadata)
-    with pytest.raises(ValueError, match="is damaged or no checkpoint"):
+    with pytest.raises(ValueError, match="is damaged or not a checkpoint"):
         model.fit(rows)
 
 
@@ -319,7 +319,7 @@ def test_fields_of_another_kind_are_refused(rows, path, change, message):
     with safetensors.safe_open(path, "np") as file:
         arrays, fields = read_arrays(file), json.loads(file.metadata()["fit"])
     write_arrays(path, arrays, {"fit": json.dumps({**fields, **change})})
-    with pytest.raises(ValueError, match=rf"is damaged or no checkpoint \({message}"):
+    with pytest.raises(ValueError, match=rf"is damaged or not a checkpoint \({message}"):
         model.fit(rows)
 
 

@@ -282,7 +282,7 @@ MODELS = {"condition": ["kind"], "columns": {"kind": "category"}}
         ({"condition": {"size"}}, "condition must be a list of names .* got {'size'}"),
         ({"condition": [7]}, "condition: there is no column 7; use 0 to 1"),
         ({"condition": ["size", 1]}, "condition names the column 'size' twice"),
-        ({"condition": ["kind"]}, "column 'kind': 'carp' is no number; convert it, or make the"),
+        ({"condition": ["kind"]}, "column 'kind': 'carp' is not a number; convert it, or make the"),
         ({**MODELS, "condition": [0, 1]}, "names all columns: leave one or more to model"),
         ({**MODELS, "condition": ["size"]}, "leave no numbers to model"),
     ],
@@ -294,9 +294,9 @@ def test_wrong_conditions_are_refused(parameters, message):
 
 
 def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
-    with pytest.raises(ValueError, match="condition=None: pass a table of the columns 'kind'"):
+    with pytest.raises(ValueError, match="condition=None, but the columns 'kind'"):
         of_fish.sample(3)
-    with pytest.raises(ValueError, match="condition=None: pass a table of the columns 'kind'"):
+    with pytest.raises(ValueError, match="condition=None, but the columns 'kind'"):
         of_fish.inverse_transform([[0.0]])
     with pytest.raises(ValueError, match=r"condition: column 'kind' has a label that was not seen"):
         of_fish.sample(3, condition=[["eel"]])
@@ -306,14 +306,14 @@ def test_calls_without_or_with_a_wrong_condition_are_refused(of_fish):
         of_fish.sample(3, condition=["carp"])
     with pytest.raises(ValueError, match="condition lacks the column 'kind'"):
         of_fish.sample(3, condition=pd.DataFrame({"size": [1.0]}))
-    with pytest.raises(ValueError, match="condition has 1 rows; it must have 2, as X"):
+    with pytest.raises(ValueError, match="condition has 1 rows; it must have 2, like X"):
         of_fish.inverse_transform([[0.0], [1.0]], condition=[["carp"]])
     with pytest.raises(ValueError, match="feature names"):
         of_fish.score_samples(pd.DataFrame({"size": [1.0], "kind": ["carp"]}))
     plain = JKOFlowDensity("standard", max_blocks=0).fit(waves(9, seed=0))
-    with pytest.raises(ValueError, match="this density is given nothing"):
+    with pytest.raises(ValueError, match="this density has no given columns"):
         plain.sample(condition=[[1.0]])
-    with pytest.raises(ValueError, match="this density is given nothing"):
+    with pytest.raises(ValueError, match="this density has no given columns"):
         plain.inverse_transform(np.zeros((1, 3)), condition=[[1.0]])
 
 

@@ -48,6 +48,6 @@ def test_measures_of_no_block_are_those_of_the_scaling(moons):
 def test_a_detector_is_refused_with_the_remedy(measure, moons):
     detector = JKOFlowOutlierDetector(density=JKOFlowDensity("whiten", max_blocks=0))
     detector.fit(moons[0])
-    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*give `density_`"):
+    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*pass its `density_`"):
         measure(detector, moons[1])
     measure(detector.density_, moons[1])

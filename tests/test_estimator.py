@@ -292,7 +292,7 @@ def test_adaptive_steps_score_each_row_by_itself(moons, fitted):
         ({"max_blocks": -1}, "max_blocks"),
         ({"step_size": 0.0}, "step_size"),
         ({"structure": "image"}, "structure"),
-        ({"structure": (2, 3)}, "an image of 6 columns; it must be of the 2 columns"),
+        ({"structure": (2, 3)}, "an image of 6 columns; it must cover the 2 columns"),
         ({"structure": (1, 2, 1, 1)}, r"\(height, width\) or \(height, width, channels\)"),
         ({"structure": np.eye(3)}, r"structure has shape \(3, 3\)"),
         ({"structure": (1, 2), "hidden_layer_sizes": (8,)}, "must be two integers"),
@@ -357,7 +357,7 @@ def test_awkward_data_fits_with_a_warning_where_noise_is_added(case):
     messages = [str(w.message) for w in caught if w.category is not ConvergenceWarning]
     tells_of_judges = case in ("all constant", "copied table")  # whose copies leave too few
     assert len(messages) == bool(noisy) + tells_of_judges
-    assert ("to judge by" in "".join(messages)) == tells_of_judges
+    assert ("held-out rows, too few" in "".join(messages)) == tells_of_judges
     if noisy:
         assert ", ".join(map(str, noisy)) in messages[0]
     far = np.r_[X, X + 1e6, X * 1e30, X * 0 - 1e300]

@@ -187,13 +187,13 @@ def test_rows_that_are_not_finite_get_nan(fitted, moons):
 
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (2, 5, 2)])
 def test_rows_of_another_shape_are_refused(fitted, shape):
-    with pytest.raises(ValueError, match=r"X must have shape \(n, 2\); it is \(") as error:
+    with pytest.raises(ValueError, match=r"X must have shape \(n, 2\); got \(") as error:
         as_torch_module(fitted)(torch.zeros(shape))
     assert str(shape) in str(error.value)
 
 
 def test_what_cannot_be_exported_is_refused(fitted, moons):
-    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*give `density_`"):
+    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*pass its `density_`"):
         as_torch_module(JKOFlowOutlierDetector())
     with pytest.raises(NotFittedError):
         as_torch_module(JKOFlowDensity())

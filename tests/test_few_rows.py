@@ -59,9 +59,9 @@ def test_judges_that_are_too_few_are_told():
 @pytest.mark.parametrize(
     ("n", "copies", "n_val", "copies_val", "message"),
     [
-        (4, 100, 0, 1, "X has 400 rows, no more than 4 of them different, which leaves 1 to"),
-        (1, 100, 0, 1, "X has 100 rows, no more than 1 of them different, which leaves 0 to"),
-        (100, 1, 4, 100, "X_val has 4 rows beside their copies, too few"),
+        (4, 100, 0, 1, "X has 400 rows, at most 4 of them different, which leaves 1 held"),
+        (1, 100, 0, 1, "X has 100 rows, at most 1 of them different, which leaves 0 held"),
+        (100, 1, 4, 100, "X_val has 4 rows apart from copies, too few"),
     ],
 )
 def test_copies_that_leave_no_rows_to_judge_by_are_told(n, copies, n_val, copies_val, message):

@@ -31,7 +31,9 @@ def given_city():
 @pytest.fixture(scope="module")
 def trained_with_gaps():
     frame = with_gaps(homes(3000, seed=0), 0.2, seed=1)
-    with pytest.warns(UserWarning, match=r"3 of 3 columns \('city', 'rooms', 'price'\) miss"):
+    with pytest.warns(
+        UserWarning, match=r"3 of 3 columns \('city', 'rooms', 'price'\) have missing"
+    ):
         return JKOFlowDensity(columns=COLUMNS, **SMALL).fit(frame)
 
 
@@ -132,7 +134,9 @@ def test_latent_rows_of_gaps_are_none(density):
     frame = homes(4, seed=6)
     frame.loc[1, "city"] = None
     assert np.isnan(density.transform(frame)).any(axis=1).tolist() == [False, True, False, False]
-    with pytest.raises(ValueError, match=r"1 of 3 columns \('city'\) miss values: `impute` X"):
+    with pytest.raises(
+        ValueError, match=r"1 of 3 columns \('city'\) have missing values: `impute` X"
+    ):
         path_through_blocks(density, frame)
 
 
@@ -151,7 +155,7 @@ def test_a_polars_frame_of_missing_values():
         city=pl.when(pl.int_range(300) % 7 == 0).then(None).otherwise(pl.col("city")),
     )
     settings = {**SMALL, "max_blocks": 0}
-    with pytest.warns(UserWarning, match=r"2 of 3 columns \('city', 'rooms'\) miss"):
+    with pytest.warns(UserWarning, match=r"2 of 3 columns \('city', 'rooms'\) have missing"):
         model = JKOFlowDensity(columns="auto", **settings).fit(frame)
     assert model.roles_.kinds == {"city": "category", "rooms": "integer", "price": (0.0, None)}
     assert np.isfinite(model.score_samples(frame)).all()

@@ -79,7 +79,7 @@ def test_complete_rows_are_exact_and_empty_ones_certain(normal):
     assert np.isfinite(normal.impute(X_some, 0)).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_training_takes_what_is_observed():
     """Nearer to the truth than the few complete rows come."""
     covariance = 0.6 ** np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
@@ -96,7 +96,7 @@ def test_training_takes_what_is_observed():
     assert by_all < by_complete
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values", "ignore:.*repeated values")
+@pytest.mark.filterwarnings("ignore:.*have missing values", "ignore:.*repeated values")
 def test_real_rows_with_gaps():
     X = load_breast_cancer().data[:, :6]
     train, test = without_some(X[::2], 0.2, seed=0), X[1::2]
@@ -114,11 +114,11 @@ def test_fit_names_the_columns_and_leaves_empty_rows_out():
     X.loc[:9, "b"] = np.nan
     X.loc[5] = np.nan
     model = JKOFlowDensity("standard", **SMALL)
-    with pytest.warns(UserWarning, match=r"3 of 3 columns \('a', 'b', 'c'\) miss values"):
+    with pytest.warns(UserWarning, match=r"3 of 3 columns \('a', 'b', 'c'\) have missing values"):
         model.fit(X)
     weight = np.ones(60)
     weight[5] = 0.0
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         weighted = JKOFlowDensity("standard", **SMALL).fit(X, sample_weight=weight)
     test = normal_rows(10, seed=6)
     np.testing.assert_array_equal(
@@ -127,26 +127,26 @@ def test_fit_names_the_columns_and_leaves_empty_rows_out():
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_objects_may_hold_missing_values_of_pandas():
     """They ended in an error of Python's, though `fit` took them by its word."""
     X = without_some(normal_rows(60, seed=0), 0.1, seed=1)
     frame = pd.DataFrame(X, columns=list("abc")).astype(object)
     frame = frame.where(frame.notna(), pd.NA)
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         expected = JKOFlowDensity("whiten", max_blocks=0, random_state=0).fit(X)
     for table in (frame, frame.to_numpy(), frame.to_numpy().tolist()):
-        with pytest.warns(UserWarning, match="miss values"):
+        with pytest.warns(UserWarning, match="have missing values"):
             density = JKOFlowDensity("whiten", max_blocks=0, random_state=0).fit(table)
         np.testing.assert_array_equal(density.score_samples(table), expected.score_samples(X))
         assert hasattr(density, "feature_names_in_") == (table is frame)
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         density.fit(frame, X_val=frame[:9])
     dated = frame.assign(b=pd.Timestamp("2024-01-01"))[["a", "b", "c"]].astype(object)
     for method in (density.fit, density.score_samples):
-        with pytest.raises(TypeError, match=r"^X: column 'b': Timestamp.* is no number"):
+        with pytest.raises(TypeError, match=r"^X: column 'b': Timestamp.* is not a number"):
             method(dated)
-    with pytest.raises(TypeError, match=r"^X_val: column 'b': Timestamp.* is no number"):
+    with pytest.raises(TypeError, match=r"^X_val: column 'b': Timestamp.* is not a number"):
         density.fit(frame, X_val=dated)
 
 
@@ -174,14 +174,14 @@ def test_labels_may_be_masked():
     np.testing.assert_array_equal(density.fit(masked).score_samples(masked), expected)
 
 
-@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore:.*miss values")
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore:.*have missing values")
 def test_judges_and_floats_of_single_precision_may_miss_values():
     X = without_some(normal_rows(80, seed=7), 0.1, seed=0).astype(np.float32)
     model = JKOFlowDensity("standard", **SMALL).fit(X, X_val=X[:20])
     assert np.isfinite(model.score_samples(X)).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_rows_without_values_are_no_judges():
     X = without_some(normal_rows(80, seed=7), 0.1, seed=0)
     judges = X[:20]
@@ -250,7 +250,7 @@ def test_scores_do_not_depend_on_the_other_rows(normal):
     np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_search_takes_gaps():
     X = without_some(normal_rows(90, seed=10), 0.2, seed=0)
     model = JKOFlowDensity("standard", **{**SMALL, "max_iter": 5})
@@ -271,7 +271,7 @@ def test_latent_rows_of_gaps_are_none(normal):
 def detector():
     density = JKOFlowDensity("whiten", **SMALL)
     X = without_some(normal_rows(600, seed=13), 0.2, seed=13)
-    with pytest.warns(UserWarning, match="3 of 3 columns .* miss values"):
+    with pytest.warns(UserWarning, match="3 of 3 columns .* have missing values"):
         return JKOFlowOutlierDetector(density=density, random_state=0).fit(X)
 
 
@@ -296,7 +296,7 @@ def test_what_is_missing_makes_a_row_neither_rare_nor_common(detector):
     assert gaps.std() < complete.std()
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_neighbours_scatter_as_rows_do():
     """Each is filled in by a draw of its own; a row that shows nothing is no neighbour."""
     X = np.random.default_rng(0).normal(size=(600, 2))
@@ -335,7 +335,9 @@ def test_a_detector_of_gaps_is_saved_and_explains_complete_rows(detector, tmp_pa
     np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
     for method in (detector.explain, detector.references):
         assert method(normal_rows(2, seed=19)).shape == (2, 3)
-        with pytest.raises(ValueError, match=r"3 of 3 columns .* miss values: .*density_.impute"):
+        with pytest.raises(
+            ValueError, match=r"3 of 3 columns .* have missing values: .*density_.impute"
+        ):
             method(X)
 
 

@@ -76,7 +76,7 @@ def test_rows_may_miss_values(detector):
     together = detector.score_samples(gaps)
     alone = [detector.score_samples(gaps.iloc[k : k + 1])[0] for k in range(12)]
     np.testing.assert_allclose(alone, together, rtol=1e-9)
-    with pytest.raises(ValueError, match="miss values: fill them in first"):
+    with pytest.raises(ValueError, match="have missing values: fill them in first"):
         detector.explain(gaps)
 
 
@@ -84,7 +84,7 @@ def test_a_fit_to_rows_with_gaps():
     frame = homes(400, seed=5)
     gaps = with_gaps(frame, 0.2, seed=0)
     density = JKOFlowDensity("standard", columns="auto", **{**SMALLER, "max_blocks": 0})
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         detector = JKOFlowOutlierDetector(0.1, density=density).fit(gaps)
     assert np.isfinite(detector.score_samples(frame)).all()
     assert np.mean(detector.predict(gaps) == -1) == pytest.approx(0.1, abs=0.01)

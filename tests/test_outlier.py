@@ -205,7 +205,7 @@ def test_weights_count_alike_whether_or_not_they_are_whole():
     assert leads[1] == pytest.approx(leads[0], abs=0.8)
 
 
-@pytest.mark.filterwarnings("ignore:.*(repeated values|miss values)")
+@pytest.mark.filterwarnings("ignore:.*(repeated values|have missing values)")
 @pytest.mark.parametrize("has_gaps", [False, True])
 def test_no_row_that_judges_is_a_neighbour(has_gaps):
     """Whether rows are equal by copies, of any weight, or by what they show."""

@@ -195,7 +195,7 @@ def test_parameters_that_are_objects_are_named(path, model, params, message):
 def test_parameters_of_a_detector_that_are_objects_are_said_to_be_twice(path):
     density = JKOFlowDensity("standard", max_blocks=0, step_size=lambda k: 1.0)
     detector = JKOFlowOutlierDetector(density=density).fit(two_moons(50, 0))
-    with pytest.raises(TypeError, match="both `density` and `density_` have it"):
+    with pytest.raises(TypeError, match="Set it in both `density` and `density_`"):
         detector.save(path)
     detector.set_params(density__step_size=0.5).density_.set_params(step_size=0.5)
     assert round_trip(detector, path).density_.step_size == 0.5
@@ -226,7 +226,7 @@ def test_what_would_not_load_is_not_saved(path):
     with pytest.raises(ValueError, match="solver='rk4' must be one of"):
         model.save(path)
     names = [f"{k:0100d}" for k in range(50_000)]
-    with pytest.raises(ValueError, match=r"too large for a file\. Shorten the names"):
+    with pytest.raises(ValueError, match=r"too large for a file\. Shorten the column names"):
         persistence._write(path, "JKOFlowDensity", {"names": names})
     assert not path.exists()
 
@@ -248,9 +248,9 @@ def test_failed_save_leaves_the_old_file(path, model, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (Path.mkdir, IsADirectoryError, r"is a folder: name a file, such as .*x/model\.safetens"),
-        (os.mkfifo, FileExistsError, "x' is no regular file: name another"),
-        (lambda p: p.symlink_to("/dev/null"), FileExistsError, "x' is no regular file"),
+        (Path.mkdir, IsADirectoryError, r"is a folder; pass a file, such as .*x/model\.safetens"),
+        (os.mkfifo, FileExistsError, "x' is not a regular file; pass another"),
+        (lambda p: p.symlink_to("/dev/null"), FileExistsError, "x' is not a regular file"),
         (lambda p: p.symlink_to("no folder/x"), FileNotFoundError, "x' .*there is no .*no folder"),
     ],
     ids=["folder", "fifo", "device", "missing"],
@@ -406,7 +406,7 @@ def test_an_estimator_that_holds_others(path):
     np.testing.assert_array_equal(loaded.thresholds_, pair.thresholds_)
     for one, other in zip(loaded.densities_, pair.densities_, strict=True):
         assert_same(one, other, X)
-    with pytest.raises(SavedModelError, match="it is one of 'Pair', whose own `load`"):
+    with pytest.raises(SavedModelError, match="it holds a 'Pair', whose own `load`"):
         JKOFlowDensity.load(path)
 
 
@@ -470,7 +470,7 @@ def test_skops_asks_for_our_classes_alone_of_a_detector(path, detector):
     np.testing.assert_array_equal(loaded.score_samples(X), detector.score_samples(X))
 
 
-# Files that are damaged, or were forged with the right check sum.
+# Files that are damaged, or were forged with the right checksum.
 
 
 def test_what_is_not_there_is_not_found(path):
@@ -492,10 +492,10 @@ def test_links_are_followed(path, model):
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("/dev/zero")])
 def test_what_is_no_regular_file_is_refused(path, make):
     make(path)
-    with pytest.raises(SavedModelError, match=r"model\.safetensors.*it is no regular file"):
+    with pytest.raises(SavedModelError, match=r"model\.safetensors.*it is not a regular file"):
         JKOFlowDensity.load(path)
     (path.parent / "link").symlink_to(path)
-    with pytest.raises(SavedModelError, match="it is no regular file"):
+    with pytest.raises(SavedModelError, match="it is not a regular file"):
         JKOFlowDensity.load(path.parent / "link")
 
 
@@ -591,7 +591,7 @@ FORGED = {
         "written in format '999' by sklearn_jko '0.1.0'",
     ),
     "no format": (text("format_version", "x" * 10**5), "written in format 'xxx"),
-    "another class": (text("model", "os.system"), "one of 'os.system'"),
+    "another class": (text("model", "os.system"), "holds a 'os.system'"),
     "more texts": (text("more", ""), "metadata must hold"),
     "parameter of no name": (at("parameters/exec", "1"), "parameters must hold"),
     "parameter missing": (at("parameters/solver_tol", ...), "parameters must hold"),
@@ -646,20 +646,20 @@ FORGED = {
     "time that is none": (at(f"{BLOCK}/t1", {"$float": "nan"}), "t1 must be a number within"),
     "NaN weights": (array("0.weights.out_weight", put(0, np.nan)), "out_weight must be finite"),
     "infinite weights": (array("0.weights.out_bias", put(0, np.inf)), "out_bias must be finite"),
-    "single weights": (array("0.weights.out_bias", np.float32), "is none of"),
+    "single weights": (array("0.weights.out_bias", np.float32), "must have a type of"),
     "transposed weights": (array("0.weights.out_weight", np.transpose), "out_weight must be a"),
-    "weight that is a number": (at(f"{BLOCK}/weights/out_bias", 1.0), r"out_bias.* stand nowhere"),
-    "weight missing": (at(f"{BLOCK}/weights/out_bias", ...), r"out_bias.* stand nowhere"),
+    "weight that is a number": (at(f"{BLOCK}/weights/out_bias", 1.0), r"out_bias.* are not used"),
+    "weight missing": (at(f"{BLOCK}/weights/out_bias", ...), r"out_bias.* are not used"),
     "array that is not there": (
         at(f"{BLOCK}/weights/out_bias", {"$array": "x"}),
-        "lacks the array",
+        "missing or named twice",
     ),
-    "array by a list": (at(f"{BLOCK}/weights/out_bias", {"$array": []}), "lacks the array"),
+    "array by a list": (at(f"{BLOCK}/weights/out_bias", {"$array": []}), "missing or named twice"),
     "array twice": (
         at(f"{BLOCK}/weights/out_bias", {"$array": "JKOFlowDensity.fitted.noise_width_"}),
-        "names it twice",
+        "missing or named twice",
     ),
-    "array more": (lambda s, arrays, t: arrays.update(x=np.zeros(2)), "stand nowhere"),
+    "array more": (lambda s, arrays, t: arrays.update(x=np.zeros(2)), "are not used"),
     "number of no name": (at("fitted/solver_error_", {"$float": "1"}), "solver_error_ must be a n"),
     "NaN of JSON": (at("fitted/solver_error_", math.nan), "its JSON holds NaN"),
 }

@@ -279,8 +279,8 @@ def test_offset_beside_a_long_name_is_not_cut_off(scale):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["height", "hue"], "'hue', which X has not. Pass names among 'height'"),
-        ([5], "5, which X has not.*numbers from 0 to 4"),
+        (["height", "hue"], "'hue', which is not a column of X. Pass names among 'height'"),
+        ([5], "5, which is not a column.*indices from 0 to 4"),
         ([], "columns is empty; pass at least one"),
     ],
 )
@@ -335,7 +335,7 @@ def test_wrong_input_to_density():
         DensityDisplay.from_estimator(IsolationForest().fit(X), X)
     with pytest.raises(TypeError, match="BaseEstimator has no score_samples; pass a density"):
         DensityDisplay.from_estimator(BaseEstimator(), X[:, :2])
-    with pytest.raises(ValueError, match="misses values in 'column 0', 'column 1'"):
+    with pytest.raises(ValueError, match="missing values in 'column 0', 'column 1'"):
         DensityDisplay.from_estimator(mixture(X[:, :2]), np.full((3, 2), np.nan))
     with pytest.raises(NotFittedError):
         DensityDisplay.from_estimator(JKOFlowDensity(), X[:, :3])
@@ -366,7 +366,7 @@ def test_corner_of_a_table_with_texts(container, condition):
     # Given cities are those of the rows, whose prices are apart.
     assert display.samples[:, 0].mean() == pytest.approx(display.rows[:, 0].mean(), abs=0.3)
     assert display.samples[:, 0].std() == pytest.approx(display.rows[:, 0].std(), abs=0.3)
-    with pytest.raises(ValueError, match="column 'city' of X holds texts"):
+    with pytest.raises(ValueError, match="column 'city' of X holds strings"):
         DensityDisplay.from_estimator(density, X, columns=["city"])
 
 
@@ -467,7 +467,9 @@ def test_gaps_in_a_trajectory_are_told():
     X = normal_rows(3)
     density = zero_block_flow(X)
     X[0, 1] = np.nan
-    with pytest.raises(ValueError, match=r"1 of 3 columns \(1\) miss values: `impute` X first"):
+    with pytest.raises(
+        ValueError, match=r"1 of 3 columns \(1\) have missing values: `impute` X first"
+    ):
         FlowTrajectoryDisplay.from_estimator(density, X)
 
 
@@ -627,9 +629,9 @@ def test_wrong_input_to_history():
 def test_of_a_detector_its_density_is_asked_for():
     X = normal_rows(2)
     detector = JKOFlowOutlierDetector(density=zero_block_flow(X), random_state=0).fit(X)
-    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*give `density_`"):
+    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*pass its `density_`"):
         TrainingHistoryDisplay.from_estimator(detector)
-    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*give `density_`"):
+    with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*pass its `density_`"):
         FlowTrajectoryDisplay.from_estimator(detector, X)
     drawn(TrainingHistoryDisplay.from_estimator(detector.density_))
     drawn(FlowTrajectoryDisplay.from_estimator(detector.density_, X))
@@ -758,7 +760,7 @@ def test_scores_all_alike():
 def test_wrong_input_to_outliers():
     X = normal_rows(2)
     forest = IsolationForest(random_state=0).fit(X)
-    with pytest.raises(ValueError, match=re.escape("got [0, 1]. Pass y == 1 where")):
+    with pytest.raises(ValueError, match=re.escape("got [0, 1]. Pass y == 1 if")):
         OutlierDisplay.from_estimator(forest, X, np.arange(300) % 2)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         OutlierDisplay.from_estimator(forest, X, np.ones(7))

@@ -143,7 +143,7 @@ def test_a_writable_mapping_keeps_what_was_written(room_for, tmp_path):
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        ([], "gave no table"),
+        ([], "yielded no table"),
         ([table(5), table(5)[:, :2]], r"shape \(5, 2\).*as many columns as the first: 4"),
         ([np.ones(3)], r"shape \(3,\)"),
         (
@@ -177,7 +177,9 @@ def test_labels_that_some_batches_read_as_numbers_are_refused(tmp_path):
     """As `read_csv` by chunks does: 1 and "1" were two labels."""
     labels = ["1", "2"] * 20 + ["1", "A"] * 10
     pd.DataFrame({"x": np.arange(60.0), "k": labels}).to_csv(tmp_path / "k.csv", index=False)
-    with pytest.raises(ValueError, match="column 'k' holds texts in some and is of the type int64"):
+    with pytest.raises(
+        ValueError, match="column 'k' holds strings in some and is of the type int64"
+    ):
         in_memory(pd.read_csv(tmp_path / "k.csv", chunksize=20))
     texts = pd.read_csv(tmp_path / "k.csv", chunksize=20, dtype={"k": str})
     assert in_memory(texts).X["k"].tolist() == labels
@@ -189,7 +191,7 @@ def test_batches_that_are_yet_to_be_computed_are_refused():
     frame = pl.DataFrame(table(50), schema=[*"abcd"])
     with pytest.raises(TypeError, match=r"a batch of X is a lazy frame of polars"):
         in_memory(iter([frame.lazy()]))
-    with pytest.raises(ValueError, match="gave frames of pandas and of polars"):
+    with pytest.raises(ValueError, match="yielded frames of pandas and of polars"):
         in_memory(iter([frame, frame.to_pandas()]))
     dask = pytest.importorskip("dask")
     with pytest.raises(TypeError, match="a batch of X is a collection of Dask"):
@@ -256,8 +258,8 @@ def test_batches_of_polars_may_differ_in_their_types(first, second, common):
 @pytest.mark.parametrize(
     ("values", "dtype", "message"),
     [
-        (["a"], pl.String, "'x' holds texts in some and is of the type Int64 in others"),
-        ([[1]], pl.List(pl.Int64), "types do not go together"),
+        (["a"], pl.String, "'x' holds strings in some and is of the type Int64 in others"),
+        ([[1]], pl.List(pl.Int64), "incompatible types"),
     ],
 )
 def test_batches_of_polars_of_texts_and_numbers_are_refused(values, dtype, message):

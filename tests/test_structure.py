@@ -190,12 +190,12 @@ def test_what_lies_beyond_the_surroundings_does_not_count():
     ("structure", "n", "message"),
     [
         (np.full((3, 3), np.nan), 3, "structure has NaN"),
-        ((2, 3), 5, "an image of 6 columns; it must be of the 5 columns that are modelled"),
+        ((2, 3), 5, "an image of 6 columns; it must cover the 5 columns that are modelled"),
         ((2, 0), 5, "or the adjacency matrix"),
         ((2, 2.5), 5, "or the adjacency matrix"),
         ((5,), 5, "or the adjacency matrix"),
         (np.eye(4), 5, r"structure has shape \(4, 4\)"),
-        ([2, 3], 6, r"For an image give a tuple"),
+        ([2, 3], 6, r"For an image pass a tuple"),
         ((5000, 1), 5000, "up to 4096 columns"),
         ((2, 2, 1000), 4000, "too many channels"),
         (np.ones((200, 200)), 200, "paths of two edges"),
@@ -382,7 +382,7 @@ def test_the_structure_is_that_of_what_is_modelled():
     X = np.c_[ring_field(100, seed=0)[0], np.arange(100) % 3]
     settings = {**SMALL, "columns": {12: "category"}, "condition": [12]}
     assert np.isfinite(JKOFlowDensity(**settings, structure=(3, 4)).fit(X).score(X))
-    message = r"structure=\(1, 13\) is an image of 13 columns; it must be of the 12 columns"
+    message = r"structure=\(1, 13\) is an image of 13 columns; it must cover the 12 columns"
     with pytest.raises(ValueError, match=message):
         JKOFlowDensity(**settings, structure=(1, 13)).fit(X)
 
@@ -424,6 +424,6 @@ def test_it_goes_with_search_missing_values_detector_and_torch():
     np.testing.assert_allclose(slope[:, 3], change / 2e-5, rtol=1e-3, atol=1e-4)
     assert JKOFlowOutlierDetector(density=density).fit(X).predict(X).shape == (120,)
     X[::7, 2] = np.nan
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         density.fit(X)
     assert np.isfinite(density.score_samples(X)).all()

@@ -112,7 +112,7 @@ def test_bad_input():
         with pytest.raises(ValueError, match=f"n_permutations must be .* integer; got {n}"):
             mmd_test(X, X, 1.0, n_permutations=n)
     for alpha in (0, 1, -0.1):
-        with pytest.raises(ValueError, match=f"alpha={alpha} must lie between 0 and 1"):
+        with pytest.raises(ValueError, match=f"alpha must be between 0 and 1; got {alpha}"):
             mmd_test(X, X, 1.0, alpha=alpha)
     with pytest.raises(ValueError, match="NaN"):
         classifier_test(X, np.full((10, 2), np.nan))

@@ -143,17 +143,17 @@ def test_rows_without_weight_may_hold_anything():
     X[::7, 1] = np.nan
     bad = np.array([[-100.0, 100.0]])
     columns = {0: (0, None)}
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         plain = small(columns=columns).fit(X)
     weight = np.r_[np.ones(50), 0.0, np.ones(50)]
-    with pytest.warns(UserWarning, match="miss values"):
+    with pytest.warns(UserWarning, match="have missing values"):
         weighted = small(columns=columns).fit(np.insert(X, 50, bad, axis=0), sample_weight=weight)
     np.testing.assert_array_equal(weighted.score_samples(X[1:7]), plain.score_samples(X[1:7]))
     held_out = weighted.validation_indices_
     np.testing.assert_array_equal(held_out - (held_out > 50), plain.validation_indices_)
 
 
-@pytest.mark.filterwarnings("ignore:.*miss values")
+@pytest.mark.filterwarnings("ignore:.*have missing values")
 def test_order_of_rows_with_gaps_does_not_matter():
     gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
     shuffled = np.random.default_rng(3).permutation(gaps)
@@ -166,7 +166,7 @@ def test_weights_that_leave_no_rows_to_judge_by_are_told():
     """Nothing was trained then, without a word."""
     X, weight = np.random.default_rng(0).normal(size=(100, 2)), np.r_[1e9, np.ones(99)]
     model = small(max_blocks=1, max_iter=1)
-    with pytest.warns(UserWarning, match="leaves 1 of 100 rows to judge by.*pass X_val"):
+    with pytest.warns(UserWarning, match="leaves 1 of 100 rows as held-out rows.*pass X_val"):
         assert model.fit(X, sample_weight=weight).n_blocks_ == 0
     model.fit(X[:26], sample_weight=weight[:26])  # of so few nothing is trained by any weights
 
@@ -246,7 +246,7 @@ def test_equal_rows_with_gaps_are_equal():
     assert sorted(np.bincount(rows).tolist()) == [0, 1, 1, 2]
 
 
-@pytest.mark.filterwarnings("ignore:.*to judge by")
+@pytest.mark.filterwarnings("ignore:.*held-out rows, too few")
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
 def test_a_row_that_outweighs_all_others_leaves_the_density_its_unit(unit):
     """It was a standard normal in the units of X, whatever these were."""

@@ -1,3 +1,3 @@
-"""What the columns of a table hold, and the table as numbers."""
+"""The kinds and roles of a table's columns, and the table encoded as numbers."""
 
 __all__ = []

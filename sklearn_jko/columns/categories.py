@@ -1,4 +1,4 @@
-"""Joint probabilities of categories, one after the other."""
+"""Joint probabilities of several categories, by the chain rule."""
 
 from itertools import pairwise
 
@@ -14,19 +14,18 @@ from sklearn_jko.statistics.drawing import drawn_index
 
 __all__ = ["CategoricalChain"]
 
-# Rows that each label of a column is given before any are seen: the prior of Krichevsky and
-# Trofimov.
+# Prior number of rows for each label of a column, as in Krichevsky and Trofimov's estimate.
 PRIOR_ROWS = 0.5
-# Inverses of the penalty on half the squared slopes, of which each column takes the likeliest on
-# held-out rows. On eleven tables of 5 to 14 columns cut from iris, wine, glass, diabetes, breast
-# cancer, cardio and pendigits (150 to 2,000 rows) that is at worst 0.01 nat a row behind the best
-# one for all columns, and ahead by up to 0.12; 1.0 for all loses up to 0.5. A tree of the
-# likeliest pairs (Chow and Liu) is better on one of them, by 0.4, and mostly worse by 0.1 to 0.9.
+# Inverses of the penalty on half the squared slopes; each column takes the likeliest on held-out
+# rows. On eleven tables of 5 to 14 columns cut from iris, wine, glass, diabetes, breast cancer,
+# cardio and pendigits (150 to 2,000 rows) that is at worst 0.01 nat per row behind the best one for
+# all columns, and ahead by up to 0.12; 1.0 for all loses up to 0.5. A tree of the likeliest pairs
+# (Chow and Liu) is better on one of them, by 0.4, and mostly worse by 0.1 to 0.9.
 FREEDOMS = (0.03, 0.1, 0.3, 1.0, 3.0)
-# With more rows times labels the choice takes long and matters little.
+# With more rows times labels the choice would take long and matters little.
 NUMBERS_TO_CHOOSE, USUAL_FREEDOM = 50_000, 1.0
 FOLDS = 3
-# Of about unit deviation: what is farther out counts as this.
+# Inputs have about unit deviation, and are clipped to this.
 LARGEST_INPUT = 30.0
 LARGEST_COEFFICIENT = 1e6
 NUMBERS_AT_ONCE = 2**21
@@ -35,14 +34,14 @@ NUMBERS_AT_ONCE = 2**21
 class CategoricalChain:
     """The chain rule P(c1 | u) P(c2 | c1, u) ... of coded categories c, given inputs u.
 
-    A column that follows on nothing has the frequencies of its labels, each counted half a row
-    more (Krichevsky and Trofimov's estimate). Every other column has a multinomial logistic
-    regression on the inputs and the one-hot codes of the columns before it, with half a row for
-    each label at which the inputs and codes are zero, and a penalty on squared slopes that is
-    chosen by the likelihood in three folds. Its terms add up: an effect of two columns that is not
-    the sum of their own, such as an exclusive or, is not represented. An unknown label, code -1,
-    has the probability of one that was never seen, 1/2 of n + (K + 1)/2 rows; it says nothing
-    about the columns after it.
+    A column without inputs or columns before it has the frequencies of its labels, with half a row
+    added to each (Krichevsky and Trofimov's estimate). Every other column has a multinomial
+    logistic regression on the inputs and the one-hot codes of the columns before it, with half a
+    row for each label at which the inputs and codes are zero, and a penalty on squared slopes that
+    is chosen by the likelihood in three folds. Its terms are additive: an effect of two columns
+    that is not the sum of their own, such as an exclusive or, is not represented. An unknown label,
+    code -1, has the probability of one that was never seen, 1/2 of n + (K + 1)/2 rows; it has no
+    effect on the columns after it.
 
     Probabilities are exact and positive, and those of all codes add up to one.
 
@@ -76,7 +75,7 @@ class CategoricalChain:
     def fit(self, codes, n_categories, inputs=None):
         """Estimate the probabilities.
 
-        Equal rows are joined before, in ascending order: the order of the rows does not matter.
+        Equal rows are merged first, in ascending order, so the order of the rows does not matter.
 
         Parameters
         ----------
@@ -85,7 +84,7 @@ class CategoricalChain:
         n_categories : sequence of int
             K of each column, whether all of them are seen or not.
         inputs : ndarray of shape (n, q), optional
-            Numbers of about unit deviation; beyond +-30 they count as that.
+            Numbers of about unit deviation, which are clipped to +-30.
 
         Returns
         -------
@@ -110,7 +109,7 @@ class CategoricalChain:
         return self
 
     def check(self, n_columns):
-        """Raise ValueError unless what was learned is that of so many columns."""
+        """Raise ValueError unless what was learned fits this number of columns."""
         check_ndarray("n_categories_", self.n_categories_, (n_columns,), low=1, dtype=np.int64)
         check_number("n_inputs_", self.n_inputs_, low=0, high=2**31, whole=True)
         check_ndarray("unknown_", self.unknown_, (n_columns,), SMALLEST, 0.5)
@@ -242,7 +241,7 @@ def _joined(codes, inputs):
 
 
 def _features(codes, n_categories, inputs):
-    """Inputs beside one-hot codes, a sparse matrix."""
+    """Inputs next to one-hot codes, as a sparse matrix."""
     if codes.shape[1] == 0:
         return sparse.csr_matrix(inputs)
     labels = [np.arange(K) for K in n_categories[: codes.shape[1]]]

@@ -7,14 +7,14 @@ __all__ = ["CategoryModel"]
 
 
 class CategoryModel:
-    """P(categories | given columns) of the columns of encoded tables.
+    """P(categories | given columns) for encoded tables.
 
     Parameters
     ----------
     given, columns : ndarrays of int
         Indices of the columns that are given, and of the categories.
     n_labels : ndarray of shape (d,), int
-        How many labels each column has; 0 for one of numbers.
+        How many labels each column has; 0 for a column of numbers.
     """
 
     def __init__(self, given, columns, n_labels):
@@ -25,7 +25,7 @@ class CategoryModel:
 
     @classmethod
     def of_roles(cls, roles):
-        """That of the categories that a table's roles do not give (`sklearn_jko.columns.roles`)."""
+        """The model of the categories that are not given by these `sklearn_jko.columns.roles`."""
         n_labels = roles.n_labels_of(range(len(roles.columns)))
         return cls(roles.given, roles.modelled_categories, n_labels)
 
@@ -37,7 +37,7 @@ class CategoryModel:
         return self
 
     def check(self):
-        """Raise ValueError unless what was learned is that of such tables."""
+        """Raise ValueError unless what was learned fits such tables."""
         self.codes.check()
         self.chain.check(len(self.columns))
         found = self.chain.n_categories_.tolist(), self.chain.n_inputs_

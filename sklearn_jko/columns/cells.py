@@ -11,12 +11,13 @@ from sklearn.utils import gen_batches
 __all__ = ["cell_log_probability"]
 
 MIN_POINTS = 16
-# A row takes no more points when its error, as it is told, is this small, in nats. On eight tables
-# with a count that is 17 to 51 points of Fejer's rule: the mean log-probability is then within
-# 0.00004 of that by 63 points throughout, a row's within 0.005. Of two or three columns, Sobol
-# points tell several times their error: by 25 points a row, Poisson counts are off by 0.002.
+# A row takes no more points when its estimated error is this small, in nats. On eight tables with a
+# count that takes 17 to 51 points of Fejer's rule: the mean log-probability is then within 0.00004
+# of that with 63 points throughout, that of a row within 0.005. For two or three columns, Sobol
+# points overestimate their error several times: with 25 points per row, Poisson counts are off by
+# 0.002.
 CLOSE_BY_FEJER, CLOSE_BY_SOBOL = 5e-4, 0.02
-# In which Sobol points follow each other: their scatter tells the error.
+# Groups of consecutive Sobol points, whose scatter gives the error.
 GROUPS = 8
 POINTS_AT_ONCE = 65_536
 
@@ -25,9 +26,9 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
     """Log-probability of each row's integers, with the density of its other columns.
 
     The integer k stands for its cell, the interval [k - w/2, k + w/2]. The result is the logarithm
-    of the integral of the density over the cells of all integer columns. It is estimated by the
-    density at some points of the cells. All rows share these points: a row's result depends on that
-    row and the seed only, and averaging over rows does not cancel the error.
+    of the integral of the density over the cells of all integer columns. It is estimated from the
+    density at some points of the cells. All rows share these points: the result of a row depends
+    only on that row and the seed, and averaging over rows does not cancel the error.
 
     Parameters
     ----------
@@ -35,42 +36,42 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
         From float64 rows (m, d) to their log-densities (m,), in nats.
     X : ndarray of shape (n, d)
     widths : ndarray of shape (d,)
-        Width w of the cells, in the units of X: 1 for integers, 0 for a column that is none.
+        Width w of the cells, in the units of X: 1 for integers, 0 for other columns.
     n_points : int
-        Most points in each cell: a power of two of 16 or more.
+        Largest number of points in each cell: a power of two of 16 or more.
     seed : int
-        Of the scrambling.
+        Seed of the scrambling.
 
     Returns
     -------
     log_probability : ndarray of shape (n,)
         In nats: a probability of the integer columns times a density of the others.
     standard_error : ndarray of shape (n,)
-        Of the log-probability, in nats: 0 where the density is zero at all points.
+        Standard error of the log-probability, in nats: 0 where the density is zero at all points.
 
     Raises
     ------
     ValueError
-        If `n_points` is no power of two of 16 or more.
+        If `n_points` is not a power of two of 16 or more.
 
     Notes
     -----
     One integer column is integrated by Fejer's second rule.
 
-    - It begins with 15 points. Where the error is more than 0.0005 nats, it takes twice as many and
-      one, up to ``n_points - 1``.
-    - The error is the difference from the rule of half as many points, which are every other one of
-      these. It is mostly overstated.
+    - It starts with 15 points. While the error is more than 0.0005 nats, it goes on to twice as
+      many plus one, up to ``n_points - 1``.
+    - The error is the difference from the rule with half as many points, which are every other one
+      of these. It is mostly too large.
 
     Several columns are integrated by scrambled Sobol points.
 
-    - There are 16 at first. Where the error is more than 0.02 nats, it takes twice as many, up to
-      `n_points`.
-    - The standard error is by the scatter of eight groups, in which the points follow each other.
-    - Of few columns it is several times too large, as the groups' errors cancel out.
-    - Of twenty or more columns it is too small, as few points miss what weighs most.
-    - The mean is unbiased, but for the choice of the number of points. Its logarithm is too low in
-      expectation, by half of its squared error.
+    - It starts with 16 points. While the error is more than 0.02 nats, their number is doubled, up
+      to `n_points`.
+    - The standard error comes from the scatter of eight groups of consecutive points.
+    - With few columns it is several times too large, as the errors of the groups cancel out.
+    - With twenty or more columns it is too small, as few points miss where the density is high.
+    - The mean is unbiased, apart from the choice of the number of points. Its logarithm is too low
+      in expectation, by half of its squared error.
 
     References
     ----------
@@ -107,7 +108,7 @@ def cell_log_probability(log_density, X, widths, n_points, seed):
 
 
 def _in_cells(log_density, X, widths, columns, rules, close):
-    """Logarithm of the mean over each row's cells, by the first rule close enough, and its error.
+    """Logarithm of the mean over each row's cells, by the first accurate rule, and its error.
 
     The points of each rule begin with those of the one before.
     """
@@ -131,7 +132,7 @@ def _log_mean_and_error(log_values, weights, contrasts):
     """Logarithm of the weighted mean of each row, and its error by the contrasts."""
     largest = log_values.max(axis=1, keepdims=True)
     values = np.exp(log_values - np.where(np.isfinite(largest), largest, 0.0))
-    # Not by a matrix product, whose rounding depends on the number of rows.
+    # Not a matrix product, whose rounding would depend on the number of rows.
     mean = (values * weights).sum(axis=1)
     squares = sum((values * contrast).sum(axis=1) ** 2 for contrast in contrasts)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -159,7 +160,7 @@ def _fejer_rules(n_points):
 
 
 def _weights_of(nodes):
-    """Those that give the mean over [-1, 1] of every polynomial through the nodes."""
+    """Weights that give the mean over [-1, 1] of the interpolating polynomial."""
     means_of_legendre = np.eye(len(nodes))[0]
     return np.linalg.solve(legvander(nodes, len(nodes) - 1).T, means_of_legendre)
 
@@ -168,7 +169,7 @@ def _weights_of(nodes):
 def _sobol_rules(n_columns, n_points, seed):
     """Rules of 16, 32 and more points within [-1/2, 1/2], with weights and contrasts.
 
-    These are each group's share of the error.
+    There is one contrast for each group: its share of the error.
     """
     sequence = qmc.Sobol(n_columns, scramble=True, seed=np.random.default_rng(seed))
     points = sequence.random(n_points) - 0.5

@@ -1,4 +1,4 @@
-"""One column's values as numbers, and back."""
+"""The values of one column encoded as numbers, and decoded."""
 
 import dataclasses
 import math
@@ -15,11 +15,11 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
-NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers to Python or NumPy
+NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers for Python or NumPy
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
-TYPES_OF_LABELS = {str: "texts", bool: "booleans", int: "numbers", float: "numbers"}
+TYPES_OF_LABELS = {str: "strings", bool: "booleans", int: "numbers", float: "numbers"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Column:
     Attributes
     ----------
     display_name : str
-        Its name or number, as errors show it.
+        Its name or index, as errors show it.
     type : ColumnType
         Its type in the table, and the categories that the type declares.
     kind : Kind
     labels : list of str, bool, int or float, or None
-        Of a category, in the order of its codes.
+        Labels of a category, in the order of its codes.
     given : bool
         Whether it is conditioned on, and not modelled.
     """
@@ -46,10 +46,10 @@ class Column:
     given: bool
 
     def encode(self, values, rounds=False):
-        """Numbers of shape (n,): a category's codes, with -1 for an unknown label.
+        """Encoded values of shape (n,): the codes of a category, with -1 for an unknown label.
 
         NaN where a value is missing. With `rounds`, fractions in a column of integers are rounded,
-        and what is beyond 2^52 counts as that, with a warning.
+        and values beyond 2^52 clipped, with a warning.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class Column:
         Warns
         -----
         UserWarning
-            If a label is of a type that none of the column's labels has.
+            If a label has a type that none of the column's labels has.
         """
         encoded = np.full(len(values), np.nan)
         is_present = ~are_missing(values)
@@ -83,26 +83,26 @@ class Column:
         other = [label for label in unknown if TYPES_OF_LABELS[type(label)] not in types]
         if other:
             warn_user(
-                f"column {self.display_name}: the label {other[0]!r} was not seen in fit, which "
-                f"saw {' and '.join(sorted(types))}. Convert the column if it holds the same "
-                "labels."
+                f"column {self.display_name}: the label {other[0]!r} was not seen in fit, where "
+                f"labels were {' and '.join(sorted(types))}. Convert the column if it holds the "
+                "same labels in another type."
             )
 
     def _labels_in(self, dtype):
-        """The labels as values of this type hold them: in single precision 0.1 is another float."""
+        """The labels as values of this type: in single precision 0.1 is a different float."""
         if dtype.kind != "f":
             return self.labels
         return [dtype.type(v).item() if type(v) is float else v for v in self.labels]
 
     def _on_bounds(self, numbers):
-        """The numbers, those on a bound as single precision holds it by the very bound."""
+        """The numbers, with a bound that was rounded to single precision replaced by the bound."""
         for bound in (self.kind.low, self.kind.high):
             if abs(bound) < LARGEST_SINGLE:
                 numbers = np.where(numbers == np.float32(bound), bound, numbers)
         return numbers
 
     def decode(self, numbers, is_known):
-        """Values of shape (n,), of this kind: drawn integers are in its range, known ones as known.
+        """Values of shape (n,), of this kind: drawn integers within its range, known ones as known.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Column:
         return np.array(self.labels, dtype=object)[whole.astype(np.int64)]
 
     def decoded_type(self, container, values):
-        """The type of decoded values: that of the table, or a wider one where it is too narrow."""
+        """The type of decoded values: that of the table, or a wider one if that is too narrow."""
         name = self.type.name.lower()
         is_boolean = name.startswith("bool")
         if self.kind.name == NUMERIC and (is_boolean or name.startswith(("int", "uint"))):
@@ -141,7 +141,7 @@ class Column:
         return max(low, self.kind.low), min(high, self.kind.high)
 
     def _type_range(self):
-        """The least and the largest integer that the column's type holds."""
+        """The smallest and the largest integer that the column's type holds."""
         low, high = -LARGEST_INTEGER, LARGEST_INTEGER
         name = self.type.name.lower()
         if name.startswith(("int", "uint")):
@@ -170,14 +170,14 @@ def column_from_state(state, container):
     Raises
     ------
     ValueError
-        If the state is not sound.
+        If the state is invalid.
     """
     keys = ("shown", "type", "declares", "ordered", "kind", "low", "high", "labels", "given")
     check_keys("column", state, keys)
     check_choice("type", state["type"], TYPES[container])
     check_choice("kind", state["kind"], KINDS)
     if type(state["shown"]) is not str:
-        raise ValueError(f"shown must be a text; it is {short_repr(state['shown'])}")
+        raise ValueError(f"shown must be a string; it is {short_repr(state['shown'])}")
     for name in ("declares", "ordered", "given"):
         if type(state[name]) is not bool:
             raise ValueError(f"{name} must be true or false; it is {short_repr(state[name])}")
@@ -196,13 +196,13 @@ def column_from_state(state, container):
 def labels_of(name, values, column_type):
     """The labels of a category in the order of its codes.
 
-    They are the categories that its type declares, both booleans, or else the values seen, numbers
-    first, in ascending order. A value that is missing is none.
+    They are the categories that its type declares, both booleans, or else the values seen, in
+    ascending order with numbers first. A missing value is not a label.
 
     Raises
     ------
     ValueError
-        If a label is neither text, boolean nor finite number, or there are more than 1,000.
+        If a label is not a string, boolean or finite number, or there are more than 1,000.
     """
     if column_type.categories is not None:
         labels = _plain_labels(name, np.array(column_type.categories, dtype=object))
@@ -213,20 +213,20 @@ def labels_of(name, values, column_type):
         labels = sorted(seen, key=lambda label: (isinstance(label, str), label))
     if len(labels) > MAX_LABELS:
         raise ValueError(
-            f"column {name} has {len(labels)} labels; a category may have {MAX_LABELS}. Join "
-            "rare ones, or leave the column out."
+            f"column {name} has {len(labels)} labels; a category may have at most {MAX_LABELS}. "
+            "Merge rare labels, or leave the column out."
         )
     return labels
 
 
 def check_present(name, values):
-    """Raise ValueError, naming the column, if values of it, which are given, are missing."""
+    """Raise ValueError, naming the given column, if some of its values are missing."""
     missing = np.flatnonzero(are_missing(values))
     if len(missing):
         raise ValueError(
             f"column {name}: {len(missing)} of its {len(values)} values are missing, the "
-            f"first in row {missing[0]}. What is given must be complete: fill them in, or drop "
-            "these rows."
+            f"first in row {missing[0]}. Given columns must be complete: fill in these values, or "
+            "drop the rows."
         )
 
 
@@ -242,44 +242,44 @@ def _numbers(name, values):
     except OverflowError:
         raise ValueError(
             f"column {name} holds an integer that is too large for a float. Drop its row, or "
-            "put another number there."
+            "replace it by another number."
         ) from None
     if not np.isfinite(numbers).all():
         raise ValueError(
             f"column {name}: {np.isinf(numbers).sum()} of its {len(numbers)} values are "
-            "infinite. Drop these rows, or put a large number there."
+            "infinite. Drop these rows, or replace the values by finite ones."
         )
     return numbers
 
 
 def _not_a_number(name, value):
     remedy = "convert it"
-    if isinstance(value, str):  # of the others none is a label either
-        remedy += f", or make the column a category by columns={{{name}: 'category'}}"
-    return ValueError(f"column {name}: {value!r} is no number; {remedy}.")
+    if isinstance(value, str):  # values of other types cannot be labels either
+        remedy += f", or make the column a category with columns={{{name}: 'category'}}"
+    return ValueError(f"column {name}: {value!r} is not a number; {remedy}.")
 
 
 def _integers(name, numbers, rounds):
     wrong = numbers[numbers != np.rint(numbers)]
     if len(wrong):
         message = (
-            f"column {name}: {len(wrong)} of its {len(numbers)} values are no integers, the "
+            f"column {name}: {len(wrong)} of its {len(numbers)} values are not integers, the "
             f"first is {wrong[0]}."
         )
         if not rounds:
-            raise ValueError(f"{message} Round them, or do not call the column integer.")
+            raise ValueError(f"{message} Round them, or do not declare the column as integer.")
         warn_user(
-            f"{message} They count as the nearest integers. If the column holds fractions, fit "
-            "with `columns` that do not call it integer."
+            f"{message} They are rounded to the nearest integers. If the column holds fractions, "
+            "fit without declaring it as integer in `columns`."
         )
     far = numbers[np.abs(numbers) > LARGEST_INTEGER]
     if len(far):
         message = (
-            f"column {name}: {far[0]:.0f} is beyond 2**52, where floats do not tell integers apart."
+            f"column {name}: {far[0]:.0f} is beyond 2**52, the largest integer that is supported."
         )
         if not rounds:
-            raise ValueError(f"{message} Leave the column out, or do not call it integer.")
-        warn_user(f"{message} It counts as 2**52 of its sign.")
+            raise ValueError(f"{message} Leave the column out, or do not declare it as integer.")
+        warn_user(f"{message} It is clipped to 2**52 with its sign; check the value.")
     return np.rint(numbers).clip(-LARGEST_INTEGER, LARGEST_INTEGER)
 
 
@@ -288,7 +288,7 @@ def _plain_labels(name, values):
     for label in plain:
         if not _is_label(label):
             raise ValueError(
-                f"column {name}: the label {label!r} must be a text, a boolean or a finite number."
+                f"column {name}: the label {label!r} must be a string, boolean or finite number."
             )
     return plain
 
@@ -300,7 +300,7 @@ def _is_label(label):
 def _check_labels(labels, kind):
     if kind.name != CATEGORY:
         if labels is not None:
-            raise ValueError(f"labels={short_repr(labels)} of a column that is no category")
+            raise ValueError(f"labels={short_repr(labels)} of a column that is not a category")
     elif (
         not isinstance(labels, list)
         or not 1 <= len(labels) <= MAX_LABELS
@@ -308,6 +308,6 @@ def _check_labels(labels, kind):
         or len(set(labels)) != len(labels)
     ):
         raise ValueError(
-            f"labels must be 1 to {MAX_LABELS} different texts, booleans or numbers; they are "
+            f"labels must be 1 to {MAX_LABELS} different strings, booleans or numbers; they are "
             f"{short_repr(labels)}"
         )

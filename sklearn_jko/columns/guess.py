@@ -8,41 +8,42 @@ from sklearn_jko.columns.kind import CATEGORY, INTEGER, Kind
 __all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
 
 MIN_ROWS = 20
-# How near to either end of [0, 1] a share's values come, as a part of it.
+# Values of a share come at least this near to both ends of [0, 1].
 NEAR_ENDS = 0.05
-# Rows on an end of [0, 1] that may be there because somebody divided by the range of the data, not
-# because a share goes no farther: the next row may then lie outside, where the density is zero. One
-# is there of most columns, and up to three of rounded ones; ends of shares have none or many.
+# So few rows on an end of [0, 1] may be there because somebody divided by the range of the data,
+# not because a share ends there: the next row may then lie outside, where the density is zero. Most
+# such columns have one row there, rounded ones up to three; true shares have none or many.
 FEW_ON_END = 3
-# Skewness of a column to which a logarithm is worth trying; that of an exponential one is 2.
+# Skewness from which a logarithm is worth trying; an exponential distribution has 2.
 STRONG_SKEWNESS = 1.0
-# A column that begins far from zero has no bound there: its least value over its median.
+# Largest ratio of the smallest value to the median for a bound at zero.
 NEAR_ZERO = 0.2
-# Beyond it a float has no room for a half, by which integers are told from their neighbours.
+# Beyond it floats have no halves, by which integers are distinguished from their neighbours.
 LARGEST_INTEGER = 2**52
 
 
 def guess_kind(values, column_type, some_missing):
-    """Guess a column's kind by its type and values.
+    """Guess the kind of a column from its type and values.
 
-    - "category": booleans, texts, and types that declare categories;
-    - "integer": types of integers, without bounds; whole numbers beside missing values, which types
-      of integers mostly do not hold; and whole numbers that are only two, such as 0 and 1; up to
-      2^52, and not where all are multiples of another number, or these plus a number, such as
-      amounts in thousands;
-    - (0, 1): numbers all in [0, 1] that come within 0.05 of both ends; not where one to three are
-      on an end, as of numbers that were scaled by their own least and largest;
-    - (0, None): positive numbers of a skewness above 1, and above that of their logarithms in
-      absolute value, the least of which is under a fifth of the median;
-    - numbers without bounds: all others, and any numbers of fewer than 20 rows.
+    - "category": booleans, strings, and types that declare categories;
+    - "integer": integer types; whole numbers with missing values, which most integer types cannot
+      hold; and whole numbers with only two different values, such as 0 and 1. Only up to 2^52, and
+      not if all are multiples of another number, up to a constant, such as amounts in thousands;
+    - (0, 1): numbers in [0, 1] that come within 0.05 of both ends; not if one to three of them are
+      on an end, as after scaling by their own minimum and maximum;
+    - (0, None): positive numbers whose skewness is above 1 and above the absolute skewness of their
+      logarithms, and whose minimum is below a fifth of the median;
+    - numbers without bounds: all others.
+
+    Fewer than 20 rows are not enough to guess bounds, or integers from two different values.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
-        Those that are not missing.
+        The values that are not missing.
     column_type : ColumnType
     some_missing : bool
-        Whether some are.
+        Whether other values are missing.
 
     Returns
     -------
@@ -62,14 +63,14 @@ def guess_kind(values, column_type, some_missing):
 
 
 def are_two_values(values):
-    """Whether many values (n,) are only two."""
+    """Whether these 20 or more values (n,) are only two different ones."""
     return len(values) >= MIN_ROWS and len(np.unique(values)) == 2
 
 
 def common_unit(integers):
     """The greatest number of which all differences of integers (n,) are multiples.
 
-    It is 1 of less than 20 integers, or where they are two values or less: these tell nothing.
+    It is 1 for fewer than 20 integers, or fewer than three different ones: these show nothing.
     """
     distinct = np.unique(integers)
     if len(integers) < MIN_ROWS or len(distinct) < 3:

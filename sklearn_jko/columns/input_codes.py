@@ -1,4 +1,4 @@
-"""What rows are given, as numbers for a network or a regression."""
+"""Inputs of rows encoded as numbers for a network or a regression."""
 
 import numpy as np
 
@@ -12,21 +12,20 @@ __all__ = ["InputCodes", "n_codes_given"]
 class InputCodes:
     """Columns of numbers and of categories as columns of about unit size.
 
-    A number becomes its Yeo-Johnson power (`Power`), within +-10 deviations. A category of K
+    A number becomes its Yeo-Johnson power (`Power`), clipped to +-10 deviations. A category of K
     labels becomes K columns: 1 for the row's own label and 0 for others, all 0 for an unknown one
-    (code -1) or one that `fit` did not see in two rows: of a label that only one row has, such as a
-    name, all that could be learned is that row by heart. The numbers come first.
+    (code -1) or one that `fit` did not see in two rows: from a label that only one row has, such as
+    a name, nothing but that row could be memorised. The numbers come first.
 
     Parameters
     ----------
     n_labels : ndarray of shape (g,), int
-        How many labels each column has; 0 for one of numbers.
+        How many labels each column has; 0 for a column of numbers.
 
     Attributes
     ----------
     seen_ : ndarray of shape (n,)
-        For all labels of the categories one after the other: 1 for those that `fit` saw twice, 0
-        for others.
+        For all labels of all categories: 1 for those that `fit` saw at least twice, 0 for others.
 
     Examples
     --------
@@ -47,7 +46,7 @@ class InputCodes:
 
     @property
     def n_codes(self):
-        """Number of columns that `transform` gives."""
+        """Number of columns that `transform` returns."""
         return int(np.maximum(self.n_labels, 1).sum())
 
     def fit(self, X):
@@ -56,7 +55,7 @@ class InputCodes:
         return self
 
     def check(self):
-        """Raise ValueError unless what was learned is that of such columns."""
+        """Raise ValueError unless what was learned fits such columns."""
         self.powers.check(np.count_nonzero(self.n_labels == 0))
         check_ndarray("seen_", self.seen_, (int(self.n_labels.sum()),), 0.0, 1.0)
 
@@ -67,9 +66,9 @@ class InputCodes:
         return np.hstack([numbers, self._one_hot(X) * self.seen_])
 
     def labels(self, codes):
-        """The labels' numbers (n, n_categories), -1 for an unknown one, of such codes."""
+        """Codes of the labels (n, n_categories), -1 for an unknown one, from the one-hot codes."""
         n_labels = self.n_labels[self.n_labels > 0].tolist()
-        start = len(self.n_labels) - len(n_labels)  # behind the numbers
+        start = len(self.n_labels) - len(n_labels)  # after the numbers
         found = np.empty((len(codes), len(n_labels)))
         for column, n in zip(found.T, n_labels, strict=True):
             one_hot = codes[:, start : start + n]
@@ -85,5 +84,5 @@ class InputCodes:
 
 
 def n_codes_given(roles):
-    """Number of columns in which a flow is told what a row is given; 0 where `roles` is None."""
+    """Number of columns of encoded inputs in a flow's rows; 0 if `roles` is None."""
     return 0 if roles is None else InputCodes(roles.n_labels).n_codes

@@ -7,21 +7,21 @@ from sklearn_jko.statistics.covariance import held_out_losses, moments, symmetri
 
 __all__ = ["LabelWhitening"]
 
-# Rows that the covariance of all is worth beside those of a label.
+# Numbers of prior rows, with the covariance of all rows, that are added to those of a label.
 PRIOR_ROWS = np.geomspace(1.0, 1e6, 25)
-# Numbers in all matrices: beyond it, rows of each label are left as they are.
+# Largest number of entries in all matrices: beyond it, rows are left unchanged.
 MAX_NUMBERS = 500_000
 
 
 class LabelWhitening:
     """Centre the rows of each label, and whiten them by a covariance of their own.
 
-    The rows of all labels together are white before. A label's covariance is that of its n rows,
-    joined by as many rows of the identity, its mean that of its rows and one at the origin; how
-    many rows, the same for all labels, the normal likelihood of held-out rows tells. Where labels
-    differ in nothing, or have few rows, that leaves the rows nearly as they are. So it does, to the
-    last bit, with an unknown label (code -1), and where labels times squared columns are over
-    500,000.
+    The rows of all labels together are white before. A label's covariance is that of its n rows
+    and a number of prior rows with the identity as covariance, its mean that of its rows and one at
+    the origin. The number of prior rows, the same for all labels, is chosen by the normal
+    likelihood of held-out rows. If labels do not differ, or have few rows, the rows stay nearly
+    unchanged. They stay exactly unchanged for an unknown label (code -1), and if labels times
+    squared columns are over 500,000.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class LabelWhitening:
     Attributes
     ----------
     means_ : ndarray of shape (n_labels + 1, p)
-        Of each label, and last, as code -1 finds it, of an unknown one.
+        Mean of each label and, last, where code -1 finds it, of an unknown one.
     whitening_, colouring_ : ndarrays of shape (n_labels + 1, p, p)
         Symmetric, and each other's inverse.
     log_dets_ : ndarray of shape (n_labels + 1,)
@@ -76,7 +76,7 @@ class LabelWhitening:
         return self
 
     def check(self, p):
-        """Raise ValueError unless what was learned is that of rows of so many columns."""
+        """Raise ValueError unless what was learned fits rows of p columns."""
         n = self.n_labels + 1
         check_ndarray("means_", self.means_, (n, p))
         check_ndarray("whitening_", self.whitening_, (n, p, p))
@@ -92,7 +92,7 @@ class LabelWhitening:
         return out, self.log_dets_[codes]
 
     def inverse_transform(self, Z, codes):
-        """Rows of which `transform` makes these."""
+        """The rows that `transform` maps to Z."""
         codes, out = codes.astype(int), np.empty(Z.shape)
         for k in np.unique(codes):
             rows = codes == k

@@ -1,4 +1,4 @@
-"""The parameters `columns` and `condition`, read for the table at hand."""
+"""The parameters `columns` and `condition`, resolved for a given table."""
 
 import math
 from collections.abc import Iterable, Mapping, Set
@@ -20,8 +20,8 @@ def kinds_of_columns(columns, table, given):
     Parameters
     ----------
     columns : dict, "auto" or None
-        From names or numbers of columns to kinds: a pair (low, high) of bounds, None where a side
-        is open; "integer"; ("integer", low, high); "category".
+        Maps names or indices of columns to kinds: a pair (low, high) of bounds, where None leaves a
+        side open; "integer"; ("integer", low, high); "category".
     table : Table
     given : list of int
         Indices of the columns that are conditioned on.
@@ -33,14 +33,14 @@ def kinds_of_columns(columns, table, given):
     Raises
     ------
     ValueError
-        If a column or a kind is not known, or bounds are not sound.
+        If a column or a kind is unknown, or bounds are invalid.
     """
     if isinstance(columns, str) and columns == "auto":
         return _guesses(table, given)
     columns = {} if columns is None else columns
     if not isinstance(columns, Mapping):
         raise ValueError(
-            f"columns must be 'auto', or a dictionary from names or numbers of columns to "
+            f"columns must be 'auto', or a dictionary from names or indices of columns to "
             f"{SPELLINGS}; got {columns!r}."
         )
     kinds = [Kind()] * len(table.values)
@@ -55,7 +55,7 @@ def given_columns(condition, table):
     Parameters
     ----------
     condition : iterable of str or int, or None
-        Their names or numbers.
+        Their names or indices.
     table : Table
 
     Returns
@@ -65,13 +65,13 @@ def given_columns(condition, table):
     Raises
     ------
     ValueError
-        If a column is not known or named twice, or all are given.
+        If a column is unknown or named twice, or all are given.
     """
     condition = () if condition is None else condition
     # A set could not be saved as it is, and has no order.
     if isinstance(condition, str | Set | Mapping) or not isinstance(condition, Iterable):
         raise ValueError(
-            f"condition must be a list of names or numbers of columns; got {condition!r}."
+            f"condition must be a list of names or indices of columns; got {condition!r}."
         )
     given = _indices("condition", condition, table)
     if len(given) == len(table.values):
@@ -80,7 +80,7 @@ def given_columns(condition, table):
 
 
 def _guesses(table, given):
-    """A guess for each column; two integers are labels, where other columns hold numbers."""
+    """A guess for each column; two integer values are labels, if other columns hold numbers."""
     observed = [values[~are_missing(values)] for values in table.values]
     guesses = [
         guess_kind(seen, column_type, len(seen) < len(values))
@@ -100,7 +100,9 @@ def _indices(parameter, columns, table):
     indices = [_index(parameter, column, table) for column in columns]
     for j in indices:
         if indices.count(j) > 1:
-            raise ValueError(f"{parameter} names the column {table.display_name(j)} twice.")
+            raise ValueError(
+                f"{parameter} names the column {table.display_name(j)} twice; name it once."
+            )
     return indices
 
 
@@ -112,7 +114,7 @@ def _index(parameter, column, table):
         raise ValueError(f"{parameter}: there is no column {column}; use 0 to {d - 1}.")
     if isinstance(column, str) and table.names is None:
         raise ValueError(
-            f"{parameter}: column {column!r} is a name, but X has none; use 0 to {d - 1}."
+            f"{parameter}: column {column!r} is a name, but X has no names; use 0 to {d - 1}."
         )
     if not isinstance(column, str) or column not in table.names:
         known = f"0 to {d - 1}" if table.names is None else short_repr(table.names)
@@ -132,7 +134,7 @@ def _kind(spelling, column):
             high = _bound(bounds[1], math.inf, column)
             kind = Kind(INTEGER if whole else NUMERIC, low, high)
     if kind is None:
-        raise ValueError(f"column {column}: {spelling!r} is no kind; use {SPELLINGS}.")
+        raise ValueError(f"column {column}: {spelling!r} is not a kind; use {SPELLINGS}.")
     kind.check(column)
     return kind
 
@@ -141,7 +143,9 @@ def _bound(value, open_end, column):
     try:
         return open_end if value is None else float(value)
     except OverflowError:  # of an integer of hundreds of digits
-        raise ValueError(f"column {column}: a bound is beyond {LARGEST_BOUND}.") from None
+        raise ValueError(
+            f"column {column}: a bound is beyond {LARGEST_BOUND}; use None for an open side."
+        ) from None
 
 
 def _is_bound(value):

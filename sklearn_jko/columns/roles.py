@@ -1,4 +1,4 @@
-"""What the columns of a table are, and the table as numbers."""
+"""The roles of a table's columns, and the table encoded as numbers."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ __all__ = ["Roles", "resolve_roles"]
 
 
 class Roles:
-    """The roles of a table's columns, which encode tables as float64 arrays and decode these.
+    """The roles of a table's columns: encodes tables as float64 arrays, and decodes these.
 
     Made by `resolve_roles` or `Roles.from_state`.
 
@@ -25,16 +25,16 @@ class Roles:
     given : ndarray of int64
         Indices of the columns that are conditioned on, whatever their kind.
     modelled, inputs : ndarrays of int64
-        Indices of the columns that a flow models: numbers and integers that are not given; and of
-        all others, which it is given.
+        Indices of the columns that a flow models (numbers and integers that are not given), and of
+        all others, on which it is conditioned.
     low, high : ndarrays of shape (d,)
-        Bounds of the values to model, infinite where open. Those of integer columns are a half
-        wider: k stands for [k - 1/2, k + 1/2].
+        Bounds of the values to model, infinite where open. Those of integer columns are wider by
+        1/2, as k stands for [k - 1/2, k + 1/2].
     n_labels : ndarray of int64
-        Number of labels of each column in `inputs`; 0 for one of numbers.
+        Number of labels of each column in `inputs`; 0 for a column of numbers.
     noise_width : ndarray of shape (d,)
-        Width of the noise that a column needs by its role: 1 for integers to model, the width of
-        their cells; 0 for `inputs`; NaN where the values must tell.
+        Width of the noise that a column needs for its role: 1, the width of their cells, for
+        integers to model; 0 for `inputs`; NaN where it depends on the values.
     """
 
     def __init__(self, container, names, columns):
@@ -58,7 +58,7 @@ class Roles:
         return np.setdiff1d(self.category, self.given)
 
     def n_labels_of(self, columns):
-        """How many labels each of some columns has; 0 for one of numbers."""
+        """How many labels each of these columns has; 0 for a column of numbers."""
         return np.array([len(self.columns[j].labels or ()) for j in columns], dtype=np.int64)
 
     @property
@@ -87,7 +87,7 @@ class Roles:
 
     @property
     def kinds(self):
-        """The kinds as `columns` takes them, by name or number: it shows what "auto" guessed."""
+        """The kinds as `columns` takes them, by name or index: it shows what "auto" guessed."""
         keys = self.names or range(len(self.columns))
         kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
         return {key: kind for key, kind in kinds if kind is not None}
@@ -98,12 +98,12 @@ class Roles:
         Parameters
         ----------
         X : array-like of shape (n, d), or frame of pandas or polars
-            With NaN, None or missing values of pandas where one is missing.
+            With NaN, None or pandas' NA where a value is missing.
         parameter : str, default="X"
-            What X is called, for messages.
+            Name of X in messages.
         rounds : bool, default=False
-            Whether fractions in a column of integers count as the nearest ones, and what is beyond
-            2^52 as that, with a warning.
+            Whether fractions in a column of integers are rounded, and values beyond 2^52 clipped,
+            with a warning.
 
         Returns
         -------
@@ -113,8 +113,8 @@ class Roles:
         Raises
         ------
         ValueError
-            If X has another number of columns, a value that is not of its column's kind, or a
-            given one is missing. Values may be outside their bounds: see `outside`.
+            If X has another number of columns, a value is not of its column's kind, or a given
+            value is missing. Values may be outside their bounds, see `outside`.
         """
         check_names(X)
         table = read_table(X, parameter)
@@ -124,17 +124,17 @@ class Roles:
         return encoded
 
     def encode_some(self, X, indices, parameter):
-        """Some columns as numbers, in a table that is empty but for them.
+        """Some columns as numbers, in a table of all columns that is otherwise empty.
 
         Parameters
         ----------
         X : array-like of shape (n, k), or frame
-            These columns in their order. A frame whose columns are labelled as they were when the
-            roles were found, by texts or by their numbers, may hold them in any order, and others.
+            These columns in their order. A frame with the same column labels as in `fit`, strings
+            or indices, may hold them in any order, and other columns too.
         indices : ndarray of int
-            Of the columns.
+            Indices of the columns.
         parameter : str
-            What X is called, for messages.
+            Name of X in messages.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Roles:
         Raises
         ------
         ValueError
-            As of `encode`; and if a value is missing or out of its bounds, a label unknown, or a
+            As in `encode`; and if a value is missing or out of bounds, a label is unknown, or a
             frame lacks a column.
         """
         table, columns = read_table(X, parameter), [self.columns[j] for j in indices]
@@ -186,18 +186,18 @@ class Roles:
         return np.stack([column.encode(values, rounds) for column, values in parts], axis=1)
 
     def decode(self, table, is_known=False):
-        """The numbers as a table such as `resolve_roles` saw.
+        """The numbers as a table like the one `resolve_roles` saw.
 
-        Integers are rounded, and kept within their bounds and the range of their type; but those
-        that are given or known stay as they are, in a wider type where that takes one. Where a type
-        holds no fractions, columns that are neither integer nor category become floats, and those
-        of an array of floats are float64. Columns without names are numbered.
+        Integers are rounded and clipped to their bounds and to the range of their type; given or
+        known integers stay as they are, in a wider type if needed. Columns that are neither integer
+        nor category become floats if their type cannot hold fractions, and those of an array of
+        floats are float64. Columns without names are numbered.
 
         Parameters
         ----------
         table : ndarray of shape (n, d)
         is_known : ndarray of shape (n, d), bool, or bool, default=False
-            Which values were not drawn.
+            Which values are known, and not drawn.
 
         Returns
         -------
@@ -254,7 +254,7 @@ class Roles:
         return self.given[outside]
 
     def check_inside(self, table):
-        """Raise ValueError, naming the column, if values of an encoded table are out of bounds."""
+        """Raise ValueError, naming the column, if encoded values are outside their bounds."""
         outside = self.outside(table)
         for column, numbers, wrong in zip(self.columns, table.T, outside.T, strict=True):
             if wrong.any():
@@ -288,7 +288,7 @@ class Roles:
         _check_names(names, len(columns), container)
         columns = [column_from_state(column, container) for column in columns]
         if all(column.given for column in columns):
-            raise ValueError("one column or more must not be given")
+            raise ValueError("at least one column must not be given")
         return cls(container, names, columns)
 
 
@@ -299,12 +299,12 @@ def resolve_roles(X, columns=None, condition=None):
     ----------
     X : array-like of shape (n, d), or frame of pandas or polars
     columns : dict or "auto", optional
-        From a column's name or number to its kind: a pair (low, high) of bounds, None where a
-        side is open; "integer"; ("integer", low, high); "category". Others are numbers without
-        bounds. "auto" guesses, as `sklearn_jko.columns.guess.guess_kind` tells; columns of two
-        integers are categories where others hold numbers.
+        Maps a column's name or index to its kind: a pair (low, high) of bounds, where None leaves a
+        side open; "integer"; ("integer", low, high); "category". All others are numbers without
+        bounds. "auto" guesses, see `sklearn_jko.columns.guess.guess_kind`; columns of two integer
+        values are then categories, if other columns hold numbers.
     condition : iterable of str or int, optional
-        Names or numbers of the columns that are given.
+        Names or indices of the columns that are given.
 
     Returns
     -------
@@ -313,14 +313,15 @@ def resolve_roles(X, columns=None, condition=None):
     Raises
     ------
     ValueError
-        If a column or a kind is not known; if a value is not of its column's kind or outside its
-        bounds, or a given one is missing; if a category has more than 1,000 labels; if all columns
-        are given.
+        If a column or a kind is unknown; if a value is not of its column's kind or outside its
+        bounds, or a given value is missing; if a category has more than 1,000 labels; if all
+        columns are given.
 
     Warns
     -----
     UserWarning
-        If integers are a number plus multiples of another, such as amounts in thousands.
+        If integers are all multiples of another number, up to a constant, such as amounts in
+        thousands.
 
     Examples
     --------
@@ -352,9 +353,9 @@ def _warn_of_units(roles, encoded):
         unit = common_unit(values[~np.isnan(values)])
         if unit > 1:
             warn_user(
-                f"column {roles.columns[j].display_name} holds integers that differ by multiples "
-                f"of {unit} alone, between which others are taken for as probable. Divide them by "
-                f"{unit}, or leave them numbers."
+                f"column {roles.columns[j].display_name} holds integers that differ only by "
+                f"multiples of {unit}, but the integers in between are modelled as equally "
+                f"possible. Divide the column by {unit}, or do not declare it as integer."
             )
 
 
@@ -364,8 +365,8 @@ def _column(table, j, kind, given):
         return Column(name, column_type, kind, labels_of(name, values, column_type), given)
     if column_type.categories is not None:
         raise ValueError(
-            f"column {name} is of the type {column_type.name}; make it a category by "
-            f"columns={{{name}: 'category'}}, or convert it."
+            f"column {name} is of the type {column_type.name}; make it a category with "
+            f"columns={{{name}: 'category'}}, or convert it to numbers."
         )
     return Column(name, column_type, kind, None, given)
 

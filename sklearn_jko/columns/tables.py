@@ -29,7 +29,7 @@ __all__ = [
 
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _CAPITAL_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
-# The types of columns that can be read and made, by their own names.
+# The types of columns that can be read and made, by the libraries' names.
 TYPES = {
     "numpy": ("bool", "float64", "object", "str", *_INTEGERS),
     "pandas": (
@@ -56,7 +56,7 @@ TYPES = {
         *_CAPITAL_INTEGERS,
     ),
 }
-# Types that are read as one of these, whose samples come back as that.
+# Types that are read as one of these, and returned as that one in samples.
 _READ_AS = {
     "pandas": {
         "float16": "float32",
@@ -81,7 +81,7 @@ FLOAT = {"numpy": "float64", "pandas": "float64", "polars": "Float64"}
 
 
 class ColumnType(NamedTuple):
-    """A column's type in its table: one of `TYPES`, and the categories that it declares."""
+    """A column's type in its table: a name in `TYPES`, and the categories that it declares."""
 
     name: str
     categories: list | None = None
@@ -91,8 +91,8 @@ class ColumnType(NamedTuple):
 class Table(NamedTuple):
     """The columns of a table.
 
-    `labels` are those of a frame's columns where all are texts or all integers, else None; `values`
-    are arrays of shape (n,).
+    `labels` are the column labels of a frame, if all are strings or all are integers, else None;
+    `values` are arrays of shape (n,).
     """
 
     container: str
@@ -102,21 +102,21 @@ class Table(NamedTuple):
 
     @property
     def names(self):
-        """The labels where they are texts, else None."""
+        """The labels if they are strings, else None."""
         return self.labels if self.labels and type(self.labels[0]) is str else None
 
     def display_name(self, j):
-        """Column j's name, or its number, for a message."""
+        """Column j's name, or its index, for a message."""
         return repr(j if self.names is None else self.names[j])
 
     def only(self, labels, parameter):
-        """The table of the columns of these labels."""
+        """The table of the columns with these labels."""
         missing = [label for label in labels if label not in self.labels]
         if missing:
             raise ValueError(
                 f"{parameter} lacks the column {missing[0]!r}; it has {short_repr(self.labels)}. "
-                "The columns of a frame go by their labels: select these, or pass "
-                f"{parameter}.to_numpy(), whose columns go by their order."
+                "The columns of a frame are matched by label: add or rename it, or pass "
+                f"{parameter}.to_numpy() to match columns by their order."
             )
         indices = [self.labels.index(label) for label in labels]
         parts = [[part[j] for j in indices] for part in (self.types, self.values)]
@@ -129,11 +129,11 @@ def read_table(X, parameter="X"):
     Parameters
     ----------
     X : array-like of shape (n, d), or frame
-        A table of pyarrow counts as the frame of pandas that it makes of itself. Columns of pyarrow
-        in a frame of pandas are read as pandas' own types with gaps, those of 16 or 128 bits as
-        types of 32 or 64, and decimals and empty columns of polars as floats.
+        A pyarrow table is converted to a pandas frame. In a pandas frame, pyarrow columns are read
+        as pandas' nullable types; 16- and 128-bit types are read as 32- and 64-bit ones, and
+        decimals and empty columns of polars as floats.
     parameter : str, default="X"
-        What X is called, for messages.
+        Name of X in messages.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def read_table(X, parameter="X"):
     ------
     ValueError
         If X is not a table of rows and columns or is empty, two columns have the same name, or a
-        column's type is none of numbers, booleans, texts or categories.
+        column's type is not one of numbers, booleans, strings or categories.
     TypeError
         If X is sparse, a lazy frame or a collection of Dask.
     """
@@ -160,12 +160,15 @@ def read_table(X, parameter="X"):
         )
     table = Table(container, *_READERS[container](X))
     if not table.values or len(table.values[0]) == 0:
-        raise ValueError(f"{parameter} must have a row and a column, or more; it is empty.")
+        raise ValueError(
+            f"{parameter} must have at least one row and one column; it is empty, with shape "
+            f"{np.shape(X)}."
+        )
     for j, column_type in enumerate(table.types):
         if column_type.name.startswith("Sparse"):
             raise ValueError(
-                f"column {table.display_name(j)} is of the type {column_type.name}; convert it by "
-                f"{parameter}.iloc[:, {j}].sparse.to_dense()."
+                f"column {table.display_name(j)} is of the type {column_type.name}; convert it "
+                f"with {parameter}.iloc[:, {j}].sparse.to_dense()."
             )
         if column_type.name not in TYPES[container]:
             raise ValueError(
@@ -176,32 +179,32 @@ def read_table(X, parameter="X"):
 
 
 def check_names(X, parameter="X"):
-    """Raise ValueError where the names of a whole frame's columns could be taken for places."""
+    """Raise ValueError if the column names of a frame could be mistaken for indices."""
     names = X.columns.tolist() if is_frame(X, "pandas") else []
     if not _are(str, names) and names != list(range(len(names))):
         raise ValueError(
-            f"{parameter} has the column names {short_repr(names)}; let them be texts, as by "
-            f"{parameter}.columns = {parameter}.columns.map(str), so that none is taken for a "
-            "place."
+            f"{parameter} has the column names {short_repr(names)}; make them strings, with "
+            f"{parameter}.columns = {parameter}.columns.map(str), so that none is mistaken for an "
+            "index."
         )
 
 
 def check_different_names(X):
-    """Raise ValueError where two columns of a frame have the same name."""
+    """Raise ValueError if two columns of a frame have the same name."""
     if is_frame(X, "pandas") and not X.columns.is_unique:
         twice = X.columns[X.columns.duplicated()].tolist()
         raise ValueError(f"two columns have the name {twice[0]!r}; rename one.")
 
 
 def has_times(X):
-    """Whether a column of an array or a frame has a type of dates, times or spans of time."""
+    """Whether a column of an array or a frame has a type of dates, times or durations."""
     types = X.dtypes if hasattr(X, "columns") else [getattr(X, "dtype", None)]
     names = ("date", "time", "duration", "period")
     return any(str(column_type).lower().startswith(names) for column_type in types)
 
 
 def are_missing(values):
-    """Which of a column's values (n,) are missing: NaN, None or one of pandas' kinds."""
+    """Which of a column's values (n,) are missing: NaN, None, or pandas' NA or NaT."""
     if values.dtype.kind == "f":
         return np.isnan(values)
     if values.dtype != object:
@@ -223,7 +226,7 @@ def build_table(container, names, types, values):
     Returns
     -------
     X : ndarray or frame, of shape (n, d)
-        An array is of the one type that holds all columns.
+        An array has the one type that can hold all columns.
     """
     return _BUILDERS[container](names, types, values)
 
@@ -239,23 +242,23 @@ def _is_missing(value):
 
 
 def _remedy(X, parameter):
-    """How to make a table of what is none."""
+    """How to convert something to a table."""
     if hasattr(X, "iloc"):  # a series of pandas, which may be a row
         return (
-            f"Make a column a table by {parameter}.to_frame(), a row of a frame by "
-            f"{parameter}.to_frame().T, or take it by frame.iloc[[0]] in place of frame.iloc[0]."
+            f"Convert a column with {parameter}.to_frame(), a row of a frame with "
+            f"{parameter}.to_frame().T, or select it by frame.iloc[[0]] instead of frame.iloc[0]."
         )
     if hasattr(X, "to_frame"):
-        return f"Make it a table by {parameter}.to_frame()."
+        return f"Convert it with {parameter}.to_frame()."
     if isinstance(X, Mapping):
         rows = parameter if any(np.ndim(v) for v in X.values()) else f"[{parameter}]"
-        return f"Make it a frame by pandas.DataFrame({rows})."
+        return f"Convert it with pandas.DataFrame({rows})."
     if getattr(getattr(X, "dtype", None), "names", None) or _holds_mappings(X):
-        return f"Make it a frame by pandas.DataFrame({parameter})."
+        return f"Convert it with pandas.DataFrame({parameter})."
     if np.ndim(X) == 1:
         reshape = f"np.reshape({parameter}, "
-        return f"Make a row a table by {reshape}(1, -1)), a column by {reshape}(-1, 1))."
-    return "Pass an array of two dimensions, or a frame."
+        return f"Convert a row with {reshape}(1, -1)), a column with {reshape}(-1, 1))."
+    return "Pass a two-dimensional array, or a frame."
 
 
 def _holds_mappings(X):
@@ -279,9 +282,9 @@ def _read_pandas(X):
 
 
 def _many_numbers(X, dtypes):
-    """From places of columns to their values, where many are plain numbers of one type.
+    """A dictionary from indices of columns to values, for types of which many are plain numbers.
 
-    These are read at once, which takes as long as four of them one after the other.
+    These are read at once, which takes as long as reading four of them one by one.
     """
     places = {}
     for j, dtype in enumerate(dtypes):
@@ -313,11 +316,11 @@ def _read_polars(X):
 
 
 def _values_of_polars(column, column_type):
-    is_wide = str(column.dtype) in ("Int128", "UInt128")  # of which numpy has none
+    is_wide = str(column.dtype) in ("Int128", "UInt128")  # types that numpy lacks
     if is_wide or _needs_objects(column_type, column.null_count() > 0):
         return np.array(column.to_list(), dtype=object)
     if column_type.name == "Float64":
-        column = column.cast(float)  # decimals, and what holds nothing
+        column = column.cast(float)  # decimals, and columns of nulls only
     return column.to_numpy()
 
 
@@ -328,7 +331,7 @@ def _polars_type(dtype):
 
 
 def _needs_objects(column_type, has_missing):
-    """Whether only objects are the values as they are: integers with gaps would become floats."""
+    """Whether only objects keep the values exactly: integers with gaps would become floats."""
     is_integer = column_type.name in _CAPITAL_INTEGERS
     return column_type.name == "category" or (is_integer and has_missing)
 

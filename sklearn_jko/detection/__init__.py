@@ -1,3 +1,3 @@
-"""What an outlier detector is made of."""
+"""Parts of the outlier detector: scores, neighbours, p-values, contributions of columns."""
 
 __all__ = []

@@ -1,4 +1,4 @@
-"""Shares of the columns in a difference of scores."""
+"""Contributions of the columns to a difference of scores."""
 
 import itertools
 
@@ -14,10 +14,10 @@ NUMBERS_AT_ONCE = 2**22
 def attribute(score, X, reference, label_columns=()):
     """Divide score(X) - score(reference) among the columns.
 
-    On the straight line from the reference to the row, column after column is moved on by a
-    sixteenth, from first to last and from last to first, and each gets the mean of the changes that
-    it makes. These shares add up to the whole difference; with shorter steps they become the
-    integrated gradients along the line, which are also its Aumann-Shapley values.
+    The straight line from the reference to the row is divided into sixteen steps. In each step the
+    columns are moved one by one, from first to last and from last to first, and each gets the mean
+    of the two changes that it makes. These shares add up to the whole difference; with shorter
+    steps they become the integrated gradients along the line, also known as Aumann-Shapley values.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def attribute(score, X, reference, label_columns=()):
     X : ndarray of shape (n, d)
     reference : ndarray of shape (n, d)
     label_columns : sequence of int
-        Columns of labels, between which there is nothing: they change in the middle of the line.
+        Columns of labels, which have no values in between: they change in the middle of the line.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _segments(start, end, label_columns):
 
 
 def _both_ways(score, start, end):
-    """Mean change of the score by each column, exchanged from first to last and back."""
+    """Mean change of the score by each column, moved from first to last and from last to first."""
     n, d = start.shape
     exchanged = np.tri(d + 1, d, -1, dtype=bool)[:, None, :]  # the first k columns, k = 0 ... d
     forward = np.where(exchanged, end, start)

@@ -10,21 +10,21 @@ from sklearn_jko.scaling import make_scaler
 
 __all__ = ["SCALING", "CombinedScore"]
 
-# What each estimate counts, chosen on ADBench and on made-up rows between clusters, within rings,
-# without their correlations and beside positive ones.
+# Weights of the estimates, chosen on ADBench and on synthetic outliers: between clusters, within
+# rings, with the correlations removed, and next to positive columns.
 FLOW, INDEPENDENT, IN_COLUMNS, IN_LATENTS = np.array([2, 1, 2, 1]) / 6
-# One value far from all others must not make a column a constant.
+# One value far from all others must not turn its column into a constant.
 SCALING = "tails+standard"
-# What distances in other columns count beside those in columns that come first.
+# Weight of distances in other columns, relative to those in columns that take precedence.
 SHARE_OF_OTHERS = 0.01
 
 
 class CombinedScore:
     """Weighted mean of four estimates of a log-density, up to a constant.
 
-    A third is the flow's, and a sixth that of independent columns and labels. A third goes by the
-    distances to two neighbours in standardised columns whose far values are drawn in, and a sixth
-    by those in the flow's latent coordinates.
+    Weight 1/3 is the flow's; 1/6 that of independent columns and labels; 1/3 comes from the
+    distances to two neighbours in standardised columns with far values pulled in; and 1/6 from
+    those in the flow's latent coordinates.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ class CombinedScore:
         )
 
     def nearest(self, X, rows, first):
-        """Which of some rows (m, d) is nearest to each of X (n, d): its index, (n,).
+        """Index (n,) of the row among `rows` (m, d) that is nearest to each row of X (n, d).
 
-        Distances in the columns numbered by `first`, if any, come before those in others.
+        Distances in the columns `first`, if any, take precedence over those in others.
         """
         return pairwise_distances_argmin(self._points(X, first), self._points(rows, first))
 

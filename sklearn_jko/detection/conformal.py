@@ -8,9 +8,8 @@ __all__ = ["conformal_p_values", "score_tolerance"]
 def conformal_p_values(scores, calibration, size):
     """Share of the calibration rows, and of the row itself, that score no higher.
 
-    For a row that is exchangeable with the calibration rows, the chance of a p-value of at most u
-    is at most u, whatever the distribution of the scores. Scores that differ by rounding alone are
-    the same.
+    For a row that is exchangeable with the calibration rows, P(p <= u) <= u, whatever the
+    distribution of the scores. Scores that differ only by rounding count as equal.
 
     Parameters
     ----------
@@ -19,8 +18,7 @@ def conformal_p_values(scores, calibration, size):
     calibration : ndarray of shape (m,), ascending
         Scores of rows that are normal and were not trained on.
     size : float
-        How many calibration rows there are: m, but where some stand for several, or several for
-        one.
+        Number of calibration rows: m, unless one stands for several, or several for one.
 
     Returns
     -------
@@ -37,5 +35,5 @@ def conformal_p_values(scores, calibration, size):
 
 
 def score_tolerance(scores):
-    """By how much scores may differ where only the rows scored beside them do."""
+    """Largest difference of scores that may come from the other rows scored in the same batch."""
     return 1e-9 * (1 + np.abs(scores))

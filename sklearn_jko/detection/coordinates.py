@@ -1,4 +1,4 @@
-"""Rows of numbers and labels as points, between which there are distances."""
+"""Rows of numbers and labels as points in a Euclidean space."""
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Coordinates:
 
 
 def standard_normal_log_density(numbers):
-    """That (n,) of rows (n, d) of any numbers, up to a constant, and finite."""
+    """Finite standard normal log-density (n,) of any rows (n, d), up to a constant."""
     return -0.5 * np.square(_bounded(numbers)).sum(axis=1)
 
 

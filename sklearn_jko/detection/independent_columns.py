@@ -1,4 +1,4 @@
-"""Log-densities of rows whose columns tell nothing of each other."""
+"""Log-densities of rows with independent columns."""
 
 import numpy as np
 
@@ -7,21 +7,21 @@ from sklearn_jko.scaling import make_scaler
 
 __all__ = ["IndependentColumns"]
 
-# Rows that each label is given before any are seen, an unknown one too.
+# Prior number of rows for each label, including an unknown one.
 PRIOR_ROWS = 0.5
 
 
 class IndependentColumns:
     """Mean of two log-densities of independent columns, up to a constant.
 
-    In one the numbers are normal, in the other distributed as they are, each column by a spline.
-    The first knows what is far out, and few outliers change it little; the second what lies in a
-    gap. In both, labels have their shares.
+    In one the numbers are normal, in the other each column follows its own distribution, by a
+    spline. The first finds values far out, and a few outliers change it little; the second finds
+    values in gaps. In both, labels have probabilities equal to their shares.
 
     Parameters
     ----------
     rows, label_columns, n_labels
-        As of `sklearn_jko.detection.coordinates.Coordinates`.
+        See `sklearn_jko.detection.coordinates.Coordinates`.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class IndependentColumns:
 
 
 def _log_shares(codes, n_labels):
-    """Of each label, and last, where the code -1 finds it, of an unknown one."""
+    """Log-share of each label and, last, where the code -1 finds it, of an unknown one."""
     counts = np.bincount(codes[codes >= 0].astype(int), minlength=n_labels)
     counts = np.r_[counts, 0] + PRIOR_ROWS
     return np.log(counts / counts.sum())

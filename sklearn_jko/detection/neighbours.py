@@ -1,4 +1,4 @@
-"""Log-densities by the distances to neighbours."""
+"""Log-densities from the distances to neighbours."""
 
 import math
 
@@ -8,26 +8,26 @@ from sklearn.neighbors import NearestNeighbors
 __all__ = ["NeighbourDensity"]
 
 FEW = 2
-# Beyond so many columns a tree takes longer than all distances.
+# With more columns a tree takes longer than computing all distances.
 TREE_COLUMNS = 5
-# In units of the columns: what is added to distances, so that their logarithms stay finite; and the
-# distance, as a share of one plus a row's length, below which it is in its neighbour's place.
+# In units of the columns: a constant added to distances, so that their logarithms stay finite; and
+# the distance, relative to one plus a row's norm, below which a row coincides with its neighbour.
 SMALLEST_DISTANCE, SAME_PLACE = 1e-2, 1e-6
 
 
 class NeighbourDensity:
     """Mean of two nearest-neighbour estimates of a log-density, up to a constant.
 
-    One is by the second neighbour, which resolves what is rare, and one by the square root of
-    their number, which a few outliers among them do not mislead. A row in the very place of a
-    neighbour passes for that neighbour, and is not counted as its own.
+    One uses the second neighbour, which resolves what is rare, and one the sqrt(n)-th of n
+    neighbours, which a few outliers among them do not mislead. A row that coincides with a
+    neighbour is taken for that neighbour, and does not count as its own neighbour.
 
     Parameters
     ----------
     rows : ndarray of shape (n, d)
         In columns of about unit deviation.
     n_dimensions : int, optional
-        Where that is not d.
+        Number of dimensions, if that is not d.
     """
 
     def __init__(self, rows, n_dimensions=None):

@@ -15,36 +15,36 @@ __all__ = ["LogDensity", "as_torch_module"]
 
 
 def as_torch_module(density):
-    """A density's `score_samples` as a torch module.
+    """Return `score_samples` of a fitted density as a torch module.
 
-    It holds a copy of the density: the scaling, the blocks and their solver. The module computes
-    all rows at once, where `score_samples` goes by chunks: give it so many as memory holds.
+    The module holds a copy of the density: its scaling, its blocks and their solver. It processes
+    all rows at once, where `score_samples` works in chunks: pass only as many as fit in memory.
 
-    `torch.export` records it for any number of rows from an example of two or more (see below);
-    the program then takes rows of the example's dtype. Of a density with a `structure` of more than
-    some 100 columns the module works, but `torch.export` cannot record it: torch has no such form
-    of its sparse products.
+    `torch.export` records the module for any number of rows from an example of two or more (see
+    below); the exported program takes rows of the example's dtype. For a density with a `structure`
+    of more than about 100 columns the module works, but `torch.export` cannot record its sparse
+    products.
 
     Parameters
     ----------
     density : JKOFlowDensity
-        A fitted one; of a `JKOFlowOutlierDetector`, its `density_`.
+        Fitted density; for a `JKOFlowOutlierDetector`, pass its `density_`.
 
     Returns
     -------
     module : LogDensity
-        In float64 on the CPU; ``module.to("cuda")`` moves it.
+        Module in float64 on the CPU; ``module.to("cuda")`` moves it.
 
     Raises
     ------
     TypeError
-        If `density` is something else.
+        If `density` is not a JKOFlowDensity.
     NotFittedError
         If it is not fitted.
     ValueError
-        If it has conditions, categories or integers; or if its scores take steps of each row's
-        own, which cannot be recorded: after a fit with ``solver="dopri5"`` or
-        ``"dopri5_adjoint"``.
+        If it has a condition, categories or integers; or if it was fitted with ``solver="dopri5"``
+        or ``"dopri5_adjoint"``, so that each row takes its own solver steps, which cannot be
+        recorded.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def as_torch_module(density):
     True
     >>> (score,) = torch.autograd.grad(module(rows).sum(), rows)  # d log p(x) / dx
 
-    To score where torch is, and this package is not:
+    To score in an environment that has torch, but not this package:
 
     >>> shapes = {"X": {0: torch.export.Dim("n")}}
     >>> program = torch.export.export(module, (rows.detach(),), dynamic_shapes=shapes)
@@ -69,29 +69,31 @@ def as_torch_module(density):
     """
     if not isinstance(density, JKOFlowDensity):
         raise TypeError(
-            f"density must be a JKOFlowDensity; got {type(density).__name__}. Of a "
-            "JKOFlowOutlierDetector, give `density_`."
+            f"density must be a JKOFlowDensity; got {type(density).__name__}. For a "
+            "JKOFlowOutlierDetector, pass its `density_`."
         )
     check_is_fitted(density)
     if density.flow_.solver not in TABLEAUS:
         raise ValueError(
-            f"A density fitted with solver={density.solver!r} scores with steps of each row's "
-            "own, which cannot be recorded; fit with solver='rk4' or 'midpoint'."
+            f"A density fitted with solver={density.solver!r} scores each row with its own solver "
+            "steps, which cannot be recorded; fit with solver='rk4' or 'midpoint'."
         )
     if density.roles_ is not None and not density.roles_.has_bounds_only:
         raise ValueError(
-            f"A density of columns={density.columns!r} and condition={density.condition!r} cannot "
-            "be exported: with integers, categories or a condition none can. Fit with bounds alone."
+            f"A density with columns={density.columns!r} and condition={density.condition!r} "
+            "cannot be exported, as it has integers, categories or a condition; fit with bounds "
+            "only."
         )
     return LogDensity(density.n_features_in_, density.scaler_, density.flow_)
 
 
 class LogDensity(nn.Module):
-    """Log-density of rows, their scaling included.
+    """Log-density of rows in their original units, including the scaling.
 
     Parameters
     ----------
     n_features : int
+        Number of columns.
     scaler : scaler
         See `sklearn_jko.scaling`.
     flow : JKOFlow
@@ -113,10 +115,11 @@ class LogDensity(nn.Module):
         Returns
         -------
         log_density : Tensor of shape (n,), float64
-            Natural logarithm, in the units of X, and finite; NaN for a row that is not.
+            Natural logarithm, in the units of X: NaN for a row with NaN or infinite values, and
+            finite otherwise.
         """
         if X.ndim != 2 or X.shape[1] != self.n_features:
-            raise ValueError(f"X must have shape (n, {self.n_features}); it is {tuple(X.shape)}.")
+            raise ValueError(f"X must have shape (n, {self.n_features}); got {tuple(X.shape)}.")
         X = X.double()
         Z, log_det = self.scaler(X)
         log_density = self.flow.log_prob(Z) + log_det

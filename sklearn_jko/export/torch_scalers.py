@@ -1,9 +1,9 @@
-"""Scalers in torch, for a module that leaves Python.
+"""Scalers in torch, for exported modules.
 
-Each is a ``torch.nn.Module`` built from a fitted scaler, whose ``forward(X)`` is the scaler's
-`transform` on float64 tensors: to rounding, with gradients, and in operations that `torch.export`
-records. What the scaler has learned are its buffers. To add one, write such a class and enter it
-in `TORCH_SCALERS`: the laws in `tests/test_export.py` run over all scalers.
+Each is a ``torch.nn.Module`` built from a fitted scaler. Its ``forward(X)`` computes the scaler's
+`transform` on float64 tensors, up to rounding, with gradients, and in operations that
+`torch.export` can record. What the scaler has learned is stored in buffers. To add one, write such
+a class and enter it in `TORCH_SCALERS`: the tests in `tests/test_export.py` run over all scalers.
 """
 
 import math
@@ -31,7 +31,7 @@ NEWTON_STEPS = 3
 
 
 def torch_scaler(scaler):
-    """The torch module that does what a fitted scaler's `transform` does.
+    """The torch module that computes the `transform` of a fitted scaler.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def torch_scaler(scaler):
     Raises
     ------
     TypeError
-        If there is none for this scaler.
+        If there is no torch module for this scaler.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def torch_scaler(scaler):
     name = type(scaler).__name__
     if type(scaler) not in TORCH_SCALERS:
         raise TypeError(
-            f"The scaler {name} is not in TORCH_SCALERS: write a module and enter it there."
+            f"The scaler {name} is not in TORCH_SCALERS: write a torch module and enter it there."
         )
     return TORCH_SCALERS[type(scaler)](scaler)
 
@@ -81,7 +81,7 @@ class TorchChain(nn.Module):
 
 
 class Learned(nn.Module):
-    """What a scaler has learned, under the same names."""
+    """Base class that holds what a scaler has learned, under the same names."""
 
     def __init__(self, scaler):
         super().__init__()
@@ -148,7 +148,7 @@ class TorchPower(Learned):
     def forward(self, X):
         inner = _standardised(X, self.centre_, self.spread_)
         inside = inner.clamp(self.low_, self.high_)
-        # Not sign and abs, whose derivatives at 0 are 0: the median is there.
+        # Not by sign and abs, whose derivatives are 0 at 0, where the median is.
         sign = torch.where(inside < 0, -1.0, 1.0).to(inside)
         exponent = torch.where(inside < 0, 2 - self.exponent_, self.exponent_)
         log = torch.log1p(sign * inside)
@@ -179,7 +179,7 @@ class TorchMarginal(nn.Module):
 
     def _inner(self, deviation):
         inner = torch.asinh(deviation / self.spread)
-        # The quotient overflows before its logarithm does.
+        # The quotient can overflow where its logarithm does not.
         far = deviation.abs().clamp(min=SMALLEST_NORMAL).log() - (self.spread / 2).log()
         return torch.where(inner.isfinite(), inner, far.copysign(deviation))
 
@@ -243,7 +243,7 @@ def _quantile_of_log(tail):
 
 
 def _log_tail(e):
-    """log Phi(e), whose gradient torch's own loses where it is large."""
+    """log Phi(e), with an accurate gradient in the lower tail, unlike torch's own."""
     below = e.clamp(max=0.0)
     far = _log_erfcx(below) - 0.5 * below**2 - math.log(2)
     return torch.where(e < 0, far, torch.special.log_ndtr(e.clamp(0.0, 40.0)))
@@ -262,12 +262,12 @@ def _log_erfcx(e):
 
 
 class Splines(nn.Module):
-    """Monotone splines, one a column; see `sklearn_jko.scaling._spline`.
+    """Monotone splines, one per column; see `sklearn_jko.scaling._spline`.
 
     Parameters
     ----------
     splines : list of ndarray of shape (3, k)
-        Of each column; k may differ.
+        The spline of each column; k may differ between columns.
     """
 
     def __init__(self, splines):
@@ -287,7 +287,7 @@ class Splines(nn.Module):
             self.register_buffer(name, torch.tensor(end))
 
     def forward(self, x):
-        """Values and log-slopes, both (n, d), of the columns of x (n, d)."""
+        """Values and log-slopes of the splines at x, both (n, d)."""
         inside = x.clamp(self.start, self.end)
         piece = torch.searchsorted(self.edges, inside.detach().T.contiguous(), right=True)
         found = self.pieces.gather(2, piece.expand(7, -1, -1)).mT

@@ -1,3 +1,3 @@
-"""Saved models, read as if a stranger had written them, and checkpoints of one's own fits."""
+"""Saved models, which are read as untrusted files, and checkpoints of one's own fits."""
 
 __all__ = []

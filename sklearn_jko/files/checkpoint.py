@@ -1,6 +1,6 @@
-"""File from which an interrupted fit goes on.
+"""File from which an interrupted fit resumes.
 
-It is a safetensors file, which holds numbers and text only: reading it executes nothing.
+It is a safetensors file, which holds only numbers and text: reading it executes no code.
 """
 
 import json
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 65_536
 
 
 class SavedFit(NamedTuple):
-    """What has been decided and trained so far."""
+    """All that has been decided and trained so far."""
 
     seed: int
     scaling: str
@@ -43,13 +43,13 @@ class Checkpoint:
     ----------
     path : str or path-like
     job : dict
-        What the fit depends on, by name, as JSON can hold it. A file of another job, or of
-        another version of this package, is refused; a job that takes longer is no other.
+        All that the fit depends on, by name, as JSON can hold it. A file of another job, or of
+        another version of this package, is refused; a longer fit is not another job.
 
     Raises
     ------
     ValueError
-        If no file can be written there.
+        If the file cannot be written.
     """
 
     def __init__(self, path, job):
@@ -61,14 +61,14 @@ class Checkpoint:
             )
 
     def load(self):
-        """Return what the file holds, None where there is none.
+        """Return the saved fit, or None if there is no file.
 
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to other data, parameters or versions. What
-            the training does not depend on may change, and the time; the number of rounds may grow,
-            and before the first refinement that of blocks.
+            If the file is damaged, or belongs to other data, parameters or versions. Parameters
+            on which the training does not depend may change, and `max_time`; `n_refinements` may
+            grow, and before the first refinement `max_blocks` too.
         """
         if not self.path.exists():
             return None
@@ -84,14 +84,14 @@ class Checkpoint:
             now = ", ".join(f"{name}={self.job[name]!r}" for name in differing)
             raise ValueError(
                 f"checkpoint={str(self.path)!r} belongs to another fit: it was made with {made}, "
-                f"but this fit has {now}. Fit with what it was made with to go on, or name "
-                "another file, or delete this one to start anew. The fits of a cross-validation or "
-                "a search share one file: set checkpoint=None there."
+                f"but this fit has {now}. To resume, fit with the former; to start anew, pass "
+                "another file or delete this one. The fits of a cross-validation or a search share "
+                "one file: set checkpoint=None there."
             )
         return saved
 
     def save(self, saved):
-        """Replace the file in one step: at no moment is there a partial one under its name."""
+        """Replace the file atomically: there is never a partial file under its name."""
         history = history_state(saved.progress.history)
         fields = {**saved._asdict(), "job": self.job, "progress": history}
         tensors = {GENERATOR: saved.progress.generator_state.cpu()}
@@ -101,10 +101,10 @@ class Checkpoint:
         try:
             write_arrays(self.path, arrays, {"fit": json.dumps(fields)})
         except OSError as error:
-            # A full disk must not cost the training.
+            # A full disk must not end the training.
             warn_user(
-                f"checkpoint={str(self.path)!r} could not be written ({error}); training goes "
-                "on without.",
+                f"checkpoint={str(self.path)!r} could not be written ({error}); training continues "
+                "without it. To be able to resume, free some space or pass another file.",
                 RuntimeWarning,
             )
 
@@ -119,39 +119,39 @@ class Checkpoint:
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             if "model" in texts:
                 raise ValueError(
-                    f"checkpoint={str(self.path)!r} is a model that `save` wrote, from which no "
-                    "fit goes on. Name another file."
+                    f"checkpoint={str(self.path)!r} is a model written by `save`, from which a fit "
+                    "cannot resume. Pass another file."
                 ) from error
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise ValueError(
-                f"checkpoint={str(self.path)!r} is damaged or no checkpoint ({reason}). Delete it "
-                "to start anew, or name another file."
+                f"checkpoint={str(self.path)!r} is damaged or not a checkpoint ({reason}). Delete "
+                "it to start anew, or pass another file."
             ) from error
 
 
 def data_digest(*columns):
-    """Number that tells tables apart, whatever the order of their rows.
+    """Number that identifies a table, whatever the order of its rows.
 
-    The sum of those of two tables, modulo 2^64, is that of both together.
+    The numbers of two tables add up, modulo 2^64, to that of both together.
 
     Parameters
     ----------
     *columns : ndarrays of shape (n, d) or (n,)
     """
     digest = 0
-    for part in gen_batches(len(columns[0]), ROWS_AT_ONCE):  # a copy of all is a second table
+    for part in gen_batches(len(columns[0]), ROWS_AT_ONCE):  # a copy of all would double the memory
         hashes = hash_rows(np.column_stack([column[part] for column in columns]))
         digest += int(hashes.sum())
     return digest % 2**64
 
 
 def _goes_on(name, made, now, is_refined):
-    """Whether a fit that was made with one value goes on with another."""
+    """Whether a fit that was made with one value of a parameter can resume with another."""
     if name == "max_time":
         return True
     if name == "n_refinements" or (name == "max_blocks" and not is_refined):
         return isinstance(made, int) and made <= now
-    if name == "step_size":  # of as many blocks as are tried
+    if name == "step_size":  # a list of as many as there are blocks to try
         return isinstance(made, list) and made == now[: len(made)]
     return made == now
 
@@ -174,10 +174,10 @@ def _parsed(fields, tensors):
 
 
 def as_json(value):
-    """What is left of a value in JSON: lists of tuples and arrays, Python's numbers of NumPy's."""
+    """A value after a round trip through JSON: tuples and arrays as lists, plain numbers."""
     return json.loads(json.dumps(value, default=_plain))
 
 
 def _plain(value):
-    """NumPy's numbers and arrays as Python's, anything else by its name."""
+    """NumPy's numbers and arrays as Python's, anything else as its representation."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)

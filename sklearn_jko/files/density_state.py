@@ -26,7 +26,7 @@ def _as_it_is(value):
     return value
 
 
-# What `fit` learns, in the order of a file, and what makes it plain; the other attributes follow
+# What `fit` learns, in the order of a file, and how to make it plain; other attributes follow
 # from these.
 PLAIN = {
     "n_features_in_": _as_it_is,
@@ -87,7 +87,7 @@ def restore_density(density, state):
 
 
 def attributes_of_flow(flow, history):
-    """The fitted attributes that tell of a flow."""
+    """The fitted attributes that describe a flow."""
     n_iter = sum(record.n_iter for record in history)
     return {"flow_": flow, "history_": history, "n_blocks_": len(flow.blocks), "n_iter_": n_iter}
 

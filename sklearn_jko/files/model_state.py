@@ -53,7 +53,7 @@ def flow_state(flow):
 
 
 def flow_from_state(state, n_features):
-    """The flow of rows of so many columns, what they are given included, on the CPU.
+    """The flow, on the CPU, for rows with this number of columns, including encoded inputs.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def restore_parts(model, state):
     Raises
     ------
     ValueError
-        If these are other parts.
+        If the number of parts or what they have learned does not match.
     """
     check_list(type(model).__name__, state)
     parts = _parts(model)
@@ -116,7 +116,7 @@ def scaler_from_state(name, state, n_features, roles, whitens):
 
 
 def roles_from_state(state, d):
-    """The roles of d columns; None where they have none.
+    """The roles of d columns; None if they have none.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def roles_from_state(state, d):
 
 
 def categories_from_state(state, roles):
-    """The model of the categories that are not given; None where there are none.
+    """The model of the categories that are not given; None if there are none.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def categories_from_state(state, roles):
 
 
 def given_rows_from_state(state, roles):
-    """Some of what rows were given in `fit`; None where that was nothing.
+    """Given values of some rows in `fit`; None if no column is given.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def _block_state(block):
 
 
 def _structure_state(flow):
-    """That of the columns of its blocks; None where they know of none."""
+    """The structure of the columns of its blocks; None if they have none."""
     structures = [block.velocity.structure for block in flow.blocks]
     return structures[0].state() if any(structures) else None
 
@@ -240,7 +240,7 @@ def _velocity_from_state(state, n_features, n_given, structure):
         side = max(structure.n_nodes, structure.n_relations)
         n_unplaced = n_given - structure.n_given
         _check_room([side + structure.n_nodes * n_unplaced, *hidden, side], weights)
-    # A generator of its own: the one of torch is its user's.
+    # With a generator of its own, so as not to use torch's global one.
     velocity = VELOCITIES[name](n_features, hidden, torch.Generator(), n_given, structure)
     shapes = {key: tuple(tensor.shape) for key, tensor in velocity.state_dict().items()}
     check_keys("weights", weights, shapes)
@@ -252,7 +252,7 @@ def _velocity_from_state(state, n_features, n_given, structure):
 
 
 def _check_room(widths, weights):
-    """Refuse widths that the weights at hand cannot have, before anything of that size is made."""
+    """Refuse widths that do not fit the weights, before anything of that size is allocated."""
     if not isinstance(weights, dict) or len(widths) - 2 > len(weights):
         raise ValueError(f"weights={short_repr(weights)} are too few for {len(widths) - 2} layers")
     if sum(a * b for a, b in pairwise(widths)) > sum(np.size(array) for array in weights.values()):
@@ -262,7 +262,7 @@ def _check_room(widths, weights):
 
 
 def _parts(model):
-    """All that has learned anything, from the innermost on."""
+    """All parts that have learned anything, innermost first."""
     inner = [part for child in getattr(model, "parts", ()) for part in _parts(child)]
     return [*inner, model] if hasattr(model, "learned") else inner
 

@@ -1,14 +1,15 @@
 """Files of fitted models that hold numbers and text only: reading one executes nothing.
 
-A file is in the safetensors format. Its metadata are texts: ``format_version``, ``sklearn_jko``
-(the version that wrote it), ``model`` (the class), ``state`` (JSON) and ``digest`` (a check sum
-against accidental damage). The state is a dictionary; where it has ``{"$array": name}`` the file's
-tensor of that name stands, ``{"$tuple": [...]}`` is a tuple, ``{"$float": "inf"}`` a number that
-JSON lacks, ``{"$items": [[key, value], ...]}`` a dictionary by other keys than texts.
+A file is in the safetensors format. Its metadata are strings: ``format_version``, ``sklearn_jko``
+(the version that wrote it), ``model`` (the class), ``state`` (JSON) and ``digest`` (a checksum
+against accidental damage). The state is a dictionary, in which ``{"$array": name}`` stands for the
+file's tensor of that name, ``{"$tuple": [...]}`` for a tuple, ``{"$float": "inf"}`` for a number
+that JSON lacks, and ``{"$items": [[key, value], ...]}`` for a dictionary whose keys are not all
+strings.
 
-A class becomes one of files by `FileMixin` and two methods that give and take such a state. What
-stands in a state, in which order and by which names, is the format: who changes it raises
-`FORMAT_VERSION`.
+A class is saved and loaded by `FileMixin` and two methods that return and take such a state. The
+contents of a state, their order and their names are the format: raise `FORMAT_VERSION` with any
+change.
 """
 
 import functools
@@ -31,8 +32,8 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
 FORMAT_VERSION = 9
-# Room for 50,000 names of columns or 1,000 blocks. What a hostile header costs is then bounded: a
-# second, and 100 MB.
+# Room for 50,000 column names or 1,000 blocks. It limits what a hostile header can cost: a second,
+# and 100 MB.
 MAX_HEADER = 2 * 2**20
 DTYPES = {"F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
 ARRAY, TUPLE, FLOAT, ITEMS = "$array", "$tuple", "$float", "$items"
@@ -42,29 +43,29 @@ VERSION_STAMP = "_sklearn_jko_version"
 
 
 class SavedModelError(ValueError):
-    """A file is no model that can be loaded: damaged, of another class or version, or forged."""
+    """The file is not a loadable model: it is damaged, forged, or of another class or version."""
 
 
 class FileMixin:
     """Saves and loads a scikit-learn estimator, and stamps its pickles with our version.
 
-    A class offers ``_fitted_state()``, what its `fit` learned as nested dictionaries, lists,
-    tuples, strings, numbers, None and arrays of float64 or int64; and ``_set_fitted_state(state)``,
-    which takes that back and raises ValueError unless all of it is sound: anybody may have written
-    it. An estimator inside another gives its own part by ``_state()`` and comes back by
-    ``_from_state(state)``. Parameters named in ``_unsaved`` do not go into the file.
+    A class provides ``_fitted_state()``, which returns what `fit` learned as nested dictionaries,
+    lists, tuples, strings, numbers, None and arrays of float64 or int64; and
+    ``_set_fitted_state(state)``, which restores it and raises ValueError unless all of it is valid,
+    as the file may come from anybody. An estimator inside another one is saved by ``_state()`` and
+    restored by ``_from_state(state)``. Parameters named in ``_unsaved`` are not saved.
     """
 
     _unsaved = ()
 
     def save(self, path):
-        """Write the fitted model to a file, which `load` reads without executing anything.
+        """Write the fitted model to a file, which `load` reads without executing any code from it.
 
-        The file is a safetensors file, replaced in one step; a symbolic link is kept and what it
-        points at replaced, but in a folder where anybody may write. It holds the parameters, all
-        that was fitted, and a format version; a model fitted on a GPU is in it as one of the CPU.
-        `checkpoint` is left out, as it names a file of this machine, and so are the settings of
-        `set_output`.
+        The file is in the safetensors format and is replaced atomically. A symbolic link is
+        followed, except in a folder that anybody can write to: there the link itself is replaced.
+        The file holds the parameters, the fitted state and a format version; a model fitted on a
+        GPU is stored as on the CPU. The parameter `checkpoint`, which names a file on this machine,
+        and the settings of `set_output` are not saved.
 
         Parameters
         ----------
@@ -73,15 +74,15 @@ class FileMixin:
         Raises
         ------
         NotFittedError
-            If it is not fitted.
+            If the model is not fitted.
         TypeError
-            If a parameter is an object that a file without code cannot hold, such as a function
-            as `step_size` or a RandomState.
+            If a parameter is an object that a file without code cannot hold, such as a callable
+            `step_size` or a RandomState.
         ValueError
-            If a parameter or a fitted attribute was set to what `load` would refuse.
+            If a parameter or a fitted attribute was set to a value that `load` would refuse.
         OSError
-            If the file cannot be written; one that was there before is left as it was.
-            IsADirectoryError if the path is a folder's.
+            If the file cannot be written; an existing file is left as it was. IsADirectoryError if
+            the path is a folder.
 
         Examples
         --------
@@ -98,20 +99,21 @@ class FileMixin:
         True
         """
         check_is_fitted(self)
-        file_to_write(Path(path))  # a wrong path is told before the work
+        file_to_write(Path(path))  # a wrong path raises before the work
         state = self._state()
-        self._from_state(state)  # what `load` would refuse is not written
+        self._from_state(state)  # raises if `load` would refuse the state
         _write(Path(path), type(self).__name__, state)
 
     @classmethod
     def load(cls, path):
         """Read a fitted model that `save` wrote.
 
-        It scores like the one saved, to the last bit on the same machine. Whatever a file holds,
-        only classes of this package are built from it and no code of it is executed, so it may
-        come from a stranger. That its numbers are a good model, nothing can tell.
+        On the same machine it scores exactly like the saved one. Whatever the file holds, only
+        classes of this package are built from it and no code in it is executed, so files from
+        untrusted sources are safe to load. Whether the numbers in it are a good model cannot be
+        checked.
 
-        The parameter `device` is as it was: where it names a GPU that this machine lacks, set it to
+        The parameter `device` is restored too: if it names a GPU that this machine lacks, set it to
         "cpu" before scoring.
 
         Parameters
@@ -125,10 +127,10 @@ class FileMixin:
         Raises
         ------
         SavedModelError
-            If the file is damaged, of another format or another class, or in any way not what
-            `save` writes. It is a ValueError.
+            If the file is damaged, has another format or class, or is in any other way not what
+            `save` writes. This is a subclass of ValueError.
         OSError
-            If the file cannot be read; FileNotFoundError where there is none.
+            If the file cannot be read; FileNotFoundError if it does not exist.
         """
         path = Path(path)
         try:
@@ -146,7 +148,7 @@ class FileMixin:
             reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}..."
             raise SavedModelError(
                 f"{str(path)!r} holds no {cls.__name__} that can be loaded: {reason}. Save the "
-                "model again, or get another copy of the file."
+                "model again, or obtain another copy of the file."
             ) from error
 
     def _state(self):
@@ -189,9 +191,9 @@ class FileMixin:
 
 
 def _storable(name, value):
-    """The value of a parameter, unless a file cannot hold it."""
+    """The value of a parameter in a form that a file can hold; TypeError if there is none."""
     value = value.toarray() if sparse.issparse(value) else value
-    if hasattr(value, "__array__") and not isinstance(value, np.generic):  # a frame or an index too
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):  # frames, indexes
         value = np.asarray(value)
         if value.dtype.kind in "biuf":
             value = value.astype(np.float64 if value.dtype.kind == "f" else np.int64)
@@ -201,9 +203,9 @@ def _storable(name, value):
         _encoded(value, name, {})
     except TypeError:
         raise TypeError(
-            f"{name}={short_repr(value)} cannot be saved: a file without code holds numbers, "
-            f"strings, lists, dictionaries and None. Use set_params({name}=...) with one of these, "
-            "which leaves the fitted model as it is, or pickle."
+            f"{name}={short_repr(value)} cannot be saved: a file without code holds only numbers, "
+            f"strings, lists, dictionaries and None. Call set_params({name}=...) with one of these "
+            "(which leaves the fitted model as it is), or use pickle."
         ) from None
     return value
 
@@ -215,39 +217,39 @@ def _write(path, model, state):
     if len(json.dumps(text)) + sum(len(name) + 150 for name in arrays) > MAX_HEADER:
         raise ValueError(
             f"A model of {len(arrays)} arrays and {len(text)} characters of text is too large for "
-            "a file. Shorten the names of the columns, or use pickle."
+            "a file. Shorten the column names, or use pickle."
         )
     texts = {"format_version": str(FORMAT_VERSION), "sklearn_jko": __version__}
     write_arrays(path, arrays, {**texts, "model": model, "state": text})
 
 
 def _read(path, model):
-    """State in the file of a model of this class; nothing of it but its form is checked."""
+    """State in the file of a model of this class; only its form is checked."""
     _check_header(path)
     with safetensors.safe_open(path, "np") as file:
         texts = file.metadata() or {}
         _check_texts(texts, model)
         for name in file.keys():  # noqa: SIM118
             if file.get_slice(name).get_dtype() not in DTYPES:
-                raise ValueError(f"its array {short_repr(name)} is none of {list(DTYPES)}")
+                raise ValueError(f"its array {short_repr(name)} must have a type of {list(DTYPES)}")
         arrays = read_arrays(file)
     decoded = functools.partial(_decoded, arrays=arrays)
     state = json.loads(texts["state"], object_hook=decoded, parse_constant=_refuse_constant)
     if arrays:
-        raise ValueError(f"its arrays {short_repr(list(arrays))} stand nowhere")
+        raise ValueError(f"its arrays {short_repr(list(arrays))} are not used in its state")
     return state
 
 
 def _check_header(path):
-    """Refuse what is no file, and a header that is longer than the file or than any of ours."""
+    """Refuse a path that is no file, and a header longer than the file or than any of ours."""
     if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         size = os.fstat(file.fileno()).st_size
     if length > min(MAX_HEADER, size - 8):
         raise ValueError(
-            f"its header would take {length} bytes of {size}; {MAX_HEADER} are the most"
+            f"its header claims {length} bytes, in a file of {size}; at most {MAX_HEADER} are read"
         )
 
 
@@ -256,15 +258,15 @@ def _check_texts(texts, model):
     if version not in (None, str(FORMAT_VERSION)):
         raise ValueError(
             f"it was written in format {short_repr(version)} by sklearn_jko {short_repr(writer)}, "
-            f"and sklearn_jko {__version__} reads format {FORMAT_VERSION}"
+            f"but sklearn_jko {__version__} reads format {FORMAT_VERSION}"
         )
     check_keys("metadata", texts, ("format_version", "sklearn_jko", "model", "state", "digest"))
     if texts["model"] != model:
-        raise ValueError(f"it is one of {short_repr(texts['model'])}, whose own `load` reads it")
+        raise ValueError(f"it holds a {short_repr(texts['model'])}, whose own `load` reads it")
 
 
 def _encoded(value, name, arrays):
-    """The value as JSON can hold it; its arrays are put beside, by name."""
+    """The value as JSON can hold it; its arrays are added to `arrays`, by name."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray) and value.dtype in DTYPES.values():
@@ -285,10 +287,10 @@ def _encoded(value, name, arrays):
 
 
 def _decoded(value, arrays):
-    """What a dictionary of the JSON stands for, from the innermost on; an array is taken once."""
+    """The value that a JSON dictionary stands for, innermost first; an array is used only once."""
     if value.keys() == {ARRAY}:
         if not isinstance(value[ARRAY], str) or value[ARRAY] not in arrays:
-            raise ValueError(f"it lacks the array {short_repr(value[ARRAY])}, or names it twice")
+            raise ValueError(f"its array {short_repr(value[ARRAY])} is missing or named twice")
         return arrays.pop(value[ARRAY])
     if value.keys() == {TUPLE}:
         return tuple(value[TUPLE])

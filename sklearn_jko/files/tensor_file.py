@@ -1,4 +1,4 @@
-"""Safetensors file of arrays and texts, with a check sum, that is replaced in one step."""
+"""Safetensors file of arrays and strings, with a checksum, that is replaced atomically."""
 
 import hashlib
 import os
@@ -11,12 +11,12 @@ import safetensors.numpy
 __all__ = ["file_to_write", "read_arrays", "write_arrays"]
 
 DIGEST = "digest"
-# More links after one another go round in a circle; Linux follows as many.
+# A longer chain of links is taken for a circle; Linux follows as many.
 MAX_LINKS = 40
 
 
 def file_to_write(path):
-    """What a path names, at the end of symbolic links, if a file can be written there.
+    """The file that a path names, at the end of symbolic links, if it can be written.
 
     Parameters
     ----------
@@ -29,25 +29,28 @@ def file_to_write(path):
     Raises
     ------
     OSError
-        If it is a folder or no regular file, or its folder is not there.
+        If it is a folder or not a regular file, or its folder does not exist.
     """
     if path.is_dir():
         raise IsADirectoryError(
-            f"{str(path)!r} is a folder: name a file, such as {str(path / 'model.safetensors')!r}."
+            f"{str(path)!r} is a folder; pass a file, such as {str(path / 'model.safetensors')!r}."
         )
     if path.exists() and not path.is_file():
-        raise FileExistsError(f"{str(path)!r} is no regular file: name another.")
+        raise FileExistsError(f"{str(path)!r} is not a regular file; pass another path.")
     file = _followed(path)
     if not file.parent.is_dir():
-        raise FileNotFoundError(f"{str(path)!r} cannot be written: there is no {file.parent}.")
+        raise FileNotFoundError(
+            f"{str(path)!r} cannot be written: there is no folder {str(file.parent)!r}. Create it, "
+            "or pass another path."
+        )
     return file
 
 
 def write_arrays(path, arrays, texts):
-    """Write a file in one step: at no moment is there a partial one under its name.
+    """Write a file atomically: there is never a partial file under its name.
 
-    What a symbolic link points at is written and the link kept, but in a folder where anybody may
-    write: there the file takes the place of the link.
+    A symbolic link is followed, except in a folder that anybody can write to: there the file
+    replaces the link.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def write_arrays(path, arrays, texts):
     Raises
     ------
     OSError
-        If no file can be written there.
+        If the file cannot be written.
     """
     file = file_to_write(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -67,17 +70,17 @@ def write_arrays(path, arrays, texts):
 
 
 def read_arrays(file):
-    """Arrays of a file opened by `safetensors.safe_open`, whose check sum is compared.
+    """Arrays of a file opened by `safetensors.safe_open`, after checking its checksum.
 
     Raises
     ------
     ValueError
-        If the check sum is wrong.
+        If the checksum is wrong.
     """
     arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     texts = file.metadata() or {}
     if texts.pop(DIGEST, None) != _digest(texts, arrays):
-        raise ValueError("its check sum is wrong")
+        raise ValueError("its checksum is wrong")
     return arrays
 
 
@@ -91,9 +94,9 @@ def _digest(texts, arrays):
 
 
 def _followed(path):
-    # A link in a folder of the user's is the user's own, who wants it kept. In one where anybody
-    # may write, such as /tmp, a stranger may have laid it out in wait, to have any file of the
-    # user's overwritten: no such link is followed, not even behind others.
+    # A link in the user's own folder was made by the user, who wants it kept. In a folder that
+    # anybody can write to, such as /tmp, a stranger may have placed it to have the user overwrite
+    # some file: such a link is not followed, not even at the end of others.
     for _ in range(MAX_LINKS):
         if not path.is_symlink() or path.parent.stat().st_mode & stat.S_IWOTH:
             break
@@ -102,8 +105,8 @@ def _followed(path):
 
 
 def _write_atomically(path, content):
-    # A name of its own, new and hard to guess: neither a second writer nor a link laid out in a
-    # shared folder meets it.
+    # A new name that is hard to guess, so that neither a second writer nor a link planted in a
+    # shared folder has the same one.
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with open(partial, "xb") as file:

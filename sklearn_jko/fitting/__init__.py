@@ -1,3 +1,3 @@
-"""The course of a fit: from what it is given to an estimator that is fitted."""
+"""The course of a fit: from its input to a fitted estimator."""
 
 __all__ = []

@@ -1,4 +1,4 @@
-"""The course of a fit: from what it is given to an estimator that is fitted."""
+"""The course of a fit: from its input to a fitted estimator."""
 
 import copy
 import math
@@ -37,12 +37,12 @@ from sklearn_jko.user_warnings import warn_user
 __all__ = ["fit_density"]
 
 AFTER_EQUAL_STEPS, AFTER_ADAPTIVE_STEPS = SCORING_SOLVERS
-# The rest of the time is for measuring the errors of the finished flow.
+# Share of `max_time` for training; the rest is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
-# Nats per row: what a block gains beyond this is worth telling when it was the last.
+# Nats per row: if the last block gained more than this, a warning says so.
 NOTABLE_GAIN = 0.05
-# Of up to so many rows a quarter is less than MIN_VALIDATION_ROWS: no block is trained, as `fit`
-# says.
+# A quarter of up to so many rows is fewer than MIN_VALIDATION_ROWS, so no block is trained, as
+# documented.
 FEW_ROWS = 26
 # Differences and products of larger numbers overflow.
 LARGEST_SAFE = np.float64(1e290)
@@ -61,16 +61,16 @@ def fit_density(
     process_group=None,
     spares_held_out=False,
 ):
-    """Fit an estimator, which stays as it was until all is done.
+    """Fit an estimator, which stays unchanged until the fit is complete.
 
     Parameters
     ----------
     density : JKOFlowDensity
     X, y, sample_weight, X_val, process_group
-        As of its `fit`.
+        See its `fit`.
     spares_held_out : bool, default=False
-        Whether no scaling sees the held-out rows, so that these score as fresh ones. Else, where no
-        block is kept, it is fitted to all rows, which makes the better density.
+        Whether the scaling never uses the held-out rows, so that these score like new rows.
+        Otherwise, if no block is kept, it is fitted to all rows, which gives a better density.
 
     Returns
     -------
@@ -81,9 +81,10 @@ def fit_density(
     processes = ALONE if process_group is None else Group(process_group)
     if processes.is_alone and is_one_of_many():
         warn_user(
-            "process_group=None in a process of torchrun: this fit sees its own rows alone. For "
-            "one fit of all, call torch.distributed.init_process_group() before "
-            "process_group=torch.distributed.group.WORLD, which is None until then."
+            "process_group=None in a process of torchrun: this process fits a model to its own "
+            "rows only. To fit one model to the rows of all processes, call "
+            "torch.distributed.init_process_group() and then pass "
+            "process_group=torch.distributed.group.WORLD, which is None before that call."
         )
     fitted = copy.copy(density)
     with processes.failing_together():
@@ -117,17 +118,17 @@ def fit_density(
 
 
 class _Fit:
-    """One fit of an estimator, from rows that were read.
+    """One fit of an estimator, after its input was read.
 
     Parameters
     ----------
     density : JKOFlowDensity
-        Of which the parameters are read, and the attributes set in the end.
+        Its parameters are read, and its attributes are set at the end.
     read : FitInput
     seed : int
     processes : Processes
     spares_held_out : bool
-        As of `fit_density`.
+        See `fit_density`.
     """
 
     def __init__(self, density, read, seed, processes, spares_held_out):
@@ -159,9 +160,9 @@ class _Fit:
         self.scaler = self.processes.on_first(lambda: self._new_scaler(self.scaling).fit(train))
 
     def train(self, progress, start, reports):
-        """Train a flow of the scaled rows, and set all attributes but its errors."""
-        # No batch takes more. Fits without blocks need none, but the noise that few rows get is
-        # drawn before a checkpoint holds the generator's state, from which blocks may be added.
+        """Train a flow of the scaled rows, and set all attributes except its errors."""
+        # The batches take no more. Fits without blocks need none, but the noise that few rows get
+        # is drawn before a checkpoint holds the generator's state, from which blocks may be added.
         visited = max(self.options.n_visits, MANY_ROWS)
         with self.processes.failing_together():
             rows = as_rows(self.scaler, self.shares.train.some(visited), self.read.device)
@@ -177,14 +178,14 @@ class _Fit:
             processes=self.processes,
         )
         self.processes.on_first(lambda: _warn_of_convergence(self.density, history, is_out_of_time))
-        if len(flow.blocks) == 0:  # no structure is known to it
+        if len(flow.blocks) == 0:  # such a flow has no structure
             rows = self.parts.train if self.spares_held_out else self.parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
             self.scaler = self._new_scaler(self.scaling, whitens=True).fit(rows)
         vars(self.density).update(self.attributes(flow, history))
 
     def attributes(self, flow, history):
-        """The fitted attributes that stand before the flow's errors are measured."""
+        """The fitted attributes that are known before the flow's errors are measured."""
         flow = copy.deepcopy(flow).double().cpu()
         flow.solver = AFTER_EQUAL_STEPS if self.density.solver in TABLEAUS else AFTER_ADAPTIVE_STEPS
         names = getattr(self.density, "feature_names_in_", None)
@@ -205,9 +206,9 @@ class _Fit:
         }
 
     def measure(self, deadline):
-        """Choose the solver's steps for scores and record their errors, in all processes."""
+        """Choose the solver steps for scores and record their errors, in all processes."""
         rows = self.held_out[:MAX_MEASURED_ROWS]
-        # The errors of few rows say little of others.
+        # The errors of only a few rows would say little about others.
         rows = np.concatenate([rows, self.parts.train[: MAX_MEASURED_ROWS - len(rows)]])
 
         def state_of_first():
@@ -238,7 +239,7 @@ class _Fit:
         _warn_of_few_held_out(self.density, self.parts, self.read.X_val)
 
     def _new_scaler(self, name, whitens=False):
-        """An unfitted scaler, which may mix columns where told so, or the flow has no structure."""
+        """An unfitted scaler; it may mix columns if `whitens`, or if the flow has no structure."""
         return make_table_scaler(
             name,
             self.read.roles,
@@ -267,9 +268,9 @@ def _measure_errors(density, rows, deadline):
     flow.n_steps, density.solver_error_, back = calibrate_steps(flow, Z, density.solver_tol)
     if density.solver_error_ > density.solver_tol:
         warn_user(
-            f"Doubling the solver's steps, {flow.n_steps.tolist()} in each block, still moves the "
-            f"score of a row by {density.solver_error_:.2g} nats, more than solver_tol="
-            f"{density.solver_tol}. A larger weight_decay makes a flow that is easier to solve.",
+            f"Doubling the solver steps, {flow.n_steps.tolist()} in the blocks, still changes the "
+            f"log-density of a row by {density.solver_error_:.2g} nats, more than solver_tol="
+            f"{density.solver_tol}. A larger weight_decay gives a flow that is easier to solve.",
             ConvergenceWarning,
         )
     rows = rows if roles is None else rows[:, roles.modelled]
@@ -281,14 +282,14 @@ def _measure_errors(density, rows, deadline):
 
 
 def _category_model(roles, rows):
-    """That of the categories which are not given; None where there are none."""
+    """The model of the categories that are not given; None if there are none."""
     if roles is None or len(roles.modelled_categories) == 0:
         return None
     return CategoryModel.of_roles(roles).fit(evenly_spread(rows, MAX_SCALER_ROWS))
 
 
 def _given_rows(roles, rows):
-    """Some of what the rows are given, evenly spread; None where they are given nothing."""
+    """Given values of some rows, evenly spread; None if no column is given."""
     if roles is None or len(roles.given) == 0:
         return None
     return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
@@ -298,9 +299,9 @@ def _warn_of_far_values(density, X):
     is_far = (np.fmax.reduce(X) > LARGEST_SAFE) | (np.fmin.reduce(X) < -LARGEST_SAFE)
     if is_far.any():
         warn_user(
-            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_SAFE:g} in size, by "
-            "which nothing can be computed: they are taken for less. If they stand for missing "
-            "ones, put NaN there; else divide the column."
+            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_SAFE:g}, where "
+            "computations overflow and are clipped. If these values mark missing ones, use NaN; "
+            "otherwise rescale the column."
         )
 
 
@@ -312,36 +313,36 @@ def _warn_of_noise(density, noise_width, read):
         if read.sample_weight is not None:
             repeated += " (whole weights repeat rows)"
         warn_user(
-            f"{columns_in_words(density, noisy)} hold {repeated} or depend linearly on others, "
-            "where a density is unbounded. Uniform noise of the width `noise_width_` was added to "
-            "them for training. For rounded measurements that is all there is to do; for "
-            "whole numbers or labels pass columns={...: 'integer'} or {...: 'category'}."
+            f"{columns_in_words(density, noisy)} hold {repeated} or depend linearly on others, so "
+            "that their likelihood has no upper bound. Uniform noise of the width `noise_width_` "
+            "was added to them for training. For rounded measurements no action is needed; "
+            "declare integers or labels with columns={...: 'integer'} or {...: 'category'}."
         )
 
 
 def _warn_of_few_held_out(density, parts, X_val):
-    """Tell why no block is trained, but of tables so small that it is documented."""
+    """Warn if no block is trained, except for tables so small that this is documented."""
     n, n_held_out = len(parts.all.X), len(parts.held_out)
     if n_held_out >= MIN_VALIDATION_ROWS or density.max_blocks == 0:
         return
     fate = (
-        "too few to tell what a block gains, so that none is trained and the density is the "
-        "scaling's alone"
+        "too few to measure whether a block helps, so no block is trained and the density is that "
+        "of the scaling alone"
     )
     if X_val is not None:
-        beside = " beside their copies" if n_held_out < len(parts.held_out.X) else ""
-        more = f"Give {MIN_VALIDATION_ROWS} rows or more."
+        beside = " apart from copies" if n_held_out < len(parts.held_out.X) else ""
+        more = f"Pass {MIN_VALIDATION_ROWS} rows or more."
         warn_user(f"X_val has {n_held_out} rows{beside}, {fate}. {more}")
     elif n > FEW_ROWS and parts.share < 1:
         warn_user(
-            f"sample_weight leaves {n_held_out} of {n} rows to judge by, {fate}. A few weights "
-            "outweigh all others: limit them, or pass X_val."
+            f"sample_weight leaves {n_held_out} of {n} rows as held-out rows, {fate}. A few "
+            "weights outweigh all others: limit them, or pass X_val."
         )
     elif n > FEW_ROWS:
         n_different = len(np.unique(hash_rows(parts.all.X)))
         warn_user(
-            f"X has {n} rows, no more than {n_different} of them different, which leaves "
-            f"{n_held_out} to judge by, {fate}. Give more rows that are no copies, or pass X_val."
+            f"X has {n} rows, at most {n_different} of them different, which leaves {n_held_out} "
+            f"held-out rows, {fate}. Pass more rows that are not copies, or X_val."
         )
 
 
@@ -358,7 +359,7 @@ def _warn_of_convergence(density, history, is_out_of_time):
         return
     gain = f", the last of which gained {last.gain:.2f} nats per row" if gains else ""
     warn_user(
-        f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Allow more for a better "
-        "density.",
+        f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Raise the limit for a "
+        "better density.",
         ConvergenceWarning,
     )

@@ -1,4 +1,4 @@
-"""What a fit is given: read, checked, and completed."""
+"""The input of a fit: read, checked, and completed."""
 
 import functools
 from collections.abc import Iterator
@@ -37,24 +37,23 @@ __all__ = [
 ]
 
 FLOATS = (np.float64, np.float32)
-# Kept as they are in tables to score; a table of any other type is converted as for `fit`.
+# Types that tables to score may keep; a table of any other type is converted as in `fit`.
 NUMERIC_DTYPES = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
-NOT_NUMERIC = "could not convert"  # as numpy and scikit-learn say of texts
+NOT_NUMERIC = "could not convert"  # in the errors of numpy and scikit-learn about strings
 
 
 class FitInput(NamedTuple):
-    """What a fit needs to know of its rows.
+    """The rows of a fit, and what goes with them.
 
     Attributes
     ----------
     sampled : Sampled
-        The rows as the user gave them, or so many as are kept in memory, with their weights; none
-        of them is of weight zero.
+        The rows as the user passed them, or a sample that is kept in memory, with their weights;
+        rows of weight zero are left out.
     X : ndarray of shape (n, d)
-        The same rows as numbers, encoded where the columns have roles; NaN where a value is
-        missing.
+        The same rows as numbers, encoded if the columns have roles; NaN where a value is missing.
     X_val : ndarray of shape (m, d), or None
-        The rows to judge by.
+        The validation rows.
     roles : Roles or None
     structure : Structure or None
     device : torch.device
@@ -78,7 +77,7 @@ class FitInput(NamedTuple):
         return any(are_nan(table).any() for table in tables if table is not None)
 
     def completed(self, density, seed):
-        """The same with missing values filled in, of which the user is told.
+        """The same with missing values filled in, after a warning.
 
         Raises
         ------
@@ -95,8 +94,8 @@ class FitInput(NamedTuple):
             validation = [self.X_val[self._with_values(self.X_val)]]
             if len(validation[0]) == 0:
                 raise ValueError(
-                    f"X_val has {len(self.X_val)} rows without any value, by which nothing can be "
-                    "judged; give rows that hold some, or leave it out."
+                    f"X_val has {len(self.X_val)} rows without any value, which cannot validate "
+                    "the training; pass rows that hold values, or leave X_val out."
                 )
         X, *validation = completed(
             self.X[rows], sampled.weight, seed, *validation, roles=self.roles
@@ -104,14 +103,14 @@ class FitInput(NamedTuple):
         return self._replace(sampled=sampled, X=X, X_val=validation[0] if validation else None)
 
     def _with_values(self, X):
-        """Indices of the rows that tell something: have a value beside what is given."""
+        """Indices of the rows that have a value in some column that is not given."""
         given = [] if self.roles is None else self.roles.given
         is_missing = np.broadcast_to(are_nan(X), X.shape)
         return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
 
 
 def read_input(density, X, sample_weight, X_val):
-    """Read and check what `JKOFlowDensity.fit` is given, and parameters that go with it.
+    """Read and check the input of `JKOFlowDensity.fit`, and the parameters that refer to it.
 
     Sets `n_features_in_` and `feature_names_in_` of the density.
 
@@ -119,7 +118,7 @@ def read_input(density, X, sample_weight, X_val):
     ----------
     density : JKOFlowDensity
     X, sample_weight, X_val
-        As of `JKOFlowDensity.fit`.
+        See `JKOFlowDensity.fit`.
 
     Returns
     -------
@@ -128,7 +127,7 @@ def read_input(density, X, sample_weight, X_val):
     Raises
     ------
     ValueError
-        As of `JKOFlowDensity.fit`.
+        See `JKOFlowDensity.fit`.
     """
     sampled = read_rows(X, sample_weight)
     X, roles = _rows(density, sampled.X)
@@ -136,7 +135,7 @@ def read_input(density, X, sample_weight, X_val):
     is_given = np.zeros(X.shape[1], bool) if roles is None else roles.numbers_given
     structure = structure_of(density.structure, is_given)
     if density.scaling != "auto":
-        make_scaler(density.scaling)  # a wrong name must fail before the work begins
+        make_scaler(density.scaling)  # so that a wrong name fails before the work begins
     device = device_named(density.device)
     return FitInput(sampled, X, X_val, roles, structure, device)
 
@@ -149,16 +148,16 @@ def validated_numbers(estimator, X, **options):
     estimator : estimator
     X : array-like of shape (n, d)
     **options
-        Of `sklearn.utils.validation.validate_data`.
+        Options of `sklearn.utils.validation.validate_data`.
 
     Raises
     ------
     ValueError
-        As `validate_data`, but that NaN may stand for missing values; and if a column holds times,
-        whose numbers depend on their unit.
+        As in `validate_data`, except that NaN may stand for missing values; and if a column holds
+        times, whose numbers would depend on their unit.
     TypeError
         If X is sparse, a lazy frame, a collection of Dask or an iterator, or holds objects that are
-        no numbers.
+        not numbers.
     """
     X = without_masks_or_arrow(X)
     _check_at_hand(X, "X")
@@ -167,24 +166,24 @@ def validated_numbers(estimator, X, **options):
 
 
 def _check_at_hand(X, parameter):
-    """Raise TypeError where rows are yet to be computed or read; ValueError where names repeat."""
+    """Raise TypeError if rows are yet to be computed or read; ValueError if names repeat."""
     check_computed(X, parameter)
-    check_different_names(X)  # scikit-learn ends in an error of another library
+    check_different_names(X)  # scikit-learn would fail with an error from another library
     if isinstance(X, Iterator):
         raise TypeError(
-            f"{parameter} is an iterator ({type(X).__name__}), which can be read only once, as X "
-            "of `fit`; pass a table here."
+            f"{parameter} is an iterator ({type(X).__name__}), which is accepted only as X of "
+            "`fit`, as it can be read only once; pass a table here."
         )
 
 
 def _as_numbers(validate, X, parameter):
-    """What a function makes of a table, whose objects may be pandas' own missing values."""
+    """A table validated by a function, where its objects may include pandas' missing values."""
     if has_times(X):
-        read_table(X, parameter)  # whose error names the column
+        read_table(X, parameter)  # its error names the column
     try:
         return validate(X)
     except OverflowError:
-        resolve_roles(X)  # whose error names the column
+        resolve_roles(X)  # its error names the column
         raise
     except TypeError as error:
         return validate(_numbers_of_objects(X, parameter, error))
@@ -193,7 +192,7 @@ def _as_numbers(validate, X, parameter):
 def _numbers_of_objects(X, parameter, refusal):
     """The table without objects; the TypeError by which they were refused, and why, otherwise."""
     check_names(X, parameter)
-    read_table(X, parameter)  # whose error tells of what is no table
+    read_table(X, parameter)  # its error explains what is not a table
     try:
         numbers = resolve_roles(X).encode(X)
     except ValueError as error:
@@ -209,7 +208,8 @@ def _rows(density, X):
     if len(roles.modelled) == 0:
         raise ValueError(
             f"columns={density.columns!r} and condition={density.condition!r} leave no numbers "
-            "to model: all columns are categories or given."
+            "to model, as all columns are categories or given; leave at least one column of "
+            "numbers out of both, or add one."
         )
     _check_feature_names(density, X, reset=True)
     X = check_array(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
@@ -222,7 +222,7 @@ def _numbers(density, X):
         return validated_numbers(density, X, dtype=FLOATS, ensure_min_samples=2)
     except ValueError as error:
         if NOT_NUMERIC in str(error):
-            resolve_roles(X)  # whose error names the column, and the way to make it a category
+            resolve_roles(X)  # its error names the column, and how to make it a category
         raise
 
 
@@ -236,7 +236,7 @@ def _read_validation_rows(density, X_val, roles):
 
 
 def _checked_validation_rows(density, X_val, roles):
-    if is_partitioned(X_val):  # scikit-learn sees no names in a frame of Dask
+    if is_partitioned(X_val):  # scikit-learn does not see the names of a Dask frame
         X_val = in_memory(X_val).X
     X_val = without_masks_or_arrow(X_val)
     _check_at_hand(X_val, "X_val")
@@ -253,7 +253,7 @@ def _checked_validation_rows(density, X_val, roles):
     X_val = _as_numbers(check, encoded, "X_val")
     if X_val.shape[1] != density.n_features_in_:
         raise ValueError(
-            f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, as X."
+            f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, like X."
         )
     if roles is not None:
         roles.check_inside(X_val)
@@ -261,12 +261,12 @@ def _checked_validation_rows(density, X_val, roles):
 
 
 def read_rows(X, sample_weight):
-    """The rows of positive weight, or a sample of them; those of weight zero may hold anything.
+    """The rows of positive weight, or a sample of them; rows of weight zero may hold anything.
 
     Parameters
     ----------
     X, sample_weight
-        As of `JKOFlowDensity.fit`.
+        See `JKOFlowDensity.fit`.
 
     Returns
     -------
@@ -275,7 +275,7 @@ def read_rows(X, sample_weight):
     Raises
     ------
     ValueError
-        If a weight is negative, or less than two are positive, or they are not as many as rows.
+        If a weight is negative, fewer than two are positive, or there is not one for each row.
     TypeError
         If X is a lazy frame.
     """
@@ -289,7 +289,7 @@ def read_rows(X, sample_weight):
     present = np.flatnonzero(weight)
     if len(present) < 2:
         raise ValueError(
-            "sample_weight is zero for all rows, or all but one: give two or more a positive "
+            f"sample_weight is positive for {len(present)} rows; at least two rows need a positive "
             "weight."
         )
     sampled = sampled._replace(weight=weight)
@@ -299,11 +299,11 @@ def read_rows(X, sample_weight):
 def _check_missing(density, is_missing):
     if is_missing.all(axis=0).any():
         raise ValueError(
-            f"{columns_in_words(density, is_missing.all(axis=0))} hold no value, from which "
-            "nothing can be learned; leave them out."
+            f"{columns_in_words(density, is_missing.all(axis=0))} hold no value, so nothing can be "
+            "learned about them; leave them out."
         )
     if is_missing.any():
         warn_user(
-            f"{columns_in_words(density, is_missing.any(axis=0))} miss values. For training these "
-            "were filled in with draws given the other values of their rows."
+            f"{columns_in_words(density, is_missing.any(axis=0))} have missing values. For "
+            "training these were filled in with random draws given the other values of their rows."
         )

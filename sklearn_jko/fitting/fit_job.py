@@ -1,4 +1,4 @@
-"""What a fit depends on, in a form that can be compared: between files, and between processes."""
+"""All that a fit depends on, in a form to compare with a checkpoint and between processes."""
 
 from numbers import Integral
 
@@ -15,19 +15,19 @@ def open_checkpoint(density, read, processes):
     Parameters
     ----------
     density : JKOFlowDensity
-        Of which the parameters are read.
+        Its parameters are read.
     read : FitInput
     processes : Processes
 
     Returns
     -------
     checkpoint : Checkpoint or None
-        None where none is wanted.
+        None if `checkpoint` is None.
 
     Raises
     ------
     ValueError
-        If no file can be written there.
+        If the file cannot be written.
     """
     if density.checkpoint is None:
         return None
@@ -45,18 +45,18 @@ def open_checkpoint(density, read, processes):
     for name, own in digests.items():
         lengths, sums = zip(*processes.all_gather(own or (0, 0)), strict=True)
         job[name] = own and (sum(lengths), read.X.shape[1], f"{sum(sums) % 2**64:016x}")
-    # Of more rows a group chooses the scaling and the held-out rows by a sample.
+    # With more rows, a group chooses the scaling and the held-out rows from a sample.
     job["process_group"] = "any" if are_pooled(job["X"][0], processes) else None
     return processes.on_first(lambda: Checkpoint(density.checkpoint, job))
 
 
 def check_group(density, read, processes):
-    """Raise ValueError unless a group of processes can do this fit, and all were told the same.
+    """Raise ValueError if a group cannot do this fit, or the processes were called differently.
 
     Parameters
     ----------
     density, read, processes
-        As of `open_checkpoint`; more than one process.
+        As in `open_checkpoint`, with more than one process.
     """
     with processes.failing_together():
         _check_supported(density, read)
@@ -77,12 +77,12 @@ def _job(density, read):
     job["structure"] = read.structure and read.structure.state()
     job["device"] = read.device.type
     if not isinstance(density.random_state, Integral):
-        job["random_state"] = None  # the seed drawn then stands in the checkpoint
+        job["random_state"] = None  # the checkpoint then holds the seed that was drawn
     return job
 
 
 def _form(density, read):
-    """What must be the same in all processes beside the parameters."""
+    """What must be the same in all processes in addition to the parameters."""
     names = getattr(density, "feature_names_in_", None)
     return {
         "the number of columns of X": read.X.shape[1],

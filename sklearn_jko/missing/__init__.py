@@ -1,3 +1,3 @@
-"""Missing values: mixtures that tell of some columns given others, and draws from these."""
+"""Missing values: mixtures that model some columns given others, and draws from these."""
 
 __all__ = []

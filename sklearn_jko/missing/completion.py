@@ -17,17 +17,17 @@ __all__ = ["completed", "fit_proposal"]
 def completed(X, weight, seed, *others, roles=None):
     """Tables with draws, given what is observed, where values are missing.
 
-    Labels are drawn first (`LabelDraws`), numbers then from a mixture that was fitted to what X
-    shows (`MarginalMixture`, of numbers standardised within their labels). The draws do not depend
-    on the order of the rows. In a column of repeated values, and of integers, they are rounded to
-    values of X.
+    Labels are drawn first (`LabelDraws`), then numbers from a mixture that is fitted to the
+    observed values of X (`MarginalMixture`, of numbers standardised within their labels). The draws
+    do not depend on the order of the rows. In columns of repeated values and of integers they are
+    rounded to values of X.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         With NaN where a value is missing.
     weight : ndarray of shape (n,) or None
-        Of the rows of X, by which the draws go; see `weighted_rows`.
+        Weights of the rows of X, to which the mixture is fitted; see `weighted_rows`.
     seed : int
     *others : ndarrays of shape (m, d)
         Tables to fill in likewise.
@@ -79,19 +79,19 @@ def completed(X, weight, seed, *others, roles=None):
 
 
 def fit_proposal(rows, roles, seed):
-    """The mixture from which missing values are drawn where a density is at hand.
+    """The mixture from which missing values are drawn for a fitted density.
 
     Parameters
     ----------
     rows : ndarray of shape (n, d)
-        Drawn from the density: with fractions in columns of integers, and codes of labels.
+        Rows drawn from the density, with fractions in columns of integers, and codes of labels.
     roles : Roles or None
     seed : int
 
     Returns
     -------
     proposal : MarginalMixture
-        Of codes as numbers that are rounded to them.
+        A mixture of codes as numbers, which are to be rounded.
     """
     widths = np.zeros(rows.shape[1])
     if roles is not None:
@@ -127,7 +127,7 @@ def _blurred(X, widths, roles, random_state):
 
 
 def _in_order(fill, X, random_state):
-    """The rows filled in one after another in an order that only their values decide."""
+    """The rows filled in one by one, in an order that depends only on their values."""
     order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
     filled[order] = fill(X[order].astype(np.float64, copy=False), random_state)
     return filled
@@ -139,6 +139,6 @@ def _width(values):
 
 
 def _nearest(values, x):
-    """Of ascending values the one nearest to each x."""
+    """The nearest of ascending values to each x."""
     middles = (values[:-1] + values[1:]) / 2
     return values[np.searchsorted(middles, x)]

@@ -1,4 +1,4 @@
-"""What a normal mixture says of some columns given the others."""
+"""Distribution of some columns of a normal mixture given the others."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -9,7 +9,7 @@ __all__ = ["ConditionalMixture"]
 
 
 class ConditionalMixture:
-    """The mixture of some columns given the others, which is one of normal distributions again.
+    """The distribution of some columns given the others, again a mixture of normal distributions.
 
     Parameters
     ----------
@@ -19,10 +19,10 @@ class ConditionalMixture:
     Attributes
     ----------
     weights : ndarray of shape (k,)
-        Of the mixture itself.
+        Weights of the mixture itself.
     roots, inverse_roots : ndarrays of shape (k, m, m)
-        Lower triangular roots of the covariances of the missing columns, whatever the values of the
-        others are, and their inverses.
+        Lower triangular roots of the conditional covariances of the missing columns, which do not
+        depend on the values of the others, and their inverses.
     """
 
     def __init__(self, mixture, missing):
@@ -43,7 +43,7 @@ class ConditionalMixture:
     def given(self, z):
         """Log-weights (..., k) and means (..., k, m) of components, given values (..., d - m).
 
-        A row's result depends on its values alone, to the last bit.
+        The result of a row does not depend on other rows, to the last bit.
         """
         scaled = self._inverses @ (z[..., None, :] - self._seen_means)[..., None]
         log_weights = np.log(self.weights) + log_normal(scaled[..., 0], self._diagonals)

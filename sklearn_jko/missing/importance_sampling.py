@@ -1,8 +1,8 @@
-"""Log-densities of rows with missing values, and draws of what is missing, by importance sampling.
+"""Log-densities of rows with missing values, and draws of these values, by importance sampling.
 
 The density of the observed part is the mean of density / proposal over draws of the missing part
-from a proposal, and the draws, resampled by these weights, are draws given the observed part. An
-observed integer is drawn too, from within its cell.
+from a proposal distribution. Resampled with these weights, the draws follow the distribution given
+the observed part. An observed integer is drawn too, uniformly from its cell.
 """
 
 import functools
@@ -18,14 +18,14 @@ from sklearn_jko.rows.row_hash import hash_rows
 
 __all__ = ["draw_missing", "observed_log_density"]
 
-# Independent scramblings of the draws, which tell their error.
+# Independent scramblings of the draws, from which their error is estimated.
 REPLICATES, BITS = 16, 30
-# Of normal coordinates: in other units a row is the same.
+# Digits of normal coordinates that are hashed: a row is then the same in other units.
 DIGITS = 6
 ROWS_AT_ONCE = 4096
-# A twentieth of the draws takes its component by the mixture's own weights, in case that those
-# given the observed values are misjudged, and a fifth is from Student's distribution in place of
-# the normal one, whose tails may be thinner than the density's.
+# A twentieth of the draws takes its component by the mixture's own weights, in case those given the
+# observed values are wrong, and a fifth is from Student's distribution instead of the normal one,
+# whose tails may be thinner than the density's.
 BLIND_SHARE = 0.05
 STUDENT_SHARE, DEGREES_OF_FREEDOM = 0.2, 5.0
 INSIDE = (2**-40, 1 - 2**-40)  # where quantile functions are finite
@@ -35,24 +35,24 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
     """Log-density of the observed part of each row: log of the integral of p over the missing part.
 
     It is estimated by importance sampling with quasi-random draws (a scrambled Sobol sequence).
-    The mean of the weights is unbiased; its logarithm is low by about half its squared error. The
-    draws are made of the seed and the row alone: no row's result depends on the rows beside it, if
-    none of `log_density` does. Those of different rows differ by a digital shift of the points, so
-    that over rows errors cancel out.
+    The mean of the weights is unbiased; its logarithm is too low by about half its squared error.
+    The draws depend only on the seed and the row, so the result of a row does not depend on other
+    rows, if that of `log_density` does not. The points of different rows differ by a digital shift,
+    so that errors cancel out on average over rows.
 
     Parameters
     ----------
     log_density : callable
         Maps complete rows (n, d), float64, to finite log-densities (n,) in nats.
     proposal : MarginalMixture
-        Best fitted to draws from the density itself, see `sklearn_jko.missing.marginal_mixture`.
+        Should be fitted to draws from the density, see `sklearn_jko.missing.marginal_mixture`.
     X : ndarray of shape (n, d), float64, finite or NaN
     n_draws : int
         Draws for each row: 16 times a power of two, so that the Sobol points are balanced.
     seed : int
     cell_width : ndarray of shape (d,) or float, default=0
-        Width of the cells about observed values, over which the density is integrated; 0 for a
-        column of which it is taken at the value. Rows without gaps are taken as they are.
+        Width of the cells around observed values, over which the density is integrated; 0 for a
+        column in which it is evaluated at the value. Rows without gaps are not integrated.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
         Nats, in the units of the observed columns: 0 where all is missing.
     standard_error : ndarray of shape (n,)
         Of log_p: the deviation of the means of 16 independent parts of the draws, over 4 times the
-        mean (delta method). 0 where nothing is missing, or all. From about 0.5 on it is itself too
-        low more often than not: no draw may have met what matters.
+        mean (delta method). 0 if nothing or everything is missing. Above about 0.5 it is itself
+        usually too low: perhaps no draw came from where the density is high.
 
     Raises
     ------
@@ -87,7 +87,9 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
     """
     size = n_draws // REPLICATES
     if size * REPLICATES != n_draws or size < 1 or size & (size - 1):
-        raise ValueError(f"n_draws={n_draws} must be {REPLICATES} times a power of two, as 256 is.")
+        raise ValueError(
+            f"n_draws={n_draws} must be {REPLICATES} times a power of two, such as 256."
+        )
     missing = np.isnan(X)
     log_p, error = np.zeros(len(X)), np.zeros(len(X))
     complete = ~missing.any(axis=1)
@@ -104,7 +106,7 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
 
 
 def draw_missing(log_density, proposal, X, n_proposals, random_state, cell_width=0.0):
-    """Fill what is missing with draws given what is observed, by sampling-importance-resampling.
+    """Fill missing values with draws given the observed ones, by sampling-importance-resampling.
 
     Parameters
     ----------
@@ -114,11 +116,11 @@ def draw_missing(log_density, proposal, X, n_proposals, random_state, cell_width
     X : ndarray of shape (n, d), float64, finite or NaN
         A row of NaN alone becomes a draw from the density.
     n_proposals : int
-        Draws from the proposal for each row, of which one is taken. The more there are, and the
-        better the proposal, the nearer is the result to a draw given the observed values.
+        Draws from the proposal for each row, one of which is taken. The more there are, and the
+        better the proposal, the closer the result is to a draw given the observed values.
     random_state : numpy.random.Generator
     cell_width : ndarray of shape (d,) or float, default=0
-        As of `observed_log_density`.
+        See `observed_log_density`.
 
     Returns
     -------
@@ -161,7 +163,7 @@ class WeightedDraws(NamedTuple):
     log_weights: np.ndarray
 
 
-@functools.lru_cache(maxsize=8)  # they took a third of the time of a row
+@functools.lru_cache(maxsize=8)  # making them took a third of the time of a row
 def _scrambled_points(size, n_columns, seed):
     """Digits (16 size, n_columns) of 16 Sobol sequences of the unit cube, one after the other."""
     states = np.random.default_rng(seed).spawn(REPLICATES)
@@ -178,7 +180,7 @@ def _shifted(digits, seed):
 
 
 def _batches(proposal, missing, n_draws):
-    """Indices of rows that miss something, and their conditional distributions, a few at a time."""
+    """Indices of rows with missing values and their conditional distributions, in batches."""
     pairs = (
         (row, conditional)
         for pattern, rows in patterns(missing)
@@ -212,7 +214,7 @@ def _weighted_draws(log_density, proposal, X, conditionals, uniform, cell_width)
 
 
 def _within_cells(X, widths, uniform):
-    """What rows show, moved within its cells by coordinates that no missing value takes."""
+    """Observed values moved within their cells, by coordinates not used for missing values."""
     parts = []
     for x, points in zip(X, uniform, strict=True):
         seen = ~np.isnan(x)
@@ -236,7 +238,7 @@ def _proposed(conditional, z, points):
 
 
 def _chosen(weights, points):
-    """The interval, of these lengths, that each point of (0, 1) is in, and its place within."""
+    """The interval, of these lengths, that contains each point of (0, 1), and its place in it."""
     ends = np.cumsum(weights)
     component = np.searchsorted(ends[:-1], points)
     place = (points - (ends - weights)[component]) / weights[component]
@@ -244,7 +246,7 @@ def _chosen(weights, points):
 
 
 def _stretch(place):
-    """Factors of normal draws: 1, but at the last places, where the draws become Student's."""
+    """Factors of normal draws: 1, except at the last places, which give Student's distribution."""
     tail = ((place - 1 + STUDENT_SHARE) / STUDENT_SHARE).clip(*INSIDE)
     student = np.sqrt(DEGREES_OF_FREEDOM / chi2.ppf(tail, DEGREES_OF_FREEDOM))
     return np.where(place > 1 - STUDENT_SHARE, student, 1.0)

@@ -1,4 +1,4 @@
-"""Normal distributions and rows with missing values: a fit to these, and their density."""
+"""Normal distributions for rows with missing values: fit and log-density."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from sklearn_jko.statistics.thinning import evenly_spread
 __all__ = ["fit_normal", "marginal_log_density", "patterns", "shrunk"]
 
 MAX_ITERATIONS = 30
-# In units of the deviations. What starts from the result needs no more digits.
+# In units of the deviations. The result is only a start for others, and needs no more digits.
 CLOSE = 1e-4
 MAX_ROWS = 20_000
 # An iteration solves one linear system for each.
@@ -58,10 +58,10 @@ def fit_normal(Z):
 
 
 def shrunk(covariance, n):
-    """The covariance of n rows beside a few made-up ones of independent, standard columns.
+    """The covariance of n rows and a few prior rows of independent, standard columns.
 
-    These are 1 + d^2 / n: next to nothing for many rows, and as many as the rows where these are as
-    few as the columns.
+    There are 1 + d^2 / n prior rows: next to nothing for many rows, and about n where the rows are
+    as few as the columns.
     """
     d = len(covariance)
     made_up = 1 + d**2 / n
@@ -70,14 +70,14 @@ def shrunk(covariance, n):
 
 
 def patterns(missing):
-    """Rows by what they miss: a list of patterns (d,), bool, each with the indices of its rows."""
+    """Patterns of missing values: a list of patterns (d,), bool, with the indices of their rows."""
     found, pattern_of, counts = np.unique(missing, axis=0, return_inverse=True, return_counts=True)
     numbers = np.argsort(pattern_of.ravel(), kind="stable")
     return list(zip(found, np.split(numbers, np.cumsum(counts))[:-1], strict=True))
 
 
 def marginal_log_density(mixture, Z):
-    """Log-density (n,), in nats, of what rows show: 0 where all is missing.
+    """Log-density (n,), in nats, of the observed values of rows: 0 where all are missing.
 
     Parameters
     ----------

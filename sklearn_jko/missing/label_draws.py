@@ -1,4 +1,4 @@
-"""Draws of missing labels, given all else that a row shows."""
+"""Draws of missing labels, given all observed values of a row."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -15,14 +15,14 @@ __all__ = ["LabelDraws"]
 class LabelDraws:
     """P(label | the rest of the row) by Bayes' rule, for one category after the other.
 
-    Given the other labels it has a logistic regression's probability. Given labels, the numbers
-    are normal: of means and deviations that each label moves (`WithinLabels`), and of one
-    correlation for all. Numbers and labels that are missing say nothing.
+    Given the other labels its probability comes from a logistic regression. Given labels, the
+    numbers are normal, with means and deviations that depend on each label (`WithinLabels`) and a
+    correlation that is common to all. Missing numbers and labels are left out.
 
     Parameters
     ----------
     low, high, label_columns
-        As of `WithinLabels`.
+        See `WithinLabels`.
     n_labels : ndarray of int
         How many labels each of these columns has.
 
@@ -51,7 +51,7 @@ class LabelDraws:
         return self
 
     def fill(self, X, random_state):
-        """The rows with draws of the labels that they miss."""
+        """The rows with draws in place of missing labels."""
         X = X.copy()
         for place, column in enumerate(self.label_columns):
             gaps = np.flatnonzero(np.isnan(X[:, column]))

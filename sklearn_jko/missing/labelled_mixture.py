@@ -1,4 +1,4 @@
-"""A density of rows with missing numbers beside labels."""
+"""A density of rows with labels and missing numbers."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ class LabelledMixture:
     Parameters
     ----------
     low, high, label_columns
-        As of `sklearn_jko.missing.within_labels.WithinLabels`.
+        See `sklearn_jko.missing.within_labels.WithinLabels`.
     """
 
     def __init__(self, low, high, label_columns):

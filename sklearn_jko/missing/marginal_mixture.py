@@ -1,4 +1,4 @@
-"""A density of rows with missing values: columns made normal, and a mixture of normals of these."""
+"""A density of rows with missing values: columns made normal, and a normal mixture of these."""
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -15,27 +15,27 @@ from sklearn_jko.statistics.thinning import evenly_spread
 
 __all__ = ["MarginalMixture"]
 
-# Completions: by one normal distribution, then by the mixtures fitted to those before. On mixtures
-# of 20 columns each of the first four gains 0.5 to 1.5 nats a row.
+# Rounds of completion: by one normal distribution, then each by the mixture fitted before it. On
+# mixtures of 20 columns each of the first four gains 0.5 to 1.5 nats per row.
 ROUNDS = 4
-# Complete rows, of which clusters start a round ahead.
+# With so many complete rows, the clusters of these start one round ahead.
 MIN_COMPLETE = 20
-MAX_ROWS = 10_000  # that are completed
+MAX_ROWS = 10_000  # largest number of rows that are completed
 ROWS_AT_ONCE = 512
 
 
 class MarginalMixture:
     """Each column is made normal by its observed values; their joint density is a mixture.
 
-    With one component it is a Gaussian copula. The mixture is fitted to completed rows: what is
-    missing is drawn from one normal distribution, fitted by the EM algorithm, or from the mixture
-    of the complete rows where all that is observed is likelier by it; and then, a few times, from
-    the mixture so far (stochastic EM).
+    With one component it is a Gaussian copula. The mixture is fitted to completed rows: missing
+    values are first drawn from one normal distribution, fitted by the EM algorithm, or from the
+    mixture of the complete rows if the observed values are likelier under that; and then, a few
+    times, from the latest mixture (stochastic EM).
 
     Parameters
     ----------
     low, high : ndarrays of shape (d,) or floats
-        Bounds of the columns, between which all draws are; infinite where there are none.
+        Bounds of the columns and of all draws; infinite if there are none.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class MarginalMixture:
         The columns' maps: `sklearn_jko.scaling.marginal.Marginal` behind
         `sklearn_jko.scaling.bounds.Bounds`.
     mixture_ : sklearn_jko.statistics.normal_mixture.NormalMixture
-        Of their normal coordinates.
+        Mixture of their normal coordinates.
 
     References
     ----------
@@ -134,8 +134,8 @@ class MarginalMixture:
         X : ndarray of shape (n, d), float64, finite or NaN
         random_state : numpy.random.Generator
         same_noise : bool, default=False
-            Whether all rows get the same random numbers: then no row's draw depends on the rows
-            beside it.
+            Whether all rows get the same random numbers: then the draw for a row does not depend on
+            other rows.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What labels tell of the numbers beside them, one by one."""
+"""Numbers standardised within the labels of the same row."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ SMALLEST_VARIANCE = 1e-9
 
 
 class WithinLabels:
-    """Standardise numbers within the labels beside them, for one category after the other.
+    """Standardise numbers within the labels of their row, for one category after the other.
 
-    A number with bounds is carried to the line first. An unknown label, NaN, says nothing.
+    A number with bounds is first mapped to the whole line. An unknown label, NaN, has no effect.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class WithinLabels:
     number_columns : ndarray of shape (p,), int
         Indices of the other columns.
     moments_ : list of (mean, deviation), ndarrays of shape (k + 1, p)
-        Of each category's labels and, last, of an unknown one.
+        Moments for each category's labels and, last, for an unknown one.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class WithinLabels:
         return Z, log_slope
 
     def inverse_transform(self, Z, X):
-        """Numbers (n, p) of which `transform` makes these, beside the labels in X (n, d)."""
+        """The numbers (n, p) that `transform` maps to Z, given the labels in X (n, d)."""
         for codes, (mean, deviation) in reversed(self._by_category(X)):
             Z = Z * deviation[codes] + mean[codes]
         Z = Z * self.spread_ + self.centre_
@@ -92,7 +92,7 @@ class WithinLabels:
 
 
 def _codes_of(labels):
-    """Codes (m, n) of labels (n, m), also with noise that rounding takes off; -1 for NaN."""
+    """Codes (m, n) of labels (n, m), after rounding off any noise; -1 for NaN."""
     return np.rint(np.nan_to_num(labels, nan=-1.0)).astype(int).T
 
 
@@ -108,7 +108,7 @@ def _moments(Z, codes):
 
 
 def _moments_of(z, codes, k):
-    """Means and deviations (k,) of values about 0, each label's pulled to those of all."""
+    """Means and deviations (k,) of values around 0, each label's shrunk towards those of all."""
     counts, sums = np.bincount(codes, minlength=k), np.bincount(codes, z, minlength=k)
     residual = z - (sums / np.maximum(counts, 1))[codes]
     pooled = max(np.mean(residual**2), SMALLEST_VARIANCE) if len(z) else 1.0

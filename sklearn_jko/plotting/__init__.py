@@ -1,7 +1,7 @@
-"""Pictures of densities, of their training and of outliers, as scikit-learn's displays draw them.
+"""Plots of densities, of their training and of outliers, in the style of scikit-learn's displays.
 
-A display computes in `from_estimator`, keeps what it computed, and draws that in `plot`, on axes of
-its own or on given ones. matplotlib is imported where something is drawn, not before.
+A display computes in `from_estimator`, stores the result, and draws it in `plot`, on new axes or on
+given ones. matplotlib is imported only when something is drawn.
 """
 
 from sklearn_jko.plotting.density import DensityDisplay

@@ -24,12 +24,13 @@ __all__ = [
     "with_margin",
 ]
 
-# Okabe and Ito's blue and vermilion can be told apart by the colour-blind, and in grey.
+# Okabe and Ito's blue and vermilion are distinct for the colour-blind, and in greyscale.
 MODEL = INLIER = "#0072B2"
 ROWS = OUTLIER = "#D55E00"
 MAX_POINTS = 2000
 MARGIN = 0.05  # of a range, as matplotlib leaves: points on its ends are not cut
-# Tick labels of more digits than this are shortened by an offset, or by a power of ten.
+# Tick labels get an offset where values are this many times larger than their range, and a power of
+# ten where they are outside these units.
 OFFSET_RATIO = 1e4
 SMALLEST_UNIT, LARGEST_UNIT = 1e-2, 1e4
 SMALLEST_POWER = 1e-300
@@ -45,7 +46,7 @@ def single_axes(ax):
 
 
 def axes_grid(ax, n_rows, n_columns, panel_size, **spacing):
-    """A function of row and column that adds axes, in a new figure or in the given axes' place.
+    """A function of row and column that adds axes, in a new figure or in place of the given axes.
 
     Returns
     -------
@@ -60,8 +61,8 @@ def axes_grid(ax, n_rows, n_columns, panel_size, **spacing):
         grid = figure.add_gridspec(n_rows, n_columns, **spacing)
     elif ax.get_subplotspec() is None:
         raise ValueError(
-            "ax has no place in a grid, so that it cannot be divided into panels; pass one that "
-            "plt.subplots or Figure.add_subplot made."
+            "ax has no place in a grid and cannot be divided into panels; pass axes made by "
+            "plt.subplots or Figure.add_subplot."
         )
     else:
         ax.set_axis_off()
@@ -71,7 +72,7 @@ def axes_grid(ax, n_rows, n_columns, panel_size, **spacing):
 
 
 def central_range(values):
-    """Smallest and largest of the values, but for those far away from nearly all others."""
+    """Smallest and largest of the values, apart from those far away from nearly all others."""
     values = bounded(values)
     low, high = np.quantile(values, [0.01, 0.99])
     reach = high - low
@@ -80,7 +81,7 @@ def central_range(values):
 
 
 def with_margin(low, high):
-    """A range with a margin at both ends; where it is a point, one around it."""
+    """A range with a margin at both ends; if it is a single point, a range around it."""
     margin = MARGIN * (high - low)
     if not margin > 1e-12 * max(abs(low), abs(high)):
         margin = 0.1 * max(abs(low), abs(high)) or 1.0
@@ -88,12 +89,12 @@ def with_margin(low, high):
 
 
 def thinned(rows):
-    """As many of the rows, evenly spread, as can be told apart as points."""
+    """At most 2,000 of the rows, evenly spread: more cannot be distinguished as points."""
     return evenly_spread(rows, MAX_POINTS)
 
 
 def point_size(n_rows):
-    """Diameter of the points of so many rows."""
+    """Diameter of the points for this number of rows."""
     return float(np.clip(60 / math.sqrt(min(n_rows, MAX_POINTS)), 2.2, 5.0))
 
 
@@ -105,9 +106,9 @@ def draw_points(ax, rows, scale=1.0, **style):
 
 
 def label_axis(axis, name, n_ticks=6, width=60):
-    """Name an axis and write its ticks in few digits; what was left out stands beside the name.
+    """Name an axis and shorten its tick labels; the offset or power of ten is put beside the name.
 
-    The axis must have its limits.
+    The limits of the axis must be set before.
     """
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -118,7 +119,7 @@ def label_axis(axis, name, n_ticks=6, width=60):
     )
     lines = textwrap.wrap(str(name), width, max_lines=2, placeholder=" …")
     for part in _left_out(offset, exponent):
-        # A number that goes on beyond the figure would read as another one.
+        # A number cut off at the edge of the figure would read as another one.
         if lines and len(lines[-1]) + 1 + len(part) <= width:
             lines[-1] += " " + part
         else:
@@ -127,7 +128,7 @@ def label_axis(axis, name, n_ticks=6, width=60):
 
 
 def _left_out(offset, exponent):
-    """An offset and a power of ten as they stand beside a name, none where there is none."""
+    """Texts of the offset and the power of ten, each only if there is one."""
     if offset:
         yield f"{MINUS if offset > 0 else '+'} {abs(offset):.15g}"
     if exponent:
@@ -135,7 +136,7 @@ def _left_out(offset, exponent):
 
 
 def _offset_and_exponent(low, high):
-    """What to take off all numbers of a range, and by which power of ten to divide the rest."""
+    """The offset to subtract from the numbers of a range, and the power of ten to divide by."""
     span, size, offset = high - low, max(abs(low), abs(high)), 0.0
     if 0 < OFFSET_RATIO * span < size:
         step = 10.0 ** math.ceil(math.log10(span))
@@ -147,5 +148,5 @@ def _offset_and_exponent(low, high):
 
 
 def number(value):
-    """A number in few digits, with a minus as long as a plus."""
+    """A number in few digits, with a typographic minus sign."""
     return f"{value:.6g}".replace("-", MINUS)

@@ -1,4 +1,4 @@
-"""Corner of panels: rows against rows drawn from a model, by single columns and by pairs."""
+"""Corner plot: rows against samples of a model, for single columns and for pairs."""
 
 import itertools
 
@@ -54,7 +54,7 @@ def _draw_pair(ax, rows, samples, grid):
 
 
 def _label(ax, names, i, j):
-    """Names at the left and at the bottom of the corner only."""
+    """Name the axes at the left and at the bottom of the corner only."""
     label_axis(ax.xaxis, names[i], n_ticks=3, width=18)
     if j < len(names) - 1:
         ax.set_xlabel("")
@@ -77,7 +77,7 @@ def _add_legend(ax, n_columns, labels):
         Line2D([], [], color=MODEL, label=labels[1]),
     ]
     if n_columns > 1:
-        # The room above the diagonal is free.
+        # The space above the diagonal is free.
         ax.set_axis_off()
         handles += region_patches()
     ax.legend(handles=handles, loc="upper right", frameon=False).set_in_layout(False)

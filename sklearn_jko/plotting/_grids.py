@@ -1,4 +1,4 @@
-"""Even grids over the columns of a table, bins and histograms on them."""
+"""Even grids over the columns of a table, and bins and histograms on them."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from sklearn_jko.plotting._axes import central_range, with_margin
 __all__ = ["bin_edges", "draw_histogram", "even_grid", "shared_edges", "smoothed_histogram"]
 
 MAX_BINS = 60
-# From here on the sides of an integer's cell are no floats.
+# From here on the edges of an integer's cell cannot be represented by floats.
 LARGEST_WHOLE = 2.0**52
-# Of the points' own deviation in each direction, so that a narrow ridge stays narrow.
+# As a share of the points' own deviation in each direction, so that a narrow ridge stays narrow.
 SMOOTHING = 0.19
 LEAST_SMOOTHING = 0.7  # cells
 
@@ -20,7 +20,7 @@ def even_grid(rows, samples, n_points):
     for k, column in enumerate(rows.T):
         low, high = central_range(column)
         if samples is not None:
-            # A model far wider than the rows must not squeeze them to a point.
+            # A model far wider than the rows must not squeeze them into a point.
             wide = np.quantile(samples[:, k], [0.001, 0.999])
             wide = wide.clip(low - (high - low), high + (high - low))
             low, high = min(low, wide[0]), max(high, wide[1])
@@ -31,7 +31,7 @@ def even_grid(rows, samples, n_points):
 
 
 def bin_edges(values, grid):
-    """Even edges along the axis that suit the values within it."""
+    """Even bin edges along the axis, in a number that suits the values within it."""
     low, high = grid[0], grid[-1]
     near = values[(values >= low) & (values <= high)]
     n_bins = min(len(np.histogram_bin_edges(near, "auto", (low, high))) - 1, MAX_BINS)
@@ -39,16 +39,16 @@ def bin_edges(values, grid):
 
 
 def shared_edges(rows, samples, grid):
-    """Edges in which rows and samples can be compared, around each integer where all are such."""
+    """Bin edges to compare rows and samples in; around each integer if all values are integers."""
     if _are_whole(rows, samples):
         return _edges_around_integers(grid)
     edges = bin_edges(rows, grid)
-    # One bin, as of a constant column, would hide how the samples are spread.
+    # A single bin, as for a constant column, would hide how the samples are spread.
     return edges if len(edges) > 2 else bin_edges(samples, grid)
 
 
 def draw_histogram(ax, values, edges, **style):
-    """Histogram, in units of density of all values, between even edges."""
+    """Histogram between even edges, as a density relative to all values."""
     counts, _ = np.histogram(values, edges)
     ax.stairs(counts / (len(values) * (edges[1] - edges[0])), edges, **style)
 
@@ -58,7 +58,7 @@ def _are_whole(*columns):
 
 
 def _edges_around_integers(grid):
-    """Edges of cells of equally many integers: of one, unless these are too many."""
+    """Edges of cells that hold one integer each or, if these are too many, equally many."""
     first, last = np.ceil(grid[0]), np.floor(grid[-1])
     n_integers = last - first + 1
     step = np.ceil(n_integers / MAX_BINS)
@@ -66,7 +66,7 @@ def _edges_around_integers(grid):
 
 
 def smoothed_histogram(x, y, x_grid, y_grid):
-    """Smoothed numbers of points around those of a grid, shape (len(y_grid), len(x_grid))."""
+    """Smoothed counts of points around grid points, shape (len(y_grid), len(x_grid))."""
     edges = _edges(y_grid), _edges(x_grid)
     counts, _, _ = np.histogram2d(y, x, edges)
     cells = np.stack(
@@ -80,7 +80,7 @@ def smoothed_histogram(x, y, x_grid, y_grid):
 
 
 def _smoothed(counts, covariance):
-    """Convolution with a Gaussian, whose covariance is in cells."""
+    """Convolution with a Gaussian, whose covariance is in units of cells."""
     padded = 2 * counts.shape[0], 2 * counts.shape[1]
     frequencies = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])
     quadratic = sum(

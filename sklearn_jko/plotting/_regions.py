@@ -17,7 +17,7 @@ SHARES = (0.99, 0.95, 0.8, 0.5)
 
 
 def region_thresholds(sample_log_density):
-    """Log-densities above which lie `SHARES` of a model's samples.
+    """Log-densities above which `SHARES` of a model's samples lie.
 
     Hyndman (1996), Computing and graphing highest density regions.
     """
@@ -25,9 +25,9 @@ def region_thresholds(sample_log_density):
 
 
 def enclosed_mass(weights):
-    """Share of all weight at points at least as heavy as each, over an even grid.
+    """For each point of an even grid, the share of the weight at points at least as heavy.
 
-    Where there is no weight, it is 1 everywhere: no region encloses less.
+    It is 1 everywhere if all weights are zero: no region encloses less.
     """
     if not weights.any():
         return np.ones(weights.shape)
@@ -41,7 +41,7 @@ def enclosed_mass(weights):
 def draw_regions(ax, x, y, values, thresholds):
     """Fill where the values on a grid exceed each threshold, the outermost first."""
     low, high = thresholds.min(), max(values.max(), thresholds.max())
-    # An interpolated contour must not feel how far below it the lowest values lie.
+    # Interpolated contours must not depend on how far below them the lowest values are.
     values = values.clip(min=low - (high - low) - 1e-9 * abs(low))
     top = high + max(high - low, 1e-9 * abs(high), 1e-300)
     for threshold, colour in zip(thresholds, region_colours(), strict=True):
@@ -49,7 +49,7 @@ def draw_regions(ax, x, y, values, thresholds):
 
 
 def region_colours():
-    """From white towards the model's colour, one for each of `SHARES`."""
+    """Colours from near white to the model's colour, one for each of `SHARES`."""
     from matplotlib.colors import to_rgb
 
     strength = np.linspace(0.18, 0.85, len(SHARES))[:, None]
@@ -57,7 +57,7 @@ def region_colours():
 
 
 def region_patches():
-    """Handles of a legend, the innermost region first."""
+    """Legend handles, the innermost region first."""
     from matplotlib.patches import Patch
 
     coloured = list(zip(SHARES, region_colours(), strict=True))

@@ -1,4 +1,4 @@
-"""Tables handed to a display, and those it hands to an estimator."""
+"""Tables passed to a display, and tables that it passes to an estimator."""
 
 import copy
 import inspect
@@ -29,10 +29,10 @@ def column_names(X):
 
 
 def column_positions(columns, names):
-    """Where the wanted columns, given by name or number, stand in the table."""
+    """Indices in the table of columns given by name or index."""
     wanted = [columns] if isinstance(columns, (str, Integral)) else list(columns)
     if not wanted:
-        raise ValueError("columns is empty; pass at least one name or number of a column of X.")
+        raise ValueError("columns is empty; pass at least one name or index of a column of X.")
     return [_position(column, names) for column in wanted]
 
 
@@ -42,13 +42,13 @@ def _position(column, names):
     if isinstance(column, Integral) and 0 <= column < len(names):
         return int(column)
     raise ValueError(
-        f"columns holds {column!r}, which X has not. Pass names among {listed(map(repr, names))}, "
-        f"or numbers from 0 to {len(names) - 1}."
+        f"columns holds {column!r}, which is not a column of X. Pass names among "
+        f"{listed(map(repr, names))}, or indices from 0 to {len(names) - 1}."
     )
 
 
 def columns_of_texts(density):
-    """Indices of the columns whose labels the density knows to be texts."""
+    """Indices of the categories of the density that have string labels."""
     roles = getattr(density, "roles_", None)
     if roles is None:
         return []
@@ -64,27 +64,27 @@ def numbers_in(X, chosen):
         names = column_names(X)
         missed = listed(repr(names[chosen[k]]) for k in np.flatnonzero(is_missing))
         raise ValueError(
-            f"X misses values in {missed}, which cannot be shown; pass rows without gaps, such as "
-            "those of `impute(X)`."
+            f"X has missing values in {missed}, which cannot be shown; pass rows without missing "
+            "values, such as those of `impute(X)`."
         )
     return table
 
 
 def models_numbers_only(density):
-    """Whether no column is given, an integer or a category."""
+    """Whether no column is given, of integers, or a category."""
     roles = getattr(density, "roles_", None)
     return roles is None or roles.has_bounds_only
 
 
 def _as_table_like(X, rows):
-    """Rows with the column names of X where it has some: what an estimator fitted to X expects."""
+    """Rows as an estimator fitted to X expects them: with the column names of X, if it has any."""
     if hasattr(X, "columns"):
         return type(X)(dict(zip(X.columns, rows.T, strict=True)))
     return rows
 
 
 def log_density(density, X, rows):
-    """Finite log-densities of rows, shape (n,), by an estimator that knows tables like X."""
+    """Finite log-densities of rows, shape (n,), by an estimator fitted to tables like X."""
     if not hasattr(density, "score_samples"):
         raise TypeError(
             f"{type(density).__name__} has no score_samples; pass a density estimator, such as "
@@ -95,9 +95,9 @@ def log_density(density, X, rows):
 
 
 def draw_samples(density, X, n_samples, random_state):
-    """A table of n_samples rows drawn from an estimator; None where it cannot draw any.
+    """A table of n_samples rows drawn from an estimator; None if it cannot sample.
 
-    Of what is given they have the same as rows of X, drawn at random.
+    Their given columns are those of rows of X that are drawn at random.
     """
     if not hasattr(density, "sample"):
         return None
@@ -111,7 +111,7 @@ def draw_samples(density, X, n_samples, random_state):
     if "random_state" in inspect.signature(density.sample).parameters:
         arguments["random_state"] = seed
     elif hasattr(density, "random_state"):
-        # A mixture draws by its own seed, or by numpy's global one.
+        # A mixture uses its own seed, or numpy's global one.
         density = copy.copy(density)
         density.random_state = seed
     try:

@@ -1,4 +1,4 @@
-"""Picture of a density and of the rows it is to describe."""
+"""Plot of a density and of the rows that it should describe."""
 
 import numpy as np
 from sklearn.base import is_outlier_detector
@@ -28,48 +28,51 @@ __all__ = ["DensityDisplay"]
 
 MAX_COLUMNS = 6
 CURVE_POINTS, GRID_POINTS = 500, 100
-# Log-densities beyond this have no finite density.
+# Densities with larger log-densities are not finite.
 LARGEST_EXPONENT = 690.0
-# Of a model, beyond axes that leave out its outermost samples of each column.
+# Share of a model that is beyond the axes anyway, as these leave out its outermost samples.
 USUALLY_BEYOND = 0.02
-# A legend right of the axes, for which a figure's layout makes room.
+# A legend to the right of the axes, for which a figure's layout makes room.
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
 
 
 class DensityDisplay:
-    """A density against the rows of a table.
+    """Plot of a density against the rows of a table.
 
-    Of one column: the density's curve over the rows' histogram. Of two: the regions of highest
-    density that hold 50, 80, 95 and 99 % of the model, and the rows as points. Of more, or of
-    chosen `columns`: histograms of single columns on the diagonal and pairs of columns below it,
-    rows against rows drawn from the model. So it is too where columns are integers, categories or
-    given: texts are not shown, and the rows drawn are given the same as rows of the table. Axes
-    leave out single rows that lie far away from nearly all others.
+    For one column: the curve of the density over a histogram of the rows. For two: the
+    highest-density regions that hold 50, 80, 95 and 99 % of the model, and the rows as points. For
+    more, or if `columns` are chosen: a corner plot of the rows and of samples from the model, with
+    histograms of single columns on the diagonal and pairs of columns below it. The corner plot is
+    also used if columns are integers, categories or given: columns of strings are not shown, and
+    the samples are conditioned on the given values of rows of the table. Single rows far away from
+    nearly all others are outside the axes.
 
-    It is recommended to use `from_estimator` to make one.
+    It is recommended to create the display with `from_estimator`.
 
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_columns)
-        The columns shown.
+        The rows, in the columns shown.
     column_names : list
+        Names of these columns.
     grid : ndarray of shape (n_columns, n_points)
         Even points along each column, from one end of the axis to the other.
     log_density : ndarray of shape (n_points,) or (n_points, n_points), or None
-        Of one column, or of two with the first one along the rows of the array, in nats; None
-        where samples are shown in its place.
+        Log-density on the grid, in nats; for two columns, the first one runs along axis 0. None if
+        samples are shown instead.
     thresholds : ndarray of shape (4,) or None
-        Log-density of two columns at the edge of the regions that hold 99, 95, 80 and 50 %.
+        For two columns, log-density at the edge of the regions that hold 99, 95, 80 and 50 %.
     samples : ndarray of shape (n_samples, n_columns) or None
         Rows drawn from the model.
 
     Attributes
     ----------
     ax_ : Axes
-        Of a density of one or two columns.
+        Axes of the plot of one or two columns.
     axes_ : ndarray of Axes of shape (n_columns, n_columns)
-        Where samples are shown; None above the diagonal.
+        Axes of a corner plot; None above the diagonal.
     figure_ : Figure
+        Figure of the axes.
 
     Examples
     --------
@@ -96,24 +99,24 @@ class DensityDisplay:
     def from_estimator(
         cls, estimator, X, *, columns=None, n_samples=10_000, random_state=None, ax=None
     ):
-        """Compute what is shown of a fitted estimator, and draw it.
+        """Plot the density of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, with `score_samples` for one or two columns, and `sample` for more: such as
-            JKOFlowDensity, KernelDensity or GaussianMixture.
+            Fitted estimator with `score_samples` for one or two columns, and with `sample` for
+            more, such as JKOFlowDensity, KernelDensity or GaussianMixture.
         X : array-like of shape (n_samples, n_features)
-            Rows with all the columns that the estimator knows.
+            Rows with all columns of the fit.
         columns : list of str or int, default=None
-            Names or numbers of the columns shown, each by rows drawn from the model. None is all
-            columns that hold numbers, at most 6.
+            Names or indices of the columns to show in a corner plot. None shows all columns that
+            hold numbers, at most 6.
         n_samples : int, default=10_000
-            Rows drawn from the model.
+            Number of rows to draw from the model.
         random_state : int, RandomState instance or None, default=None
-            Seed of these rows.
+            Seed of these draws.
         ax : Axes, default=None
-            Where to draw; None is a new figure.
+            Axes to plot on. If None, a new figure is created.
 
         Returns
         -------
@@ -125,16 +128,16 @@ class DensityDisplay:
             If matplotlib is not installed.
         TypeError
             If the estimator has no `score_samples`, or no working `sample` where it is needed; or
-            if it is an outlier detector, whose scores are no log-densities.
+            if it is an outlier detector, whose scores are not log-densities.
         ValueError
-            If X is not a table, has no finite numbers in the columns shown, has more than 6 of
-            these and none are chosen, or has not the chosen ones.
+            If X is not a table, holds values in the columns shown that are not finite numbers, has
+            more than 6 columns of numbers and none are chosen, or lacks the chosen columns.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         if is_outlier_detector(estimator):
             raise TypeError(
-                f"{type(estimator).__name__} is an outlier detector, whose scores are no "
-                "log-densities; show them by `OutlierDisplay`, or here its `density_`."
+                f"{type(estimator).__name__} is an outlier detector, whose scores are not "
+                "log-densities; plot them with `OutlierDisplay`, or pass its `density_` here."
             )
         names = column_names(X)
         shown = _shown(columns, names, columns_of_texts(estimator))
@@ -154,13 +157,13 @@ class DensityDisplay:
         return cls(rows=rows, column_names=names, **computed).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw what was computed.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None is a new figure. Where samples are shown, the place of these axes
-            is divided.
+            Axes to plot on. If None, a new figure is created. For a corner plot the area of these
+            axes is divided.
 
         Returns
         -------
@@ -212,13 +215,13 @@ class DensityDisplay:
         ax.legend(handles=handles, **(BESIDE if has_layout else {"loc": "best"}))
 
     def _rows_label(self):
-        """How many rows there are, and what of them is not seen."""
+        """Number of rows, and how many of them are beyond the axes."""
         n_beyond = int(self._are_beyond(self.rows).sum())
         label = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
         return label + (f", {n_beyond:,} beyond the axes" if n_beyond else "")
 
     def _model_label(self):
-        """What of the model is not seen, where it is more than usual."""
+        """Name of the model, with its share beyond the axes if that is unusually large."""
         if not self._is_model_beyond():
             return "model"
         return f"model, {self._are_beyond(self.samples).mean():.0%} beyond the axes"
@@ -232,7 +235,7 @@ class DensityDisplay:
 
 
 def _plane(density, X, rows, samples):
-    """What there is to show of a density of two columns, by its names in the display."""
+    """Keyword arguments of the display of a density of two columns."""
     grid = even_grid(rows, samples, GRID_POINTS)
     points = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1)
     values = log_density(density, X, points.reshape(-1, 2)).reshape(points.shape[:2])
@@ -251,12 +254,15 @@ def _shown(columns, names, texts):
         chosen = column_positions(columns, names)
         for j in chosen:
             if j in texts:
-                raise ValueError(f"column {names[j]!r} of X holds texts; choose others.")
+                raise ValueError(
+                    f"columns={columns!r}: column {names[j]!r} of X holds strings, which cannot be "
+                    "shown; choose other columns."
+                )
         return chosen
     if not 0 < len(numeric) <= MAX_COLUMNS:
         raise ValueError(
-            f"X has {len(numeric)} columns of numbers; from 1 to {MAX_COLUMNS} are shown at once. "
-            f"Pass some of them, such as columns={[names[j] for j in numeric[:3]]!r}."
+            f"X has {len(numeric)} columns of numbers; from 1 to {MAX_COLUMNS} can be shown at "
+            f"once. Choose some, such as columns={[names[j] for j in numeric[:3]]!r}."
         )
     return numeric
 
@@ -265,13 +271,13 @@ def _samples(density, X, n_samples, random_state):
     samples, n_columns = draw_samples(density, X, n_samples, random_state), len(column_names(X))
     if samples is None:
         raise TypeError(
-            f"{density!r} cannot draw rows by `sample`, which show its density of single columns "
-            "and pairs; use an estimator that can, such as JKOFlowDensity or GaussianMixture, or "
-            "fit it to one or two columns alone."
+            f"{density!r} cannot draw rows with `sample`, which a corner plot needs; use an "
+            "estimator that can, such as JKOFlowDensity or GaussianMixture, or fit it to one or "
+            "two columns only."
         )
     if samples.shape[1] != n_columns:
         raise ValueError(
             f"X has {n_columns} columns, but {type(density).__name__} was fitted to "
-            f"{samples.shape[1]}; pass X with the columns of the fit, and choose by `columns`."
+            f"{samples.shape[1]}; pass X with the columns of the fit, and choose with `columns`."
         )
     return samples

@@ -1,4 +1,4 @@
-"""Picture of a training, block after block."""
+"""Plot of a training, block by block."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from sklearn_jko.training.flow_training import round_gains
 
 __all__ = ["TrainingHistoryDisplay"]
 
-# Blocks, of all rounds, with room for numbers.
+# Up to so many blocks, over all rounds, have room for their numbers.
 MAX_NUMBERED = 12
 START = {"ls": "", "marker": "s", "ms": 6, "color": "0.4", "label": "scaling alone"}
 KEPT = {"ls": "", "marker": "o", "ms": 7, "mec": "white", "color": MODEL, "label": "kept"}
@@ -20,23 +20,24 @@ DROPPED = {"ls": "", "marker": "X", "ms": 9, "mec": "white", "color": ROWS, "lab
 
 
 class TrainingHistoryDisplay:
-    """Held-out likelihood after each block tried, and how far each moved the rows.
+    """Plot of the held-out likelihood after each block tried, and of its movement of the rows.
 
     Each round of refinement starts from the data again, at the likelihood of the scaling alone.
-    Dropped blocks are crosses, and hollow bars.
+    Dropped blocks are shown as crosses and hollow bars.
 
-    It is recommended to use `from_estimator` to make one.
+    It is recommended to create the display with `from_estimator`.
 
     Parameters
     ----------
     history : list of BlockRecord
-        As `JKOFlowDensity.history_`.
+        See `JKOFlowDensity.history_`.
 
     Attributes
     ----------
     axes_ : ndarray of Axes of shape (2,)
-        Negative log-likelihood in nats per row, and movement.
+        Axes of the negative log-likelihood, in nats per row, and of the movement.
     figure_ : Figure
+        Figure of the axes.
 
     Examples
     --------
@@ -54,14 +55,14 @@ class TrainingHistoryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Draw how a fitted flow was trained.
+        """Plot the training of a fitted flow.
 
         Parameters
         ----------
         estimator : JKOFlowDensity
-            Fitted.
+            Fitted density.
         ax : Axes, default=None
-            Whose place is divided into two panels; None is a new figure.
+            Axes whose area is divided into two panels. If None, a new figure is created.
 
         Returns
         -------
@@ -72,19 +73,19 @@ class TrainingHistoryDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator is no JKOFlowDensity.
+            If the estimator is not a JKOFlowDensity.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_flow("estimator", estimator)
         return cls(history=estimator.history_).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw what was stored.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Whose place is divided into two panels; None is a new figure.
+            Axes whose area is divided into two panels. If None, a new figure is created.
 
         Returns
         -------
@@ -121,7 +122,7 @@ class TrainingHistoryDisplay:
         return len(self.history) <= MAX_NUMBERED
 
     def _plot_round(self, records, start):
-        """Draw a round whose rows, scaled only, stand at x = start."""
+        """Draw a round, with the rows after the scaling alone at x = start."""
         likelihood, movement = self.axes_
         nll = [records[0].validation_nll + records[0].gain, *(r.validation_nll for r in records)]
         likelihood.plot(start + np.arange(len(nll)), nll, color=MODEL, lw=1.5, zorder=1)
@@ -161,7 +162,7 @@ class TrainingHistoryDisplay:
         self.figure_.align_ylabels(list(self.axes_))
 
     def _stops(self):
-        """What stands under each stop: 0, for the scaling alone, or block and step size."""
+        """Tick label of each stop: 0 for the scaling alone, else the block and its step size."""
         stops = []
         for records in self._rounds():
             stops.append("0")

@@ -1,4 +1,4 @@
-"""Picture of the scores by which outliers are told."""
+"""Plot of the scores by which outliers are found."""
 
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -10,34 +10,36 @@ from sklearn_jko.statistics.columns import bounded
 __all__ = ["OutlierDisplay"]
 
 N_BINS = 50
-# In widths of the range of the middle 80 % of (inlying) scores.
+# In units of the range of the middle 80 % of the (inlier) scores.
 REACH = 5.0
-# Fewer outliers are ticks: as shares of so few, a bar of one or two is taller than all inliers'.
+# Fewer outliers are drawn as ticks: as a share of so few, one or two would be the tallest bar.
 MIN_OUTLIERS_FOR_BARS = 10
 
 
 class OutlierDisplay:
-    """Distribution of the scores of rows, with the threshold below which they count as outliers.
+    """Plot of the distribution of scores, with the threshold below which rows are outliers.
 
-    Scores far away from nearly all others are counted in the outermost bins, and their number
-    stands in the legend, as does a threshold that far away. Fewer than ten outliers are shown one
-    by one, as ticks.
+    Scores far away from nearly all others are counted in the outermost bins, and the legend gives
+    their number; it also gives a threshold that far away. Fewer than ten outliers are shown
+    individually, as ticks.
 
-    It is recommended to use `from_estimator` to make one.
+    It is recommended to create the display with `from_estimator`.
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples,)
-        The higher, the more normal.
+        Scores of the rows; the higher, the more normal.
     offset : float or None
-        The threshold, where there is one.
+        The threshold, if there is one.
     is_outlier : ndarray of bool of shape (n_samples,) or None
-        What is known of the rows.
+        Which rows are outliers, if known.
 
     Attributes
     ----------
     ax_ : Axes
+        Axes of the plot.
     figure_ : Figure
+        Figure of the axes.
 
     Examples
     --------
@@ -58,18 +60,19 @@ class OutlierDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, ax=None):
-        """Score rows by a fitted estimator, and draw the distribution of the scores.
+        """Score rows by a fitted estimator, and plot the distribution of the scores.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, with `score_samples`; its `offset_` is the threshold, where it has one.
+            Fitted estimator with `score_samples`; its `offset_`, if it has one, is the threshold.
         X : array-like of shape (n_samples, n_features)
+            Rows to score.
         y : array-like of shape (n_samples,), default=None
-            What the rows are: 1 for inliers and -1 for outliers, as `predict` of scikit-learn's
-            detectors, or booleans that are True for outliers.
+            True labels of the rows: 1 for inliers and -1 for outliers, as in `predict` of
+            scikit-learn's detectors, or booleans that are True for outliers.
         ax : Axes, default=None
-            Where to draw; None is a new figure.
+            Axes to plot on. If None, a new figure is created.
 
         Returns
         -------
@@ -82,13 +85,13 @@ class OutlierDisplay:
         TypeError
             If the estimator has no `score_samples`.
         ValueError
-            If y has other values than these, or not one a row.
+            If y holds other values, or not one per row.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         if not hasattr(estimator, "score_samples"):
             raise TypeError(
                 f"{type(estimator).__name__} has no score_samples; pass a density estimator or an "
-                "outlier detector that has, such as JKOFlowDensity or IsolationForest."
+                "outlier detector that has it, such as JKOFlowDensity or IsolationForest."
             )
         is_outlier = None if y is None else _is_outlier(y)
         scores = bounded(np.asarray(estimator.score_samples(X), dtype=np.float64))
@@ -99,12 +102,12 @@ class OutlierDisplay:
         return cls(scores=scores, offset=offset, is_outlier=is_outlier).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw what was computed.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None is a new figure.
+            Axes to plot on. If None, a new figure is created.
 
         Returns
         -------
@@ -165,7 +168,7 @@ class OutlierDisplay:
         ]
 
     def _limits(self):
-        """A range with the threshold and all scores but those far away from the inliers'."""
+        """A range of the threshold and all scores, except those far away from the inliers'."""
         scores, _, _ = self._groups()[0]
         low, middle, high = np.quantile(scores, [0.1, 0.5, 0.9])
         reach = REACH * (high - low)
@@ -183,5 +186,5 @@ def _is_outlier(y):
         return y == -1
     raise ValueError(
         "y must hold 1 for inliers and -1 for outliers, or booleans that are True for outliers; "
-        f"got {np.unique(y)[:5].tolist()!r}. Pass y == 1 where 1 stands for outliers."
+        f"got {np.unique(y)[:5].tolist()!r}. Pass y == 1 if 1 stands for outliers."
     )

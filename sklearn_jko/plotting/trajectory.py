@@ -1,4 +1,4 @@
-"""Picture of rows on their way from data to noise."""
+"""Plot of rows on their way from data to noise."""
 
 import math
 
@@ -21,28 +21,31 @@ N_BINS = 40
 
 
 class FlowTrajectoryDisplay:
-    """Rows after the scaling and after each block of a flow, which makes them normal.
+    """Plot of rows after the scaling and after each block of a flow, which makes them normal.
 
-    One panel a stop, with two of the scaled coordinates; a flow of one column is shown by
-    histograms. A row keeps its colour, by its first coordinate at the start, in all panels; the
-    circles are one, two and three standard deviations of the normal distribution that the flow
-    aims at. Above each panel stands how far the block moved the rows: E|x1 - x0|^2 / E|x1|^2 over
-    all coordinates.
+    There is one panel for each of these stages, with two of the scaled coordinates; a flow of one
+    column is shown by histograms. A row has the same colour in all panels, given by its first
+    coordinate after the scaling; the circles are one, two and three standard deviations of the
+    target normal distribution. The title of each panel gives the movement of the rows by the block,
+    E|x1 - x0|^2 / E|x1|^2 over all coordinates.
 
-    It is recommended to use `from_estimator` to make one.
+    It is recommended to create the display with `from_estimator`.
 
     Parameters
     ----------
     path : ndarray of shape (n_blocks + 1, n_samples, n_coordinates)
-        The one or two coordinates shown, after so many blocks.
+        The one or two coordinates shown, after the scaling and after each block.
     movements : list of float
-        One a block.
+        Movement by each block.
     coordinate_names : list of str
+        Names of the coordinates shown.
 
     Attributes
     ----------
     axes_ : ndarray of Axes of shape (n_blocks + 1,)
+        Axes of the panels.
     figure_ : Figure
+        Figure of the axes.
 
     Examples
     --------
@@ -62,18 +65,19 @@ class FlowTrajectoryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, columns=None, ax=None):
-        """Follow rows through the blocks of a fitted flow, and draw where they are.
+        """Follow rows through the blocks of a fitted flow, and plot their positions.
 
         Parameters
         ----------
         estimator : JKOFlowDensity
-            Fitted.
+            Fitted density.
         X : array-like of shape (n_samples, n_features)
+            Rows to follow.
         columns : list of two str or int, default=None
-            Names or numbers of the columns whose scaled coordinates are shown. None is the first
-            two.
+            Names or indices of the columns whose scaled coordinates are shown. None shows the first
+            two that are modelled.
         ax : Axes, default=None
-            Whose place is divided into panels; None is a new figure.
+            Axes whose area is divided into panels. If None, a new figure is created.
 
         Returns
         -------
@@ -84,10 +88,10 @@ class FlowTrajectoryDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator is no JKOFlowDensity.
+            If the estimator is not a JKOFlowDensity.
         ValueError
-            If X is not a finite numeric table with the columns of the fit, or `columns` are not
-            two of them that are modelled.
+            If X is not a table with the columns of the fit, has missing or infinite values, or
+            `columns` are not two of the modelled columns.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_flow("estimator", estimator)
@@ -102,12 +106,12 @@ class FlowTrajectoryDisplay:
         ).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw what was computed.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Whose place is divided into panels; None is a new figure.
+            Axes whose area is divided into panels. If None, a new figure is created.
 
         Returns
         -------
@@ -155,12 +159,12 @@ class FlowTrajectoryDisplay:
 
     @property
     def _limit(self):
-        """Half the width of all panels: nearly all rows, and the normal distribution."""
+        """Half the width of all panels, which show nearly all rows and the normal distribution."""
         return float(np.clip(1.1 * np.quantile(np.abs(self.path), 0.995), NARROWEST, WIDEST))
 
     @property
     def _colours(self):
-        """The rank of each row's first coordinate at the start, as a share."""
+        """The rank of each row's first coordinate after the scaling, as a share."""
         return (rankdata(self.path[0, :, 0]) - 0.5) / self.path.shape[1]
 
     def _tell_beyond(self, ax, rows):
@@ -177,7 +181,7 @@ class FlowTrajectoryDisplay:
             )
 
     def _label(self, ax, y_name):
-        """Names at the left and under the lowest panel of each column only."""
+        """Name the axes at the left and below the lowest panel of each column only."""
         label_axis(ax.xaxis, self.coordinate_names[0], n_ticks=4, width=28)
         label_axis(ax.yaxis, y_name, n_ticks=4, width=28)
         place = ax.get_subplotspec()
@@ -197,11 +201,11 @@ class FlowTrajectoryDisplay:
 def _shown(columns, names, modelled):
     shown = column_positions(columns, names)
     if len(shown) != 2:
-        raise ValueError(f"columns={columns!r} names {len(shown)} columns; pass two.")
+        raise ValueError(f"columns={columns!r} names {len(shown)} columns; pass two of them.")
     for j in shown:
         if j not in modelled:
             raise ValueError(
                 f"columns={columns!r} names {names[j]!r}, which is given or a category and has no "
-                f"coordinate; pass two of {[names[j] for j in modelled]}."
+                f"latent coordinate; pass two of {[names[j] for j in modelled]}."
             )
     return shown

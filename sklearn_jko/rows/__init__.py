@@ -1,3 +1,3 @@
-"""The rows of a fit: which train and which judge, in one process or several."""
+"""The rows of a fit: training rows and held-out rows, in one process or several."""
 
 __all__ = []

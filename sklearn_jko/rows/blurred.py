@@ -1,4 +1,4 @@
-"""Rows with noise, made in double precision a part at a time."""
+"""Rows with noise, made in double precision and part by part."""
 
 import copy
 
@@ -10,24 +10,24 @@ __all__ = ["BlurredRows", "blur", "reflect"]
 
 
 class BlurredRows:
-    """Some rows of a table with their noise, made in double precision a part at a time.
+    """Some rows of a table with their noise, made in double precision and part by part.
 
-    A slice of it is an array; no copy of the whole table is ever made. The noise depends on the
-    seed and on the first place of the part.
+    A slice of it is an array; the whole table is never copied. The noise depends on the seed and on
+    the first place of the part.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         Of any floating-point type and memory layout; may be a memory map.
     rows : ndarray of int
-        Which rows, by place.
+        Index in X of the row at each place.
     places : ndarray of int
-        Which of the places.
+        The places that are taken.
     widths : ndarray of shape (d,)
-        As of `noise_widths`.
+        See `noise_widths`.
     seed : int
     bounds : ndarray of shape (2, d), optional
-        Least and largest values, over which the noise is folded back.
+        Smallest and largest values, at which the noise is folded back.
     """
 
     def __init__(self, X, rows, places, widths, seed, bounds=None):
@@ -43,7 +43,7 @@ class BlurredRows:
         return self.rows[self.places]
 
     def some(self, n):
-        """So many of the rows, evenly spread, or all: copies of a row stand side by side."""
+        """Up to n of the rows, evenly spread: copies of a row are adjacent."""
         some = copy.copy(self)
         some.places = evenly_spread(self.places, n)
         return some

@@ -1,4 +1,4 @@
-"""Tables in parts that are computed when they are asked for: collections of Dask."""
+"""Tables in parts that are computed on demand: collections of Dask."""
 
 import functools
 import inspect
@@ -14,23 +14,23 @@ __all__ = ["by_partitions", "check_computed", "is_partitioned", "partitions_of"]
 
 
 def is_partitioned(X):
-    """Whether X is a collection of Dask, which the question does not import."""
+    """Whether X is a collection of Dask; does not import Dask."""
     dask = sys.modules.get("dask")
     return dask is not None and dask.is_dask_collection(X)
 
 
 def check_computed(X, parameter="X"):
-    """Raise TypeError where X is a collection of Dask, or a frame of polars yet to be computed."""
+    """Raise TypeError if X is a collection of Dask, or a frame of polars yet to be computed."""
     check_collected(X, parameter)
     if is_partitioned(X):
         raise TypeError(
-            f"{parameter} is a collection of Dask ({type(X).__name__}), which is not taken here; "
-            f"pass {parameter}.compute(), or call this for each of its parts."
+            f"{parameter} is a collection of Dask ({type(X).__name__}), which is not supported "
+            f"here; pass {parameter}.compute(), or call this for each of its parts."
         )
 
 
 def partitions_of(X):
-    """The parts of a Dask array or data frame, each Delayed and of all columns, in their order.
+    """The parts of a Dask array or data frame, in order, each Delayed and with all columns.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def partitions_of(X):
         If X is not a table.
     """
     ndim = getattr(X, "ndim", None)
-    if not isinstance(ndim, int) or ndim != 2:  # of a Delayed, what is asked for is one too
+    if not isinstance(ndim, int) or ndim != 2:  # any attribute of a Delayed is a Delayed
         raise ValueError(
             f"X is a collection of Dask ({type(X).__name__}) that is not a table of rows and "
             "columns; use a two-dimensional dask.array, or a dask.dataframe."
@@ -49,18 +49,17 @@ def partitions_of(X):
 
 
 def by_partitions(dtype=np.float64, width=None):
-    """Decorate a method of rows to take collections of Dask too, part by part.
+    """Decorate a method that takes rows to accept collections of Dask too, part by part.
 
-    What it then returns is a lazy `dask.array`, whose parts are those of X. The model is one node
-    of Dask's graph, which is sent to a worker once.
+    It then returns a lazy `dask.array`, whose parts are those of X. The model is one node of Dask's
+    graph, so it is sent to a worker only once.
 
     Parameters
     ----------
     dtype : dtype
-        Of what the method returns.
+        Type of the result.
     width : callable, optional
-        Maps the model to the number of columns that the method returns; None where that is one
-        number a row.
+        Maps the model to the number of columns of the result; None if that is one number per row.
     """
 
     def decorated(method):
@@ -75,8 +74,8 @@ def by_partitions(dtype=np.float64, width=None):
             _, _, *rest = signature.bind(self, X, *args, **options).arguments.items()
             if any(value is not signature.parameters[name].default for name, value in rest):
                 raise ValueError(
-                    f"{method.__name__} takes nothing but X where that is a collection of Dask; "
-                    "call it on the parts for the rest."
+                    f"{method.__name__} takes no other argument than X if that is a collection of "
+                    "Dask; to pass others, call it on each part."
                 )
             return _lazy(self, method.__name__, X, dtype, () if width is None else (width(self),))
 
@@ -87,10 +86,10 @@ def by_partitions(dtype=np.float64, width=None):
 
 def _check_output(model, method):
     output = _get_output_config("transform", model)["dense"] if method == "transform" else "default"
-    if output != "default":  # whose wrapper would compute all
+    if output != "default":  # its wrapper would compute everything
         raise TypeError(
-            f"transform of a collection of Dask gives a lazy array, and none of {output}; call "
-            "set_output(transform='default')."
+            f"transform of a collection of Dask returns a lazy array, not a table of {output}; "
+            "call set_output(transform='default')."
         )
 
 
@@ -114,6 +113,6 @@ def _lazy(model, method, X, dtype, tail):
 
 
 def _apply(model, method, part, dtype, tail):
-    if len(part) == 0:  # as some partitions of a filtered frame are
+    if len(part) == 0:  # some partitions of a filtered frame are empty
         return np.empty((0, *tail), dtype)
     return np.asarray(getattr(model, method)(part), dtype)

@@ -1,4 +1,4 @@
-"""Rows to train on and rows to judge by, with their noise."""
+"""Training rows and held-out rows, with their noise."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Parts(NamedTuple):
     noise_width : ndarray of shape (d,)
         See `noise_widths`.
     train_size : float
-        Kish's effective sample size of the rows to train on.
+        Kish's effective sample size of the training rows.
     """
 
     all: BlurredRows
@@ -38,12 +38,12 @@ class Parts(NamedTuple):
 
     @property
     def share(self):
-        """What a row to train on tells of a row of equal weight: less where copies are weights."""
+        """Effective share of a training row: below 1 if copies only express weights."""
         return self.train_size / len(self.train)
 
 
 def divide(X, weight, X_val, fraction, seed, roles=None):
-    """Divide the rows of a fit, whatever their order.
+    """Divide the rows of a fit, independently of their order.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     weight : ndarray of shape (n,) or None
         See `weighted_rows`.
     X_val : ndarray of shape (m, d) or None
-        Rows to judge by, of which 4,000 are taken; None for a part of X.
+        Validation rows, of which up to 4,000 are taken; None for a part of X.
     fraction : float
-        Share of X to judge by, see `held_out_mask`.
+        Share of X to hold out, see `held_out_mask`.
     seed : int
     roles : Roles, optional
-        Of the columns, see `sklearn_jko.columns.roles`: the noise keeps to their bounds, is 1 wide
-        for integers, and nothing for what the others are given.
+        Roles of the columns, see `sklearn_jko.columns.roles`: the noise stays within their bounds,
+        has width 1 for integers, and is zero for the columns on which the others are conditioned.
 
     Returns
     -------
@@ -90,11 +90,11 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
 
 
 def _held_out_places(rows, hashes, fraction, seed, splits_copies):
-    """Which of the repeated rows are held out, and how many of them tell as much as all.
+    """Which of the repeated rows are held out, and how many of these are rows of the data.
 
-    Weights that are not whole are expressed as copies, which are no rows of their own. So first the
-    data's own rows are divided. Then the same share of each row's copies is held out: all or none,
-    or a part where the row is so common in the data that it stands on both sides.
+    Weights that are not integers are expressed by copies, which are not independent rows. So the
+    rows of the data are divided first. Then the same share of each row's copies is held out: all or
+    none, or a part if the row is so common in the data that it is on both sides.
     """
     if rows.has_whole_weights:
         is_held_out = held_out_mask(hashes[rows.repeated], fraction, seed, splits_copies)

@@ -1,6 +1,6 @@
 """Processes that fit one density together, each to some of the rows.
 
-What they have in common is asked of a `Processes`: of one alone, `ALONE`, the answer is its own.
+They communicate through `Processes`; for a single process, `ALONE`, every answer is its own.
 """
 
 import copy
@@ -19,9 +19,9 @@ class Processes:
     Attributes
     ----------
     rank, world_size : int
-        The number of this process, and how many there are.
+        The index of this process, and the number of processes.
     share : float
-        Of the weight of all training rows, that of this process's.
+        Share of this process in the weight of all training rows.
     """
 
     rank, world_size, share = 0, 1, 1.0
@@ -32,7 +32,7 @@ class Processes:
         return self.rank == 0
 
     def own_slice(self, n):
-        """The slice of n things that falls to this process."""
+        """The slice of n items that belongs to this process."""
         return slice(n * self.rank // self.world_size, n * (self.rank + 1) // self.world_size)
 
     def all_gather(self, value):
@@ -40,9 +40,9 @@ class Processes:
         return [value]
 
     def on_first(self, function):
-        """Call a function of no arguments in the first process, and return its answer in all.
+        """Call a function without arguments in the first process, and return its result in all.
 
-        Its error is raised in the first, and a RuntimeError that tells of it in the others.
+        Its error is raised in the first, and a RuntimeError that quotes it in the others.
         """
         return function()
 
@@ -61,29 +61,32 @@ class Processes:
         return sum(self.all_gather(number))
 
     def check_alike(self, what):
-        """Raise in all processes where what they were told differs.
+        """Raise an error in all processes if they were called with different values.
 
         Parameters
         ----------
         what : dict
-            By name, what is compared by its representation.
+            The values by name; they are compared by their representations.
 
         Raises
         ------
         ValueError
-            Naming the first that differs.
+            Naming the first value that differs.
         """
         everywhere = self.all_gather({name: repr(value) for name, value in what.items()})
         for name in what:
             told = [those[name] for those in everywhere]
             if len(set(told)) > 1:
-                raise ValueError(f"the processes of the group differ in {name}: {', '.join(told)}.")
+                raise ValueError(
+                    f"the processes of the group differ in {name}: {', '.join(told)}. Use the same "
+                    "in all."
+                )
 
     @contextmanager
     def failing_together(self):
-        """Raise in every process where one has an error in this context.
+        """Raise an error in every process if one has an error in this context.
 
-        In it nothing may be asked of the others.
+        Within it the processes must not communicate.
         """
         yield
 
@@ -97,8 +100,8 @@ class Group(Processes):
     Parameters
     ----------
     group : torch.distributed.ProcessGroup
-        All of its processes must ask the same things in the same order. One that ends, or is not
-        heard of within the group's timeout, is a RuntimeError in all others.
+        All of its processes must make the same calls in the same order. If one ends, or does not
+        answer within the group's timeout, all others raise a RuntimeError.
     """
 
     is_alone = False
@@ -108,10 +111,12 @@ class Group(Processes):
         self.rank = torch.distributed.get_rank(group)
         self.world_size = torch.distributed.get_world_size(group)
         if self.rank < 0:
-            raise ValueError("process_group has not this process in it; pass one that has.")
+            raise ValueError(
+                "process_group does not contain this process; pass a group that contains it."
+            )
 
     def weighed(self, weight):
-        """The same group, where the training rows of this process have this weight in all."""
+        """The same group, given the total weight of the training rows of this process."""
         weighed = copy.copy(self)
         weighed.share = weight / self.total(weight)
         return weighed
@@ -126,7 +131,7 @@ class Group(Processes):
             answer, error = self._first_ones([None, None])
             _raise_others([error])
             return answer
-        # An error in a variable of this frame would be a cycle that keeps the group alive.
+        # An error kept in a variable of this frame would form a cycle that keeps the group alive.
         try:
             answer = function()
         except BaseException as error:
@@ -161,7 +166,7 @@ class Group(Processes):
         _raise_others(self.all_gather(None))
 
     def _first_ones(self, values):
-        """The list that the first process has."""
+        """The list of the first process."""
         first = torch.distributed.get_global_rank(self.group, 0)
         self._call(torch.distributed.broadcast_object_list, values, first, group=self.group)
         return values
@@ -171,14 +176,14 @@ class Group(Processes):
             collective(*args, **kwargs)
         except RuntimeError as error:
             raise RuntimeError(
-                f"process {self.rank} of {self.world_size} lost another one, which ended or was "
-                f"not heard of within the timeout of the group ({error}). Start all anew; with a "
-                "checkpoint the fit goes on after its last whole block."
+                f"process {self.rank} of {self.world_size} lost another one, which ended or did "
+                f"not answer within the timeout of the group ({error}). Restart all processes; "
+                "with a checkpoint the fit resumes after the last complete block."
             ) from error
 
 
 def is_one_of_many():
-    """Whether torchrun started this process beside others, which have not met in a group."""
+    """Whether torchrun started this process among others, without a group that connects them."""
     distributed = torch.distributed
     is_launched = distributed.is_available() and distributed.is_torchelastic_launched()
     return is_launched and os.environ.get("WORLD_SIZE") != "1" and not distributed.is_initialized()
@@ -189,7 +194,7 @@ def _told(error):
 
 
 def _raise_others(errors):
-    """Tell of the first of the errors, in text, that the processes had."""
+    """Raise the first of the errors, given as texts, that the processes had."""
     for rank, error in enumerate(errors):
         if error is not None:
             raise RuntimeError(f"process {rank} of the group failed with {error}")

@@ -1,4 +1,4 @@
-"""Samples of tables that need not fit in memory, uniform or by weight, in one pass."""
+"""One-pass samples, uniform or by weight, of tables that may not fit in memory."""
 
 import mmap
 import sys
@@ -14,20 +14,20 @@ from sklearn_jko.rows.table_types import as_array, is_frame, without_masks_or_ar
 
 __all__ = ["MAX_NUMBERS", "Sampled", "in_memory"]
 
-# Half a gigabyte in double precision. A flow of 20,000 weights that is trained on some million
-# rows gains nothing by more.
+# Half a gigabyte in double precision. A flow of 20,000 weights that is trained on a few million
+# rows gains nothing from more.
 MAX_NUMBERS = 2**26
-# Arrays of 64 megabytes: the space of smaller ones the allocator would keep when they are freed.
+# Arrays of 64 megabytes: the allocator would keep the memory of smaller ones when they are freed.
 NUMBERS_AT_ONCE = 2**23
-# The sample is cut to its size when it is larger by this.
+# The sample is cut to its size when it exceeds it by this factor.
 SLACK = 1.1
 
 
 class Sampled(NamedTuple):
     """Rows of a table that fit in memory, their weights, and their indices in it, ascending.
 
-    `indices` is None where it is the table itself. Every row of the sample stands for `scale` rows
-    of the table; where there are weights, they tell that themselves, and `scale` is 1.
+    `indices` is None if it is the whole table. Each row of the sample stands for `scale` rows of
+    the table; if there are weights, these account for that, and `scale` is 1.
     """
 
     X: object
@@ -36,48 +36,48 @@ class Sampled(NamedTuple):
     scale: float = 1.0
 
     def indices_of(self, rows):
-        """The indices in the table of rows of the sample."""
+        """The indices in the table of these rows of the sample."""
         return rows if self.indices is None else self.indices[rows]
 
     def only(self, rows):
-        """The sample without its other rows, of which `rows` are indices, ascending."""
+        """The sample reduced to `rows`, ascending indices in it."""
         weight = None if self.weight is None else self.weight[rows]
         return Sampled(_safe_indexing(self.X, rows), weight, self.indices_of(rows), self.scale)
 
     def of_the_same_rows(self, y):
-        """Of something (n,) with a value for each row of the table, or None, the sample's."""
+        """The sample's part of an array (n,) with a value for each row of the table, or None."""
         return y if y is None or self.indices is None else _safe_indexing(y, self.indices)
 
 
 def in_memory(X, weight=None):
-    """The table itself, or a sample of its rows where it is too large or a stream.
+    """The table itself, or a sample of its rows if it is too large or a stream.
 
     Parameters
     ----------
     X : array-like of shape (n, d), collection of Dask, or iterator of array-likes
-        An iterator gives tables with the same columns, such as the batches of a parquet file. It is
-        read to its end, once. Of Dask one part after the other is computed.
+        An iterator yields tables with the same columns, such as the batches of a parquet file. It
+        is read to its end, once. The parts of a Dask collection are computed one by one.
     weight : array-like of shape (n,), optional
         Weights of the rows. Without them the sample is uniform; with them it is a priority sample:
-        heavy rows are in it with their weight, others by a chance in proportion to theirs, and all
-        with the same weight then, so that sums over the sample estimate those over the table
-        without bias.
+        heavy rows are included with their own weight, others with a probability in proportion to
+        their weight and then with one common weight, so that sums over the sample are unbiased
+        estimates of sums over the table.
 
     Returns
     -------
     sampled : Sampled
-        Of not more than 2^26 numbers, all rows where those are no more; of a stream without those
-        of weight zero. They keep their order. Which are chosen depends on nothing but their number
+        At most 2^26 numbers: all rows if these are no more, but from a stream without those of
+        weight zero. The rows keep their order. Which ones are chosen depends only on their number
         and weights.
 
     Raises
     ------
     ValueError
-        If an iterator gives no table, or tables with different numbers of columns, or frames of two
-        libraries or of types that do not go together, or if there are not as many weights as rows,
-        or some of a sample's are not at least 0.
+        If an iterator yields no table, tables with different numbers of columns, or frames of two
+        libraries or of incompatible types; or if there is not one weight per row, or a weight is
+        not at least 0 where a sample is taken.
     TypeError
-        If an iterator gives tables that are yet to be computed.
+        If an iterator yields tables that are yet to be computed.
 
     References
     ----------
@@ -90,7 +90,7 @@ def in_memory(X, weight=None):
         return _sample(X, weight)
     shape = getattr(X, "shape", ())
     is_large = len(shape) == 2 and shape[0] * shape[1] > MAX_NUMBERS
-    if is_large and not issparse(X):  # which `fit` will refuse
+    if is_large and not issparse(X):  # `fit` refuses sparse matrices
         return _sample(_slices(X), weight)
     return Sampled(X, weight, None)
 
@@ -111,15 +111,15 @@ def _slices(X):
 
 
 def _forget_pages(X):
-    """Tell the system that what was read of a mapped file need not stay in memory."""
+    """Tell the system that the pages read from a mapped file need not stay in memory."""
     file = X.base if isinstance(X, np.memmap) else None
-    # In the mode "c" the pages hold changes that are nowhere else.
+    # In mode "c" the pages hold changes that are stored nowhere else.
     if isinstance(file, mmap.mmap) and X.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         file.madvise(mmap.MADV_DONTNEED)
 
 
 class _Reservoir:
-    """Rows with the smallest keys: one came by with each, a random number over its weight."""
+    """Rows with the smallest keys; the key of a row is a random number over its weight."""
 
     def __init__(self, random_state, weight):
         self.random_state = random_state
@@ -128,7 +128,8 @@ class _Reservoir:
         self.highest, self.n_columns, self.names, self.size = np.inf, None, None, None
         if self.weight is not None and self.weight.ndim != 1:
             raise ValueError(
-                f"sample_weight has the shape {self.weight.shape}; it must be one value a row."
+                f"sample_weight has the shape {self.weight.shape}; it must hold one value per row, "
+                "as an array of one dimension."
             )
 
     def add(self, table):
@@ -138,16 +139,18 @@ class _Reservoir:
             table = as_array(table)
         if len(table.shape) != 2 or self.n_columns not in (None, table.shape[1]):
             raise ValueError(
-                f"X gave a table of shape {table.shape}; all must be two-dimensional, with as many "
-                f"columns as the first{'' if self.n_columns is None else f': {self.n_columns}'}."
+                f"X yielded a table of shape {table.shape}; all must be two-dimensional, with as "
+                "many columns as the first"
+                f"{'' if self.n_columns is None else f': {self.n_columns}'}."
             )
         names = list(getattr(table, "columns", []))
         if self.names not in (None, names):
             raise ValueError(
-                f"X gave tables of the columns {self.names} and {names}; name all alike."
+                f"X yielded tables with the columns {self.names} and {names}; name the columns of "
+                "all tables alike."
             )
         if self.kept and is_frame(table, "polars") != is_frame(self.kept[0][0], "polars"):
-            raise ValueError("X gave frames of pandas and of polars; give those of one.")
+            raise ValueError("X yielded frames of pandas and of polars; use only one of them.")
         self.names, self.n_columns = names, table.shape[1]
         self.size = MAX_NUMBERS // max(self.n_columns, 1)
         indices = np.arange(self.n_seen, self.n_seen + len(table))
@@ -158,7 +161,10 @@ class _Reservoir:
 
     def sample(self):
         if self.n_columns is None:
-            raise ValueError("X is an iterator that gave no table; a generator serves only once.")
+            raise ValueError(
+                "X is an iterator that yielded no table; a generator can be read only once, so "
+                "make a new one."
+            )
         if self.n_kept > self.size:
             self._cut()
         table, _, indices = self._taken()
@@ -181,7 +187,7 @@ class _Reservoir:
 
     def _refuse_weights(self):
         raise ValueError(
-            f"sample_weight has {len(self.weight)} values, for {self.n_seen} rows of X or more; it "
+            f"sample_weight has {len(self.weight)} values, for {self.n_seen} or more rows of X; it "
             "must have one for each, none may be negative or NaN, and some must be positive."
         )
 
@@ -197,18 +203,20 @@ class _Reservoir:
         self._keep(table, keys, indices)
 
     def _taken(self):
-        """All that was kept, as one, and no longer kept here."""
+        """All rows that were kept, as one table; they are no longer kept here."""
         tables, keys, indices = map(list, zip(*self.kept, strict=True))
         self.kept, self.n_kept = [], 0
         return _concatenated(tables), np.concatenate(keys), np.concatenate(indices)
 
 
 def _concatenated_polars(polars, tables):
-    """Numbers of two types become those of a type that holds both, but none becomes a text."""
+    """Numbers of two types become those of a type that holds both, but never strings."""
     try:
         whole = polars.concat(tables, how="vertical_relaxed")
     except polars.exceptions.SchemaError as error:
-        raise ValueError(f"X gave frames whose types do not go together: {error}.") from error
+        raise ValueError(
+            f"X yielded frames with incompatible types: {error}. Convert them to the same types."
+        ) from error
     for table in tables:
         for name, dtype, common in zip(table.columns, table.dtypes, whole.dtypes, strict=True):
             if common == polars.String and (dtype.is_numeric() or dtype == polars.Boolean):
@@ -217,7 +225,7 @@ def _concatenated_polars(polars, tables):
 
 
 def _concatenated_pandas(pandas, tables):
-    """Labels that are texts in some frames and numbers in others would become two labels."""
+    """Labels that are strings in some frames and numbers in others would become two labels."""
     whole, types = pandas.concat(tables), pandas.api.types
     for j, name in enumerate(whole.columns):
         parts = [table.iloc[:, j] for table in tables]
@@ -229,13 +237,13 @@ def _concatenated_pandas(pandas, tables):
 
 def _mixed_types(name, dtype):
     return ValueError(
-        f"X gave frames whose column {name!r} holds texts in some and is of the type {dtype} in "
-        "others; convert it."
+        f"X yielded frames whose column {name!r} holds strings in some and is of the type {dtype} "
+        "in others; convert it to one type."
     )
 
 
 def _concatenated(tables):
-    """One table of several, which are given up on the way."""
+    """One table of several, which are released on the way."""
     first = tables[0]
     if len(tables) == 1:
         return first

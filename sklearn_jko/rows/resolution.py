@@ -1,8 +1,8 @@
-"""Resolution of each column, below which its values say nothing about a density.
+"""Resolution of each column, below which its values carry no information about a density.
 
-A density has no meaning where values repeat or where one column is a linear function of
-others: the likelihood grows without bound as the model concentrates there. Noise of the
-data's own resolution, added for training only, gives it a finite answer.
+A density is not defined where values repeat or where one column is a linear function of
+others: the likelihood grows without bound as the model concentrates there. Noise at the
+resolution of the data, added for training only, makes it finite.
 """
 
 import numpy as np
@@ -17,35 +17,35 @@ __all__ = ["are_few_values", "noise_widths", "tie_width"]
 # holds more than `ATOM_SHARE` of them.
 TIED_SHARE = 0.1
 ATOM_SHARE = 0.02
-# Of fewer copies than this a value is no atom, however few the rows are.
+# A value with fewer copies than this is not an atom, however few the rows are.
 ATOM_COPIES = 3
 # Relative to the column's spread. A nearly exact linear relation is one whose residual's
 # deviation is under a third of this.
 FLOOR = 1e-3
 MAX_ROWS = 100_000
-# Rows of whole multiples of a unit that are there so often, on average, are no copies of a few rows
-# but counts, ages or grades, of which single values hold a share of the data.
+# Rows of integer multiples of a unit that each occur so often, on average, are not copies of a few
+# rows but counts, ages or grades, where single values hold a share of the data.
 MANY_COPIES = 4
-# How far a gap may be from a whole multiple of the smallest, in units of that.
+# How far a gap may be from an integer multiple of the smallest, in units of that.
 MULTIPLE_TOL = 0.01
 # Rows farther out in any column, in units of its spread, are left out of the search for relations.
 FARTHEST_ORDINARY = 20
 # A column takes part in a relation where its share of the unit vector is larger.
 LEAST_PART = 0.05
-# A deviation of so many rounding errors may be nothing else.
+# A deviation of up to so many rounding errors may be just rounding.
 ROUNDINGS = 64
-# Gaps that part clusters, as a share of the range, and the least share and number of rows of one.
+# Gaps that separate clusters, as a share of the range; smallest share and number of rows of one.
 GAP, CLUSTER, FEWEST = 0.01, 0.05, 5
 
 
 def noise_widths(X, rows=None):
-    """Width of the uniform noise each column needs, in its own units; 0 where none.
+    """Width of the uniform noise that each column needs, in its own units; 0 if none.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), finite
     rows : ndarray of int, optional
-        Which rows to look at, and how often; all, by default.
+        Indices of the rows to use, repeated as often as they count; by default, all.
 
     Returns
     -------
@@ -68,18 +68,18 @@ def noise_widths(X, rows=None):
 
 
 def are_few_values(X, rows, hashes):
-    """Whether rows are equal because there are few values that they could have.
+    """Whether rows are equal because they can have only few values.
 
-    Then equal rows are as good as any others for judging what was learned. Where they may be copies
-    of few rows, as of a table that was drawn with replacement or has weights, they are not.
+    Then equal rows are as good as any others to be held out. They are not if they may be copies of
+    a few rows, as in a table that was drawn with replacement or has weights.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), finite
     rows : ndarray of int
-        Which rows, and how often.
+        Indices of rows, repeated as often as they count.
     hashes : ndarray of shape (n,), uint64
-        Of the rows of X, as of `hash_rows`.
+        Hashes of the rows of X, see `hash_rows`.
     """
     if len(rows) < MANY_COPIES * len(np.unique(hashes[rows])):
         return False
@@ -96,7 +96,7 @@ def _are_multiples(values):
 
 
 def tie_width(column, spread):
-    """Width that `noise_widths` finds for the values (n,) of one column by themselves."""
+    """Width that `noise_widths` finds for the values (n,) of a single column."""
     values, counts = np.unique(column, return_counts=True)
     rounding = 4 * np.spacing(np.abs(values).max())
     if len(values) == 1:
@@ -106,7 +106,7 @@ def tie_width(column, spread):
     atoms = counts[counts >= max(ATOM_SHARE * n, ATOM_COPIES)].sum() / n
     if repeated <= TIED_SHARE and not atoms:
         return 0.0
-    # Values that differ by rounding alone are the same value.
+    # Values that differ only by rounding are the same value.
     gap = max(np.median(np.diff(values)), rounding)
     return max(gap, FLOOR * spread) if atoms else gap
 
@@ -121,13 +121,13 @@ def _linearly_related(X, spread):
     if d == 1 or len(ordinary) < max(2 * d, n / 2):
         return np.zeros(d, dtype=bool)
     rounding = ROUNDINGS * np.spacing(np.abs(X[is_ordinary]).max(axis=0)) / spread
-    # Between clusters far apart columns are alike that need not be so within them.
+    # Between distant clusters columns may be related that are not related within the clusters.
     while (related := _in_null_space(ordinary)).any():
         groups = _parted(ordinary)
         if len(groups) == 1:
             return related
         ordinary = np.concatenate([group - group.mean(axis=0) for group in groups])
-        if np.all(ordinary.std(axis=0) <= rounding, where=related):  # nothing to tell it from
+        if np.all(ordinary.std(axis=0) <= rounding, where=related):  # indistinguishable from it
             return related
     return related
 
@@ -140,7 +140,7 @@ def _in_null_space(rows):
 
 
 def _parted(rows):
-    """The rows of each cluster along the direction of most spread, where there are several."""
+    """The rows of each cluster along the direction of largest spread, if there are several."""
     _, vectors = np.linalg.eigh(_correlation(rows))
     along = rows @ (vectors[:, -1] / _positive(rows.std(axis=0)))
     order = np.argsort(along)

@@ -1,4 +1,4 @@
-"""Rows that lie with several processes: what all must see, and what each keeps."""
+"""Rows that are distributed over several processes: what all must see, and what each keeps."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from sklearn_jko.rows.weighting import weighted_rows
 
 __all__ = ["MAX_POOLED", "Shares", "are_pooled", "divide_among"]
 
-# From so many rows the scaling is chosen and fitted, and the held-out ones are taken.
+# In a group, the scaling is chosen and fitted, and held-out rows are taken, from about so many.
 MAX_POOLED = 200_000
-# By other hashes than those by which rows are held out.
+# Gives other hashes than those by which rows are held out.
 SALT = np.uint64(0x5851F42D4C957F2D)
 
 
@@ -25,11 +25,12 @@ class Shares(NamedTuple):
     Attributes
     ----------
     parts : Parts
-        Of a uniform sample of the rows of all, the same in all: of all rows where they are few.
+        Of a uniform sample of the rows of all processes, or of all rows if they are few; the same
+        in all processes.
     train : BlurredRows
         What this process trains on.
     train_size : float
-        As of `Parts`, for all rows of all processes.
+        As in `Parts`, for the rows of all processes.
     processes : Processes
         The group, with this process's share set.
     """
@@ -41,21 +42,21 @@ class Shares(NamedTuple):
 
 
 def are_pooled(n, processes):
-    """Whether a sample of n rows of processes, and not all, is what all of them see."""
+    """Whether all processes see a sample of their n rows instead of all rows."""
     return not processes.is_alone and n > MAX_POOLED
 
 
 def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale):
-    """Divide rows that lie with several processes; parameters as of `divide`.
+    """Divide rows that are distributed over several processes; parameters as in `divide`.
 
     Parameters
     ----------
     X, weight, X_val
-        Of this process.
+        Those of this process.
     fraction, seed, roles
     processes : Processes
     scale : float
-        Each row of X stands for so many.
+        Number of rows that each row of X stands for.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale):
     Raises
     ------
     ValueError
-        If this process has nothing left to train on; RuntimeError in the others.
+        If this process has no rows left to train on; RuntimeError in the others.
     """
     if processes.is_alone:
         parts = divide(X, weight, X_val, fraction, seed, roles)
@@ -79,8 +80,8 @@ def divide_among(X, weight, X_val, fraction, seed, roles, processes, scale):
 
 
 def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
-    """Of the rows of all processes about so many as are wanted, or all; each in every process."""
-    shown = X if len(present) == len(X) else X[present]  # a copy of all is a second table
+    """About as many rows of all processes as are wanted, or all; the same in every process."""
+    shown = X if len(present) == len(X) else X[present]  # a copy of all would double the memory
     some = present[_chosen(shown, MAX_POOLED * share_of_row, seed)]
     if X_val is not None:
         X_val = X_val[_chosen(X_val, MAX_POOLED / processes.total(len(X_val)), seed)]
@@ -89,12 +90,12 @@ def _pooled(X, weight, X_val, present, share_of_row, processes, seed):
 
 
 def _joined(arrays):
-    """All arrays as one; None where there are none."""
+    """All arrays as one; None if there are none."""
     return None if arrays[0] is None else np.concatenate(arrays)
 
 
 def _chosen(X, share, seed):
-    """Indices of about this share of the rows, by their values: wherever a row lies."""
+    """Indices of about this share of the rows, chosen by value, wherever a row is."""
     if share >= 1:
         return np.arange(len(X))
     salted = mix(hash_rows(X) ^ mix(np.uint64([seed]) ^ SALT))
@@ -109,17 +110,17 @@ def _own_rows(X, weight, pool, parts, seed, processes):
     with processes.failing_together():
         if len(places) == 0:
             raise ValueError(
-                f"of the {len(X)} rows of process {processes.rank} none is left to train on; give "
-                "every process more, or fewer processes."
+                f"of the {len(X)} rows of process {processes.rank} none is left to train on; pass "
+                "more rows to every process, or use fewer processes."
             )
     train = BlurredRows(X, repeated, places, parts.noise_width, seed + processes.rank)
     return train, float(np.sum(is_own if weight is None else weight[is_own]))
 
 
 def _hashes_held_out(pool, parts):
-    """Hashes of rows that are not to be trained on."""
+    """Hashes of the rows that must not be trained on."""
     if parts.held_out.X is not pool:
         return np.array([], dtype=np.uint64)
     hashes = hash_rows(pool)
-    # Of values so common that only some of their copies are held out, the others are trained on.
+    # If a value is so common that only some of its copies are held out, the others are trained on.
     return np.setdiff1d(hashes[parts.all.row_indices], hashes[parts.train.row_indices])

@@ -20,10 +20,10 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     Parameters
     ----------
     hashes : ndarray of shape (n,), uint64
-        As of `hash_rows`.
+        From `hash_rows`.
     fraction : float
-        Wanted share of held-out rows. It is raised to reach 50 rows, but never beyond 0.25,
-        and lowered to stay at most 4,000.
+        Wanted share of held-out rows. It is raised to reach 50 rows, but not beyond 0.25, and
+        lowered to stay at most 4,000.
     seed : int
     splits_copies : bool, default=False
         Whether copies of a row may fall on different sides.
@@ -31,8 +31,8 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     Returns
     -------
     mask : ndarray of shape (n,), bool
-        True where held out. Two rows or more are left to train on, whatever the fraction; where
-        that cannot be, or all rows are equal, none is held out.
+        True where held out. At least two rows are left to train on, whatever the fraction; if that
+        is not possible, or all rows are equal, none is held out.
     """
     n = len(hashes)
     wanted = min(max(fraction * n, min(MIN_HELD_OUT, 0.25 * n), 1), MAX_HELD_OUT)
@@ -51,8 +51,8 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
 def separate_copies(hashes, largest):
     """Give every copy of a row with more than so many copies a hash of its own.
 
-    Held out together, the copies would leave a whole value out of training; and nothing can be
-    learned by heart from a row that many share.
+    Held out together, the copies would leave a whole value out of training; and a row that occurs
+    so often cannot be memorised as a single one.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def separate_copies(hashes, largest):
 
 
 def rank_among_equals(group):
-    """How many of the same group stand before each, shape (n,), from group numbers (n,) >= 0."""
+    """How many items of the same group precede each, shape (n,), from group indices (n,) >= 0."""
     counts = np.bincount(group)
     rank = np.empty(len(group), dtype=np.int64)
     order = np.argsort(group, kind="stable")

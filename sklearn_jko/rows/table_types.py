@@ -1,4 +1,4 @@
-"""Types of tables: of which library, what hides names and gaps, what is yet to be computed."""
+"""Types of tables: their library, hidden names and missing values, and lazy tables."""
 
 import sys
 
@@ -8,16 +8,16 @@ __all__ = ["as_array", "check_collected", "is_frame", "without_masks_or_arrow"]
 
 
 def is_frame(X, library):
-    """Whether X is a frame of pandas or polars, which the question does not import."""
+    """Whether X is a frame of pandas or polars; does not import the library."""
     module = sys.modules.get(library)
     return module is not None and isinstance(X, module.DataFrame)
 
 
 def without_masks_or_arrow(X):
-    """X as a table whose names and gaps are seen, where it is of a type that hides them.
+    """X as a table whose names and missing values are visible, if its type hides them.
 
-    Taken for an array, a frame of another library, as pyarrow's, would lose its names: it becomes
-    one of pandas. What numpy masks is missing: in a plain array it would be there again.
+    A frame of another library, such as a pyarrow table, would lose its names as an array, so it
+    becomes a pandas frame. Masked values of numpy become NaN: a plain array would show them.
     """
     if isinstance(X, np.ma.MaskedArray):
         return _without_mask(X) if np.ma.is_masked(X) else X.data
@@ -27,14 +27,14 @@ def without_masks_or_arrow(X):
 
 
 def check_collected(X, parameter="X"):
-    """Raise TypeError where X is a frame of polars that is yet to be computed."""
+    """Raise TypeError if X is a lazy frame of polars."""
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(X, polars.LazyFrame):
         raise TypeError(f"{parameter} is a lazy frame of polars; pass {parameter}.collect().")
 
 
 def as_array(X):
-    """A table as an array; beside texts in a list, numbers stay numbers."""
+    """A table as an array; in a list with strings, numbers stay numbers."""
     array = np.asarray(X)
     is_of_texts = array.dtype.kind == "U" and not hasattr(X, "dtype")
     return np.asarray(X, dtype=object) if is_of_texts else array

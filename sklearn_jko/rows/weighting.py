@@ -1,4 +1,4 @@
-"""Weights of rows as repetitions of them."""
+"""Weights of rows, expressed by repeating rows."""
 
 from typing import NamedTuple
 
@@ -6,26 +6,25 @@ import numpy as np
 
 __all__ = ["WeightedRows", "weighted_rows"]
 
-# Where weights are no whole numbers, so many copies stand in for a row of the mean weight, while
-# they are not more than so many rows.
+# If weights are not integers, a row of mean weight is represented by so many copies, as long as
+# there are no more than so many rows in all.
 COPIES, MANY_ROWS = 4, 400_000
 
 
 class WeightedRows(NamedTuple):
-    """Rows of a table by their indices, in an order that only their values decide.
+    """Indices of the rows of a table, in an order that depends only on their values.
 
-    It is random but for that, in any unit of X; copies of a row stand side by side, so that evenly
-    spread parts of it are samples of the whole.
+    Apart from that, the order is random, and the same in any units of X. Copies of a row are
+    adjacent, so that evenly spread parts are samples of the whole.
 
     Attributes
     ----------
     repeated : ndarray of int
-        Every row as often as its weight says.
+        Each row, repeated according to its weight.
     observed : ndarray of int
-        The rows whose equal values are the data's own: the repeated ones where the weights are
-        whole, and else each row once.
+        The rows of the data: the repeated ones if the weights are integers, else each row once.
     size : float
-        Kish's effective sample size: rows of equal weight that would tell as much.
+        Kish's effective sample size.
     """
 
     repeated: np.ndarray
@@ -34,17 +33,17 @@ class WeightedRows(NamedTuple):
 
     @property
     def has_whole_weights(self):
-        """Whether the repeated rows stand for the data's own, and not only for weights."""
+        """Whether the repeated rows are rows of the data, and do not only express weights."""
         return self.observed is self.repeated
 
 
 def weighted_rows(X, weight=None):
     """Express weights by repeating rows.
 
-    Where the weights, or their multiples of the least, are whole numbers, the rows are repeated so
-    often, and to all that follows a weighted table is one with its rows repeated; a common factor
-    of the numbers is left out, and so are very large ones. Other weights repeat rows in proportion,
-    as nearly as a few copies of each can.
+    If the weights, or their ratios to the smallest, are integers, the rows are repeated that often,
+    and everything that follows is the same as for a table with repeated rows; a common factor of
+    these integers is removed. All other weights, and very large integers, repeat rows approximately
+    in proportion, with a few copies of each.
 
     Parameters
     ----------
@@ -76,10 +75,10 @@ def weighted_rows(X, weight=None):
 
 
 def _ordered(X, rows):
-    """Row indices sorted by the rows' values, and which of them differ from the one before.
+    """Row indices sorted by the rows' values, and which of the rows differ from the one before.
 
-    Column after column sorts what the columns before it left tied, and no more is read of it. One
-    NaN is as good as another.
+    Each column sorts only the rows that the columns before it left tied, and is read only for
+    these. All NaN are equal.
     """
     order = rows[np.argsort(X[rows, 0], kind="stable")]
     is_first = np.r_[True, _differ(X[order[1:], 0], X[order[:-1], 0])]
@@ -101,7 +100,7 @@ def _differ(a, b):
 
 
 def _whole_numbers(weight):
-    """The weights, or their multiples of the least, as whole numbers; None where they are none."""
+    """The weights, or their ratios to the smallest, as integers; None if they are not integers."""
     for unit in (1.0, weight.min()):
         with np.errstate(over="ignore"):
             multiples = weight / unit
@@ -113,7 +112,7 @@ def _whole_numbers(weight):
 
 
 def _spread_evenly(weight, n):
-    """Indices of rows, each about as often as its weight says, ascending."""
+    """Ascending indices of rows, each repeated about in proportion to its weight."""
     n = max(n, min(COPIES * n, MANY_ROWS))
     ends = np.cumsum(weight)
     chosen = np.searchsorted(ends, (np.arange(n) + 0.5) * (ends[-1] / n))

@@ -1,20 +1,24 @@
 """Invertible scalers of rows, with their log-determinants.
 
-A scaler is a class with three methods on finite float64 arrays, and what saving it takes:
+By name: "none" (no change), "standard" (mean and deviation), "tails" (median and spread, far values
+pulled in), "whiten" (uncorrelated), "power" (symmetric by a power), "marginal" (each column made
+normal by a spline), "radial" (the distances from the origin made normal) and "mixture" (clusters).
+
+A scaler is a class with three methods on finite float64 arrays, and what is needed to save it:
 
 - ``fit(X) -> self``, X of shape (n, d), n >= 1;
 - ``transform(X) -> (Z, log_det)``, Z (n, d) and log_det (n,): log |det dZ/dX| of each row, in nats;
 - ``inverse_transform(Z) -> X`` of any Z (n, d), also far outside the training data;
 - ``learned``, the names, which end in an underscore, of the few numpy arrays and floats that `fit`
   learns;
-- ``check(n_features)``, which raises ValueError unless these fit so many columns, each other and
-  their ranges: they may come from a file.
+- ``check(n_features)``, which raises ValueError unless these match the number of columns, each
+  other and their ranges: they may come from a file.
 
-A row's result depends on that row alone. To add a scaler, write such a class in a file of its own
-and enter it in `SCALERS`, in `SPLINES` too where it takes the ``share`` of `make_scaler`, and its
-transform in torch in `sklearn_jko.export.torch_scalers`: the laws in `tests/test_scaling.py` and
-`tests/test_export.py` run over the table. `bounds.Bounds` is a scaler too, without a name: only its
-user knows the bounds (`sklearn_jko.table_scaler`).
+The result of a row does not depend on other rows. To add a scaler, write such a class in a file of
+its own and enter it in `SCALERS`, in `SPLINES` too if it takes the ``share`` of `make_scaler`, and
+its transform in torch in `sklearn_jko.export.torch_scalers`: the tests in `tests/test_scaling.py`
+and `tests/test_export.py` run over the table. `bounds.Bounds` is a scaler too, without a name, as
+its bounds must be passed (`sklearn_jko.table_scaler`).
 """
 
 from sklearn_jko.scaling.chain import Chain
@@ -39,7 +43,7 @@ SCALERS = {
     "radial": Radial,
     "mixture": Mixture,
 }
-# These have as many knots as so many rows support.
+# Scalers whose number of knots depends on the number of rows.
 SPLINES = "marginal", "radial"
 
 
@@ -52,7 +56,7 @@ def make_scaler(name, share=1.0):
         A name in `SCALERS`, or several joined by "+" and applied from left to right. "radial"
         expects rows centred on the origin, so it usually follows "whiten".
     share : float, default=1
-        Of the rows to come that tell something new: less where copies express weights.
+        Share of the rows in `fit` that add information: below 1 if copies express weights.
 
     Returns
     -------
@@ -78,8 +82,8 @@ def make_scaler(name, share=1.0):
     if unknown:
         allowed = ", ".join(f'"{known}"' for known in SCALERS)
         raise ValueError(
-            f'scaler {name!r}: use one of {allowed}, or several joined by "+"; a density also '
-            'takes "auto".'
+            f'unknown scaler {name!r}: use one of {allowed}, or several joined by "+"; a density '
+            'also accepts "auto".'
         )
     scalers = [SCALERS[part](share) if part in SPLINES else SCALERS[part]() for part in names]
     return scalers[0] if len(scalers) == 1 else Chain(scalers)

@@ -22,14 +22,14 @@ MAX_ROUNDS = 12
 SIGNIFICANT = 1.5
 MIN_ROWS = 5
 FEW_ROWS = 40
-# A tail point is an outlier if the spline gives a lower probability than this to as many rows as
-# far out.
+# A tail point is an outlier if, by the spline, the probability of as many rows so far out is lower
+# than this.
 UNLIKELY = 1e-3
 # A last piece that spans a gap, as from zeros to a few amounts, is far too gentle for the tail:
-# draws came a thousand times too far out. So where its slope is at most `GENTLE`, and has rows
-# beyond it as near as they are with a probability of at most `UNLIKELY_NEAR`, the tail's slope is
-# fitted to these rows, beside which the piece counts as `ROWS_OF_PIECE`. With steeper pieces that
-# costs more than it gains.
+# draws came a thousand times too far out. So if its slope is at most `GENTLE`, and if with this
+# slope the rows beyond would be as near as they are with a probability of at most `UNLIKELY_NEAR`,
+# the tail's slope is fitted to these rows, and the piece counts like `ROWS_OF_PIECE` of them. For
+# steeper pieces that costs more than it gains.
 GENTLE, UNLIKELY_NEAR, ROWS_OF_PIECE = 0.5, 0.05, 2.0
 
 
@@ -38,9 +38,9 @@ def fit_spline(values, score, cdf, n_rows):
 
     Starting from five quantiles (three below 40 rows), a knot is added wherever the spline's
     distribution function misses the sample's by more than chance allows: a normal sample keeps five
-    knots, a narrow peak gets knots at its edges. So does an outlier, which else a steep tail would
-    carry as far out again. A tail goes on as the last piece ends or, where this is gentle and the
-    rows behind it are too near for that, steeper.
+    knots, a narrow peak gets knots at its edges. Outliers get knots too, as a steep tail would
+    otherwise carry them just as far out. A tail continues with the slope at the end of the last
+    piece or, if this is gentle and the rows beyond it are too near for that, with a steeper one.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def fit_spline(values, score, cdf, n_rows):
     score, cdf : callables
         The target's quantile function and its inverse, both on arrays.
     n_rows : float
-        Of the sample: n, or less where it holds copies that say nothing new.
+        Effective size of the sample: n, or less if copies only express weights.
 
     Returns
     -------
     spline : ndarray of shape (3, k)
-        As `_spline.evaluate` takes it.
+        In the form that `_spline.evaluate` takes.
     """
     x, probability = _distribution(values)
     if len(x) == 1:
@@ -124,7 +124,7 @@ def _outliers(fitted, probability, knots, n):
 
 
 def _tail_slope(knot, values, survival, n_rows):
-    """Slope of the upper tail: behind a knot, its rows are nearly exponential by the target."""
+    """Slope of the upper tail: beyond a knot, its rows are nearly exponential under the target."""
     x, y, slope_of_piece = knot
     excess = values[values > x + RESOLUTION] - x
     near, far = survival(np.array([y, y + 0.5]))

@@ -19,14 +19,14 @@ __all__ = [
     "with_slope_beyond",
 ]
 
-# A piece that rises by less would have a secant of few digits, or of none.
+# The secant of a piece that rises by less would have few correct digits, or none.
 LEAST_RISE = 1e-9
 
 IDENTITY = np.array([[-1.0, 1.0], [-1.0, 1.0], [1.0, 1.0]])
 
 
 def check_splines(name, splines, starts):
-    """Raise ValueError unless these are increasing splines, side by side, that start there."""
+    """Raise ValueError unless these are increasing splines, side by side, with these starts."""
     check_ndarray(name, splines, (3, int(starts[-1])))
     if starts[0] != 0 or np.any(np.diff(starts) < 2):
         raise ValueError(f"{name} must have two or more knots a column")
@@ -60,7 +60,7 @@ def spline_through(x, y):
 
 
 def with_slope_beyond(spline, end, slope):
-    """Let the upper tail have this slope beyond the abscissa `end`, or beyond the last knot.
+    """Give the upper tail this slope beyond the abscissa `end`, or beyond the last knot.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def with_slope_beyond(spline, end, slope):
 
 
 def mirrored(spline):
-    """That of -f(-x)."""
+    """The spline of -f(-x)."""
     return spline[:, ::-1] * [[-1], [-1], [1]]
 
 
@@ -108,8 +108,8 @@ def invert(spline, y):
     inside = np.clip(y, start, spline[1, -1])
     x0, width, y0, height, secant, d0, d1 = _pieces(spline, spline[1], inside)
     rise, fall = (inside - y0) / height, (height - (inside - y0)) / height
-    # The quadratic equation of the share of the piece on the left, or on the right: of these two,
-    # the one in whose solution nothing cancels.
+    # Quadratic equation for the share of the piece to the left, or to the right: whichever of the
+    # two is solved without cancellation.
     left = d0 * fall + (2 * secant - d1) * rise
     right = d1 * rise + (2 * secant - d0) * fall
     b, c = np.maximum(left, right), secant * np.where(left > right, rise, fall)

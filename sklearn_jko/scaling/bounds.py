@@ -1,4 +1,4 @@
-"""Columns with bounds, carried to the whole line."""
+"""Columns with bounds, mapped to the whole line."""
 
 import numpy as np
 from scipy.special import expit
@@ -10,7 +10,7 @@ __all__ = ["Bounds"]
 
 
 class Bounds:
-    """The logit of a column between two bounds, the logarithm beside one, and others as they are.
+    """The logit of a column between two bounds, the logarithm with one bound, others unchanged.
 
     With a = x - low and b = high - x:
 
@@ -19,13 +19,13 @@ class Bounds:
     - below an upper one z = -log b, log dz/dx = -log b;
     - without bounds z = x.
 
-    On a bound the map has no value. A value there counts as one inside: half as far from
-    that bound as the nearest inner value of the column in `fit`; in a column with noise, off by a
-    quarter of its width, as the noise carries it on average; and where `fit` saw no inner value,
-    off by a quarter of the width between two bounds, or by 1 from a single one. Every value inside
-    counts as it is, however near, so that densities are exact. Beyond a bound there is no density:
-    log |det| is -inf, and Z that of the bound. Any Z comes back within the
-    bounds, and on one only by rounding. Nothing is standardised: the scaler that follows does that.
+    On a bound the map has no value. A value there is moved inside: half as far from the bound as
+    the nearest inner value of the column in `fit`; in a column with noise, by a quarter of its
+    width, as the noise does on average; and if `fit` saw no inner value, by a quarter of the
+    distance between two bounds, or by 1 from a single one. Values inside are not moved, however
+    near, so that densities are exact. Beyond a bound there is no density: log |det| is -inf, and Z
+    that of the bound. Every Z is mapped back to within the bounds, and onto one only by rounding.
+    Nothing is standardised: the scaler that follows does that.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class Bounds:
     Attributes
     ----------
     low_gap_, high_gap_ : ndarrays of shape (d,)
-        How far inside a value on or beyond the bound counts, in the units of X; 1, without effect,
-        for an open side.
+        How far inside a value on or beyond the bound is moved, in the units of X; 1, without
+        effect, for an open side.
 
     Raises
     ------
@@ -77,7 +77,7 @@ class Bounds:
     def check(self, n_features):
         for name in self.learned:
             check_ndarray(name, getattr(self, name), (n_features,), low=SMALLEST)
-        # A value on one bound must not count as one beyond the other.
+        # A value on one bound must not be moved beyond the other.
         if not np.all(self.low_gap_ + self.high_gap_ <= self.high - self.low):
             raise ValueError("low_gap_ and high_gap_ must fit between the bounds")
 
@@ -98,7 +98,7 @@ class Bounds:
 
 
 def _gaps(x, low, high, noise_width):
-    """How far from either bound a value on it counts."""
+    """How far inside values on the lower and on the upper bound are moved."""
     inner = x[(x > low) & (x < high)]
     width = high - low
     if noise_width > 0:
@@ -134,6 +134,6 @@ def _from_line(z, low, high):
         return low + np.exp(np.minimum(z, LARGEST_EXPONENT))
     if np.isinf(low):
         return high - np.exp(np.minimum(-z, LARGEST_EXPONENT))
-    # From the nearer bound, where no digit of a small distance is lost.
+    # From the nearer bound, so that small distances keep their digits.
     part = (high - low) * expit(-np.abs(z))
     return np.where(z < 0, low + part, high - part)

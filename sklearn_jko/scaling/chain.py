@@ -1,4 +1,4 @@
-"""Several scalers, one after the other."""
+"""Several scalers in sequence."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The scaler that does nothing."""
+"""The scaler that leaves rows unchanged."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Columns made normal one by one."""
+"""Columns made normal, each on its own."""
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -19,26 +19,27 @@ __all__ = ["Marginal"]
 # Held-out likelihood is flat between 1 and 3 spreads: normal columns gain from more, Student
 # columns from less.
 LINEAR_RANGE = 2.0
-# Beyond the rows of the sample a tail is no gentler than this, in deviations per factor of e in x:
-# with the slope of a gap before an outlier, draws came 1e19 times as far out. Fresh rows of heavy
-# tails, up to Cauchy's, lose nothing by it (0.01 nats of four columns at most).
+# Beyond the rows of the sample the slope of a tail is at least this, in deviations per factor of e
+# in x: with the slope of a gap before an outlier, draws came 1e19 times as far out. New rows with
+# heavy tails, up to Cauchy's, lose nothing by it (at most 0.01 nats for four columns).
 LEAST_SLOPE = 1.0
-# Farther out than any likely row, `LIKELY_EXCESS` deviations past where the first and last of the
-# sample belong, a tail is no steeper than a normal column at its centre: the tail at a sharp edge
-# would else carry a row just outside it a thousand deviations out.
+# Farther out than any likely row, `LIKELY_EXCESS` deviations beyond where the first and last of the
+# sample belong, a tail is no steeper than a normal column at its centre: otherwise the tail at a
+# sharp edge would carry a row just outside it a thousand deviations out.
 LIKELY_EXCESS, TAIL_SLOPE = 1.5, LINEAR_RANGE
 
 
 class Marginal:
-    """Carry each column to a standard normal by a spline of u = asinh((x - centre) / spread).
+    """Map each column to a standard normal by a spline of u = asinh((x - centre) / spread).
 
-    Beyond the outer knots the map is linear in u, so logarithmic in x, and gentle: a gross outlier
-    stays finite, and in order. Beyond the sample it is not too gentle: draws stay within sight.
+    Beyond the outer knots the map is linear in u, so logarithmic in x, and gentle: gross outliers
+    stay finite and keep their order. Beyond the sample it is not too gentle: draws do not go far
+    beyond the sample.
 
     Parameters
     ----------
     share : float, default=1
-        Of the rows of `fit` that tell something new.
+        Share of the rows in `fit` that add information.
 
     Attributes
     ----------
@@ -100,7 +101,7 @@ class Marginal:
         deviation, spread = column - self.centre_[j], self.spread_[j]
         with np.errstate(over="ignore"):
             inner = np.arcsinh(deviation / spread)
-        # The quotient overflows before its logarithm does.
+        # The quotient can overflow where its logarithm does not.
         far = ~np.isfinite(inner)
         inner[far] = np.copysign(
             np.log(np.abs(deviation[far])) - np.log(spread / 2), deviation[far]
@@ -114,7 +115,7 @@ def _with_tails(spline, values, likely):
 
 
 def _with_upper_tail(spline, last, likely):
-    """Bend the upper tail, if gentle, behind the last value; if steep, where it passes `likely`."""
+    """Bend the upper tail: a gentle one beyond the last value, a steep one where it is `likely`."""
     x, y, slope = spline[:, -1]
     if slope < LEAST_SLOPE:
         return with_slope_beyond(spline, last, LEAST_SLOPE)

@@ -1,4 +1,4 @@
-"""Rows of clusters, made standard normal column by column."""
+"""Rows that form clusters, made standard normal column by column."""
 
 import numpy as np
 from scipy.special import erfcx, ndtri_exp
@@ -10,7 +10,7 @@ from sklearn_jko.statistics.columns import mean_and_scale, standardised
 
 __all__ = ["FARTHEST", "Mixture"]
 
-# In deviations: a row farther out counts as this far, so that squares stay finite.
+# In deviations: rows farther out are clipped to this, so that squares stay finite.
 FARTHEST = 1e50
 NUMBERS_AT_ONCE = 2**21
 MAX_NEWTON_STEPS = 200
@@ -23,15 +23,15 @@ class Mixture:
     """Map a mixture of normal clusters to one standard normal distribution.
 
     This is the Knothe-Rosenblatt map: column j becomes the normal quantile of its distribution
-    function under the mixture, given the columns before it. By itself, without a block, its density
-    is that of the mixture, which `sklearn_jko.statistics.clusters.fit_clusters` finds; one row in
-    n + 1 is taken for one of no cluster, but of the normal distribution of all.
+    function under the mixture, given the columns before it. Without any block, the density is that
+    of the mixture, which `sklearn_jko.statistics.clusters.fit_clusters` finds; with a weight of one
+    row in n + 1, it includes the normal distribution of all rows.
 
     Attributes
     ----------
     mean_, scale_ : ndarrays of shape (d,)
     log_weights_ : ndarray of shape (k,)
-        Of the clusters, and of all rows.
+        Log-weights of the clusters and, last, of the distribution of all rows.
     means_ : ndarray of shape (k, d)
         In standardised columns.
     roots_ : ndarray of shape (k, d, d)
@@ -52,7 +52,7 @@ class Mixture:
         share = 1 / (len(X) + 1)
         self.log_weights_ = np.log(np.append((1 - share) * clusters.weights, share))
         self.means_ = np.vstack([clusters.means, alone.means])
-        # A constant column is taken for one of unit variance.
+        # A constant column is treated as one of unit variance.
         is_constant = np.diag((~Z.any(axis=0)).astype(float))
         covariances = np.concatenate([clusters.covariances, alone.covariances]) + is_constant
         self.roots_ = np.linalg.cholesky(covariances)
@@ -149,13 +149,13 @@ def _log_tails(e):
 
 
 def _updated(log_weights, e, log_scale):
-    """What the parts weigh once a column more is known."""
+    """Log-weights of the components after one more column is known."""
     log_weights = log_weights - 0.5 * e**2 - log_scale
     return log_weights - _log_sum(log_weights)
 
 
 def _log_sum(logarithms):
-    """That of the sum over parts; scipy's takes twice the time."""
+    """Logarithm of the sum of exponentials over components; scipy's takes twice the time."""
     largest = logarithms.max(axis=0)
     return largest + np.log(np.exp(logarithms - largest).sum(axis=0))
 
@@ -167,8 +167,8 @@ def _diagonals(roots):
 def _root(log_weights, means, scale, z):
     """The values whose quantiles are z, by Newton's method within brackets.
 
-    A quantile of a mixture lies between those of its parts. A step from so `CLOSE` a value, whose
-    error is squared, is the last.
+    A quantile of a mixture lies between those of its components. The step from a value this `CLOSE`
+    is the last, as it squares the error.
     """
     of_parts = means + scale * z
     low, high = of_parts.min(axis=0), of_parts.max(axis=0)
@@ -183,7 +183,7 @@ def _root(log_weights, means, scale, z):
         with np.errstate(over="ignore", invalid="ignore"):
             next_x = x[active] - above * np.exp(-log_slope)
         is_inside = (next_x >= low[active]) & (next_x <= high[active])
-        # Now and then the bracket is halved, whatever Newton's steps do.
+        # From time to time the bracket is halved, whatever Newton's steps do.
         is_close = np.abs(above) <= CLOSE * (1 + np.abs(z[active]))
         keeps = is_inside & (is_close | (step % 4 < 3))
         x[active] = np.where(keeps, next_x, (low[active] + high[active]) / 2)

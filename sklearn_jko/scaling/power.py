@@ -17,7 +17,7 @@ __all__ = ["MAX_OUTER_SLOPE", "Power"]
 
 EXPONENTS = (-3.0, 5.0)
 MAX_STRETCH, MARGIN = 1e3, 1.1
-# Of the line that the curve outside ends in, in units of the slope at the median.
+# Largest slope of the line in which the curve outside ends, in units of the slope at the median.
 MAX_OUTER_SLOPE = 1 / 8
 SEARCH_ROWS = 10_000
 LARGEST_SEARCHED = 1e6  # in spreads; its fifth power is far from overflow
@@ -26,21 +26,21 @@ LARGEST_SEARCHED = 1e6  # in spreads; its fifth power is far from overflow
 class Power:
     """The Yeo-Johnson power of each column, between a robust and an ordinary standardisation.
 
-    Outside the training range, and where the power's slope leaves [1e-3, 1e3], a curve goes on that
-    ends in a straight line: its image is then every real number, where that of a plain Yeo-Johnson
-    power ends for exponents below 0 or above 2. The line is gentle, so that a value far from all
-    others costs no more than it must: a power that outliers on one side have bent is steep on the
-    other.
+    Outside the training range, and where the slope of the power leaves [1e-3, 1e3], it continues as
+    a curve that ends in a straight line. So its image is all real numbers, while that of a plain
+    Yeo-Johnson power is bounded for exponents below 0 or above 2. The line is gentle, so that a
+    value far from all others costs no more likelihood than it must: a power that was bent by
+    outliers on one side would be steep on the other.
 
     Attributes
     ----------
     centre_, spread_ : ndarrays of shape (d,)
     exponent_ : ndarray of shape (d,)
-        The exponent of greatest normal likelihood in [-3, 5].
+        The exponent in [-3, 5] with the largest normal likelihood.
     low_, high_ : ndarrays of shape (d,)
         Ends of the power, in units of the spread.
     mean_, scale_ : ndarrays of shape (d,)
-        Of the powers.
+        Mean and standard deviation of the powers.
 
     References
     ----------
@@ -106,7 +106,7 @@ def _log_slope(x, exponent):
 
 
 def _outside(distance, slope):
-    """How far the curve rises in a distance from an end of this slope, and its slope there."""
+    """Rise of the curve at a distance from an end with this slope, and its slope there."""
     least = np.minimum(slope, MAX_OUTER_SLOPE)
     share = 1 / (1 + distance)  # the steeper part fades within a spread
     return distance * (least + (slope - least) * share), least + (slope - least) * share**2
@@ -140,7 +140,7 @@ def _likeliest_exponent(x):
 
 def _ends(quantiles, exponent):
     """The training range, a tenth wider, as far as the slope stays within MAX_STRETCH of 1."""
-    # Each end by its own distance from the median: outliers on one side widen no other.
+    # Each end by its own distance from the median: outliers on one side do not widen the other.
     low, high = MARGIN * quantiles[0] - 1e-3, MARGIN * quantiles[-1] + 1e-3
     with np.errstate(over="ignore", divide="ignore"):
         reach = bounded(np.expm1(np.log(MAX_STRETCH) / np.abs(exponent - 1)))

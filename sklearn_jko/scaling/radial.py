@@ -1,4 +1,4 @@
-"""Whitened rows given the radii of a normal sample."""
+"""Whitened rows, stretched to the radii of a normal sample."""
 
 import numpy as np
 from scipy.special import gammainc, gammaincinv
@@ -15,12 +15,13 @@ from sklearn_jko.statistics.columns import LARGEST_EXPONENT, bounded
 
 __all__ = ["Radial"]
 
-# Of log |z| by log |x|, and beyond the rows of the sample, where draws else come too far out.
+# Smallest slopes of log |z| by log |x|: in the tail, and beyond the rows of the sample, where draws
+# would otherwise come too far out.
 FLATTEST_TAIL, FLATTEST_BEYOND = 0.05, 0.3
 
 
 class Radial:
-    """Stretch every row along itself, to the length distribution of standard normal rows.
+    """Stretch every row along its direction, to the lengths of standard normal rows.
 
     With u = log |x| and v = log |z| an increasing spline of u, log |det dz/dx| = log dv/du + d (v -
     u). Within the lowest knot the map is linear (x = 0 included); beyond the highest, |z| is a
@@ -29,7 +30,7 @@ class Radial:
     Parameters
     ----------
     share : float, default=1
-        Of the rows of `fit` that tell something new.
+        Share of the rows in `fit` that add information.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Columns whose far values are drawn in."""
+"""Columns whose far values are pulled in."""
 
 import numpy as np
 
@@ -12,27 +12,27 @@ from sklearn_jko.statistics.columns import (
 
 __all__ = ["REACH", "Tails"]
 
-# In spreads, from the median: values of normal columns lie within.
+# In spreads from the median: values of normal columns are within.
 REACH = 10.0
-# Beyond the farthest value of a sample that has some beyond ten, the logarithm counts thrice: by
-# plain logarithms, draws from a normal cluster of such values came up to 1e20 times as far out. In
-# columns without such values a far one must cost no more than its plain logarithm.
+# Beyond the farthest value of a sample that has values beyond ten, the logarithm is multiplied by
+# three: with plain logarithms, draws from a normal cluster of such values came up to 1e20 times as
+# far out. In columns without such values, a far value must cost no more than its plain logarithm.
 STEEPER = 3.0
 
 
 class Tails:
-    """Subtract each column's median, divide by its spread, and draw in what is beyond ten of them.
+    """Subtract each column's median, divide by its spread, and pull in values beyond ten spreads.
 
     There a distance z from the median becomes 10 + log(1 + z - 10), so that single values far from
-    all others neither set the scale of a column nor lose their place outside. Beyond the farthest
-    value f of the sample, if that is beyond ten, the logarithm goes on as 3 log(1 + (z - f) / (3 (1
-    + f - 10))). The spread is that of the inner nine tenths.
+    all others do not set the scale of a column, but stay outside of all others. Beyond the farthest
+    value f of the sample, if that is beyond ten, the logarithm continues as 3 log(1 + (z - f) / (3
+    (1 + f - 10))). The spread is that of the inner nine tenths.
 
     Attributes
     ----------
     median_, spread_ : ndarrays of shape (d,)
     farthest_ : ndarray of shape (d,)
-        Distance of the farthest value from the median in spreads, or ten if that is more.
+        Distance of the farthest value from the median in spreads, at least ten.
     """
 
     learned = ("median_", "spread_", "farthest_")
@@ -67,7 +67,7 @@ class Tails:
 
     @property
     def steepness(self):
-        """What the logarithm counts beyond the farthest value, shape (d,)."""
+        """Factor of the logarithm beyond the farthest value, shape (d,)."""
         return np.where(self.farthest_ > REACH, STEEPER, 1.0)
 
     @property

@@ -1,4 +1,4 @@
-"""Uncorrelated columns of unit variance, turned as little as possible."""
+"""Uncorrelated columns of unit variance, rotated as little as possible."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Whiten:
     whitening_, colouring_ : ndarrays of shape (d, d)
         Symmetric, and each other's inverse.
     log_det_ : float
-        Of the whole map, in nats.
+        log |det| of the whole map, in nats.
     """
 
     learned = ("mean_", "scale_", "whitening_", "colouring_", "log_det_")
@@ -55,10 +55,10 @@ class Whiten:
 
 
 def _shrunk_correlation(standard):
-    """Pull the correlation matrix towards the identity as far as held-out rows gain by it.
+    """Shrink the correlation matrix towards the identity, as far as held-out rows gain from it.
 
-    Rules for the least squared error (Ledoit-Wolf, OAS) drown the small eigenvalues that whitening
-    is for: on 5,000 normal rows of 60 nearly collinear columns they lose 15 nats a row.
+    Rules for the smallest squared error (Ledoit-Wolf, OAS) bury the small eigenvalues that matter
+    for whitening: on 5,000 normal rows of 60 nearly collinear columns they lose 15 nats per row.
     """
     n, d = standard.shape
     shrinkages = SHRINKAGES[:, None]

@@ -1,4 +1,4 @@
-"""Clusters of rows: as many normal distributions as suit held-out rows best."""
+"""Clusters of rows: a normal mixture whose number of components is chosen on held-out rows."""
 
 import itertools
 from typing import NamedTuple
@@ -17,11 +17,11 @@ MAX_FAILURES = 3
 MIN_ROWS = 4  # of a cluster, on average
 # Where clusters have fewer rows for each column, EM looks for such as share a covariance.
 MIN_ROWS_PER_COLUMN = 2
-MAX_ROWS, MAX_VALUES = 20_000, 100_000  # that clusters are fitted to
-MAX_ROWS_OF_SEARCH = 4_000  # that choose their number
+MAX_ROWS, MAX_VALUES = 20_000, 100_000  # to which clusters are fitted
+MAX_ROWS_OF_SEARCH = 4_000  # with which their number is chosen
 MIN_ROWS_OF_SEARCH = 20
-HELD_OUT = 4  # the last fourth: copies of a row, which stand together, stay together
-# EM has several starts for few clusters: of many, any start finds as good a fit, and takes longer.
+HELD_OUT = 4  # the last quarter: copies of a row, which are adjacent, stay together
+# EM has several starts for few clusters; for many, any start finds as good a fit, and takes longer.
 RESTARTS, CLUSTERS_FOR_RESTARTS, VALUES_FOR_RESTARTS = 5, 12, 20_000
 POOLING = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 ALL = 1e6  # a single cluster's covariance is the common one
@@ -29,8 +29,8 @@ SHRINKAGES = (1e-6, 1e-4, 1e-2, 0.1, 0.5, 1.0)
 SHRINKAGE_OF_FEW = 0.5
 SIZE_STEPS = 3  # from sizes to the common shape, and back
 FLOOR = 1e-6  # of a variance, in standardised columns
-# To which rows are rounded. What is behind depends on the units of the data, and would lead EM to
-# other clusters in others.
+# Rows are rounded to so many digits. Further digits depend on the units of the data, and would lead
+# EM to other clusters in other units.
 DIGITS = 9
 
 
@@ -40,7 +40,7 @@ class Pull(NamedTuple):
     Attributes
     ----------
     pooling : float
-        Made-up rows of the common shape, per column, beside each cluster's own.
+        Number of prior rows with the common shape, per column, added to each cluster's own.
     shrinkage : float
         Of the common shape towards its diagonal, from 0 to 1.
     """
@@ -50,10 +50,10 @@ class Pull(NamedTuple):
 
 
 def fit_clusters(Z, seed=0):
-    """The normal mixture of 1 to 90 clusters that suits held-out rows best, and that of one.
+    """The normal mixture of 1 to 90 clusters that fits held-out rows best, and that of one.
 
-    Covariances of clusters are pulled towards a common shape, of each cluster's own size, and this
-    to its diagonal, each as far as suits held-out rows best.
+    The covariances of clusters are pulled towards a common shape with the cluster's own size, and
+    this shape towards its diagonal, each as far as is best for held-out rows.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def fit_clusters(Z, seed=0):
 
 
 def _best_number(train, held_out, pull, seed):
-    """The number of clusters that suits held-out rows best, and its pull, from that of one."""
+    """The number of clusters that fits held-out rows best, and its pull, starting from `pull`."""
     n = len(train)
     best, n_clusters, failures = _log_density(_single(train), n, pull, held_out), 1, 0
     most = len(np.unique(train, axis=0)) // MIN_ROWS
@@ -128,7 +128,7 @@ def _by_em(Z, k, seed):
 
 
 def _of_shares(Z, shares):
-    """Clusters of rows, of each of which they have shares (n, k)."""
+    """Clusters of rows with these responsibilities (n, k)."""
     sizes = shares.sum(axis=0) + 10 * np.finfo(float).eps  # none is empty
     means = shares.T @ Z / sizes[:, None]
     covariances = [

@@ -1,6 +1,6 @@
-"""Column statistics that neither overflow nor cancel, and columns put in units of them.
+"""Column statistics without overflow or cancellation, and columns standardised by them.
 
-Values beyond +-1e300 count as these, so that no difference or square root of a product overflows.
+Values beyond +-1e300 are clipped, so that no difference or square root of a product overflows.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ __all__ = [
 
 LARGEST = np.float64(1e300)  # single precision then becomes double, where it would overflow
 LARGEST_EXPONENT = 709.0  # of e, before a float overflows
-# Standardised values farther out count as these where something is learned of them: a regression,
-# the moments within labels, the inputs of a network.
+# Standardised values are clipped to this where something is learned from them: a regression, the
+# moments within labels, the inputs of a network.
 MAX_DEVIATIONS = 10.0
 
 # Probability on either side of a central range, and the width of that range for a normal column of
@@ -40,7 +40,7 @@ def standardised(X, centre, scale):
 
 
 def unstandardised(Z, centre, scale):
-    """The rows, bounded, of which `standardised` makes Z."""
+    """The rows, bounded, that `standardised` maps to Z."""
     with np.errstate(over="ignore"):
         return bounded(Z * scale + centre)
 
@@ -69,16 +69,16 @@ def mean_and_scale(X):
 
 
 def median_and_spread(X, central_ranges=CENTRAL_RANGES):
-    """Median per column, and its inner half's width in that of a standard normal.
+    """Median per column, and the width of its inner half relative to that of a standard normal.
 
-    Where more than half of a column is one value, a wider range stands in; a constant column has
-    spread 1.
+    If more than half of a column is one value, a wider range is used; a constant column has spread
+    1.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), n >= 1, finite
     central_ranges : sequence, default=CENTRAL_RANGES
-        The inner half, or in its place what is tried first, and wider ones.
+        The range to use, the inner half by default, followed by wider ones.
 
     Returns
     -------

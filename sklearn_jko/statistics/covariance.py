@@ -1,4 +1,4 @@
-"""Covariances of few rows: their symmetric roots, and how well they foretell other rows."""
+"""Covariances of few rows: their symmetric roots, and how well they predict other rows."""
 
 import numpy as np
 
@@ -8,27 +8,27 @@ FOLDS = 5
 
 
 def moments(rows):
-    """Mean, with one row more at the origin, and scatter (d, d) around it."""
+    """Mean, with one additional row at the origin, and scatter (d, d) around it."""
     mean = rows.sum(axis=0) / (len(rows) + 1)
     deviation = rows - mean
     return mean, deviation.T @ deviation
 
 
 def symmetric_roots(covariance, floor=0.0):
-    """What makes rows of a covariance white, and what undoes that.
+    """The matrix that whitens rows with this covariance, and its inverse.
 
     Parameters
     ----------
     covariance : ndarray of shape (d, d)
     floor : float, default=0
-        Smaller eigenvalues count as this share of the largest.
+        Smaller eigenvalues are raised to this share of the largest.
 
     Returns
     -------
     whitening, colouring : ndarrays of shape (d, d)
         Inverse root and root, both symmetric.
     log_det : float
-        Of the whitening, in nats.
+        log |det| of the whitening, in nats.
     """
     eigenvalues, vectors = np.linalg.eigh(covariance)
     roots = np.sqrt(np.maximum(eigenvalues, floor * eigenvalues[-1]))
@@ -36,19 +36,18 @@ def symmetric_roots(covariance, floor=0.0):
 
 
 def held_out_losses(rows, variances):
-    """Normal negative log-likelihood of rows that the moments have not seen, in five folds.
+    """Normal negative log-likelihood of held-out rows, in five folds.
 
     With fewer than ten rows there are fewer folds, of two rows or more: centred rows sum to zero,
-    so that a single one is a combination of the others. With three rows or fewer there is one fold,
-    whose moments come from no rows at all.
+    so a single one is a combination of the others. With three rows or fewer there is one fold,
+    whose moments are those of no rows.
 
     Parameters
     ----------
     rows : ndarray of shape (n, d)
-        Of about zero mean; copies of a row stand together.
+        Rows of about zero mean; copies of a row must be adjacent.
     variances : callable
-        From the eigenvalues (d,) of the scatter of n rows, and n, to the variances (k, d) that k
-        rules make of them.
+        Maps the eigenvalues (d,) of the scatter of n rows, and n, to variances (k, d) by k rules.
 
     Returns
     -------

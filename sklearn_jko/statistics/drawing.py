@@ -1,4 +1,4 @@
-"""Draws by given probabilities."""
+"""Draws with given probabilities."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Some of many rows."""
+"""Evenly spaced selections of rows."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What parameters that are "auto" become, by the numbers of rows and columns."""
+"""Values of parameters that are "auto", from the numbers of rows and columns."""
 
 from numbers import Real
 from typing import NamedTuple
@@ -16,27 +16,27 @@ BATCH, WIDE, LARGE_BATCH, ROWS_FOR_LARGE_BATCH = 256, 128, 512, 50_000
 # Weight decay is DECAY_PER_COLUMN * columns / rows, chosen on fifteen data sets of 300 to 10,000
 # rows and 2 to 21 columns.
 DECAY_PER_COLUMN, MAX_AUTO_DECAY = 200, 3.0
-# From so many rows on the optimiser is SOAP, which turns axes; below it is AdamW, as SOAP overfits
-# few rows: five tables of 150 to 450 rows lost 0.03 to 0.6 nats a row by it, while most of 1,000
-# rows or more gained 0.1 to 1.3.
+# From so many rows on the optimiser is SOAP, which rotates axes; below it is AdamW, as SOAP
+# overfits few rows: with it five tables of 150 to 450 rows lost 0.03 to 0.6 nats per row, while
+# most of 1,000 rows or more gained 0.1 to 1.3.
 ROWS_TO_TURN_AXES = 700
 # Learning rates are RATE_TIMES_WIDTH / width, up to a maximum: at higher ones wide networks become
 # stiff, and the solver steps that they then need cost more than the rate gains.
 RATE_TIMES_WIDTH, MAX_AUTO_RATE = 2.0, 2e-2
 RATE_TIMES_WIDTH_OF_ADAMW, MAX_AUTO_RATE_OF_ADAMW = 0.64, 1e-2
-# On more rows weights decay less, and networks become stiff at lower rates. There the rate falls
-# with the root of the number of rows, down to this share.
+# On more rows weights decay less, and networks become stiff at lower rates already. There the rate
+# falls with the root of the number of rows, down to this share.
 MANY_ROWS, MIN_RATE_SHARE = 20_000, 0.3
-# All nodes of an image or graph share one network, and each of them trains it. So it is small,
-# takes few rows a batch and decays little. What it gains late is less than the noise of its
-# training, so it is given more evaluations to gain. Graphs decay more than images: their nodes have
-# more weights of their own, and overfit more. The values served digits and fields on grids.
+# All nodes of an image or graph share one network, and each of them trains it. So it is small, its
+# batches have few rows, and its weights decay little. Its late gains are smaller than the noise of
+# training, so it is allowed more evaluations without a gain. Graphs decay more than images: their
+# nodes have more weights of their own, and overfit more. Chosen on digits and fields on grids.
 LOCAL_WIDTH, LOCAL_BATCH, LOCAL_RATE = 32, 128, 0.4
 IMAGE_DECAY, GRAPH_DECAY = 0.1, 0.5
 PATIENCE, LOCAL_PATIENCE = 5, 9
-# With fewer held-out rows, as of up to 26 rows in all, no block is trained: they cannot tell what
-# it gains. Of twelve tables of 4 to 20 rows more lost than gained by blocks, up to a thousand nats
-# a row.
+# With fewer held-out rows (by default, up to 26 rows in all) no block is trained: they cannot show
+# what it gains. Of twelve tables of 4 to 20 rows, more lost than gained by blocks, up to a thousand
+# nats per row.
 MIN_VALIDATION_ROWS = 7
 SETTLED = 0.01  # the tolerance of `has_settled`
 
@@ -47,7 +47,7 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
     Parameters
     ----------
     density : JKOFlowDensity
-        Of which the parameters are read.
+        Its parameters are read.
     n : float
         Number of training rows.
     d : int
@@ -55,9 +55,9 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
     n_held_out : int
         Number of held-out rows.
     n_given : int, default=0
-        Number of columns at the end of the flow's rows that are given.
+        Number of given columns, at the end of the flow's rows.
     structure : Structure, optional
-        Of the others.
+        Structure of the other columns.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
     ------
     ValueError
         If `hidden_layer_sizes` are not positive integers, or not two with a structure; or if a
-        function as `step_size` returns what is not positive.
+        callable `step_size` returns a value that is not positive.
     """
     is_local = structure is not None
     hidden = _hidden_layer_sizes(density.hidden_layer_sizes, n, d, is_local)
@@ -96,7 +96,7 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
 
 
 def _hidden_layer_sizes(given, n, d, is_local):
-    """The widths, checked where they are given."""
+    """The widths, checked if they are not "auto"."""
     if isinstance(given, str):
         return (LOCAL_WIDTH,) * 2 if is_local else _auto_hidden_layer_sizes(n, d)
     hidden = tuple(given)
@@ -104,13 +104,13 @@ def _hidden_layer_sizes(given, n, d, is_local):
         raise ValueError(f"hidden_layer_sizes must be 'auto' or positive integers; got {hidden!r}.")
     if is_local and len(hidden) != 2:
         raise ValueError(
-            f"hidden_layer_sizes={hidden!r} must be two integers where a structure is given."
+            f"hidden_layer_sizes={hidden!r} must be two integers, or 'auto', with a structure."
         )
     return hidden
 
 
 class _Defaults(NamedTuple):
-    """What "auto" becomes, and what is not a parameter of the estimator."""
+    """Values for "auto", and options that are not parameters of the estimator."""
 
     velocity: str
     batch_size: int
@@ -145,7 +145,7 @@ def _local_defaults(n, d, hidden, structure):
 
 
 def peak_rate(width, turns_axes):
-    """Learning rate of a network of that width, by SOAP or else AdamW, up to 20,000 rows."""
+    """Peak learning rate for a network of this width, by SOAP or AdamW, up to 20,000 rows."""
     if turns_axes:
         return min(RATE_TIMES_WIDTH / width, MAX_AUTO_RATE)
     return min(RATE_TIMES_WIDTH_OF_ADAMW / width, MAX_AUTO_RATE_OF_ADAMW)

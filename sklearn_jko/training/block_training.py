@@ -31,33 +31,33 @@ __all__ = [
 ]
 
 MAX_GRADIENT_NORM = 1.0  # longer gradients of a batch are shortened to this
-# Nats per row. A block, or a round of refinement, that gains less than the first is dropped.
-# Weights that gain less than the second over the best so far do not count as better.
+# Nats per row. A block or round of refinement that gains less than MIN_GAIN is dropped. Weights
+# that gain less than MIN_PROGRESS over the best so far do not count as better.
 MIN_GAIN, MIN_PROGRESS = 1e-3, 1e-4
-# Where the solver errs by more than so many times `max_solver_error`, training goes back to the
-# best weights.
+# If the solver's error exceeds so many times `max_solver_error`, training goes back to the best
+# weights.
 LARGE_ERROR = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What training needs to know; `JKOFlowDensity` documents most of them for the user.
+    """Options of training; `JKOFlowDensity` documents most of them for the user.
 
-    Beside those:
+    The others are:
 
     - ``velocity`` is a name in `VELOCITIES`;
     - the block after one that moved the rows by less than ``tol`` (see `has_settled`) is the free
       one, whose step size is infinite;
-    - the first block starts with ``solver_steps`` steps of its solver, which are doubled where they
+    - the first block starts with ``solver_steps`` steps of its solver, which are doubled if they
       are too coarse;
-    - the optimiser is SOAP where ``turns_axes``, and AdamW else;
+    - the optimiser is SOAP if ``turns_axes``, else AdamW;
     - a block's weights are evaluated on held-out rows ``n_evaluations`` times (see `Schedule`), and
-      rejected where twice the solver steps change the mean there by more than ``max_solver_error``
-      nats;
-    - after ``patience`` evaluations without a gain training returns to the best weights and cools
+      rejected if doubling the solver steps changes the mean there by more than
+      ``max_solver_error`` nats;
+    - after ``patience`` evaluations without a gain, training returns to the best weights and cools
       down, or ends;
-    - the last ``n_given`` columns of the rows are given, and stay as they are; the others have
-      this ``structure``.
+    - the last ``n_given`` columns of the rows are given, and stay unchanged; the others have this
+      ``structure``.
     """
 
     step_size: Callable[[int], float]
@@ -86,12 +86,12 @@ class TrainingOptions:
 
     @property
     def max_evaluations(self):
-        """Most evaluations of a block; None where they depend on how long it trains."""
+        """Largest number of evaluations of a block; None if it depends on the training time."""
         return self.n_evaluations if self.max_iter <= LONG else None
 
     @property
     def n_visits(self):
-        """Most rows that training can visit, each counted as often as it is visited.
+        """Largest number of row visits in training, each row counted as often as it is visited.
 
         A round of refinement has up to twice the blocks of the one before.
         """
@@ -101,7 +101,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """What happened while one block was trained; all likelihoods in nats per row.
+    """Record of the training of one block; all likelihoods are in nats per row.
 
     Attributes
     ----------
@@ -110,28 +110,28 @@ class BlockRecord:
     potential, log_det, transport : float
         Terms of equation (8) on the last training batch.
     distance : float
-        Root of the mean squared distance E|x1 - x0|^2 over which the block carries the held-out
-        rows, in scaled units: the paper's S_k, section 4.2.
+        Root mean squared distance by which the block moves the held-out rows, in scaled units: S_k
+        in section 4.2 of the paper.
     movement : float
         E|x1 - x0|^2 / E|x1|^2 of the same rows.
     movement_before : float
-        The same by the weights from which the training of the block started.
+        The same with the weights from which the training of the block started.
     validation_nll : float
         Mean negative log-density of the held-out rows after this block, with twice the solver
-        steps of training. Gross outliers among them count up to a ceiling, the same in all blocks.
+        steps of training. That of gross outliers is limited by a ceiling, the same in all blocks.
     gain : float
-        How much the block lowered that mean; 0 where it was dropped.
+        How much the block lowered that mean; 0 if it was dropped.
     solver_error : float
         Change of that mean between the solver steps of training and twice as many.
     solver_steps : int
+        Solver steps of training.
     n_iter : int
         Optimiser steps.
     seconds : float
     kept : bool
-        False where the block did not lower the held-out mean by a standard error and was
-        dropped.
+        False if the block was dropped, as it did not lower the held-out mean by a standard error.
     overfits : bool
-        Whether the held-out rows got worse during training.
+        Whether the held-out likelihood became worse during training.
     refinement : int
         Round of refinement in which the block was trained; 0 for the first training.
     """
@@ -162,7 +162,7 @@ def push_held_out(block, held_out, n_steps, solver=SOLVERS["rk4"]):
 
 
 class BlockTraining:
-    """Training of one block on objective (8), in place. Its `Pace` decides what happens when.
+    """Training of one block on objective (8), in place. Its `Pace` schedules the steps.
 
     Parameters
     ----------
@@ -176,12 +176,12 @@ class BlockTraining:
     options : TrainingOptions
     refinement : int
         Round of refinement, 0 in the first training. In the others the block starts from trained
-        weights, which the learning rate first makes worse.
+        weights, which the rising learning rate first makes worse.
     processes : Processes
-        With whose rows together the block is trained and evaluated.
+        The block is trained and evaluated on the rows of all of these.
     ceiling : float
-        Negative log-densities of held-out rows, in nats, count up to this: a gross outlier must not
-        decide for all the others.
+        Upper limit of negative log-densities of held-out rows, in nats: a gross outlier must not
+        outweigh all others.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ class BlockTraining:
         self.options, self.refinement, self.processes = options, refinement, processes
         self.base, self.ceiling = options.base, ceiling
         n_rows, self.n_held_out = processes.total(len(x)), processes.total(len(held_out.x))
-        # An adaptive solver has no steps to double: RK4, by which the rows are pushed on, evaluates
-        # in its place.
+        # An adaptive solver has no steps to double, so RK4, which also pushes the rows on, is used
+        # for evaluation.
         self.evaluation_solver = SOLVERS[options.solver if options.solver in TABLEAUS else "rk4"]
         self.solve = _training_solve(block, options.solver)
         self.pace = Pace(options, n_rows, self.n_held_out)
@@ -208,16 +208,16 @@ class BlockTraining:
 
     @torch.enable_grad()
     def run(self, generator, seconds=math.inf, observer=NOBODY):
-        """Train, and leave the block at the best weights that its solver was accurate for.
+        """Train, and leave the block at the best weights for which its solver was accurate.
 
         Parameters
         ----------
         generator : torch.Generator
             As in `train_flow`.
         seconds : float
-            Time the training may take, from its making on.
+            Time limit of the training, from the creation of this object on.
         observer : Observer, optional
-            Hears of every evaluation.
+            Is notified of every evaluation.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class BlockTraining:
 
     def evaluate(self):
         """Evaluate the weights on the held-out rows; keep them where they are the best so far."""
-        # Machines round differently, and turned axes amplify it.
+        # Machines round differently, and rotated axes amplify the differences.
         self.processes.broadcast_weights_(self.block)
         nll, solver_error = self._held_out_nll()
         is_accurate = abs(solver_error) <= self.options.max_solver_error  # false for NaN
@@ -356,7 +356,7 @@ class BlockTraining:
         return nll.clamp(max=self.ceiling)
 
     def _refine_solver(self, solver_error):
-        """Go on with a finer solver; from the best weights so far where the error was large."""
+        """Continue with a finer solver; from the best weights so far if the error was large."""
         if not abs(solver_error) <= LARGE_ERROR * self.options.max_solver_error:
             self._return_to_best()
         self.pace.refine_solver()
@@ -374,7 +374,7 @@ class BlockTraining:
     def _end_trial_cooldown(self):
         weights, optimizer, solver_steps = self.plateau
         gains = self.best_nll.mean() < self.nll_to_beat.mean() - MIN_PROGRESS
-        # A trial in which the solver became finer may have gained less for that.
+        # A trial in which the solver became finer may have gained less because of that.
         goes_on = bool(gains) or self.pace.solver_steps > solver_steps
         self.pace.end_trial_cooldown(goes_on)
         if goes_on:
@@ -388,9 +388,9 @@ class BlockTraining:
 
 
 def _training_solve(block, solver):
-    """Function of rows, solver steps and generator that gives rows and log |det| after the block.
+    """Function of rows, solver steps and generator that returns rows and log |det| after the block.
 
-    It is the one with its gradient written out, where there is one.
+    If available, it is the one with its gradient written out.
     """
     if solver in TABLEAUS and is_two_layer(block.velocity):
         solve = TwoLayerSolve(block.velocity, TABLEAUS[solver], block.t0, block.t1)

@@ -27,24 +27,25 @@ from sklearn_jko.velocities import VELOCITIES
 
 __all__ = ["Progress", "Trained", "push_forward_", "round_gains", "train_flow"]
 
-# Nats per row. After a block that overfitted and gained less, no block was seen to gain as much.
+# Nats per row. After a block that overfitted and gained less, no later block gained as much.
 WORTH_OVERFITTING = 1e-2
 # Weight decay of a block, as a share of that of the one before. The first block decays strongly and
-# learns what can be trusted. Those after it decay less and less, until one gains nothing; otherwise
-# clusters stay blurred. Of eighteen tables of 113 to 4,000 rows, half gain 0.05 to 4.5 nats a row
+# learns what is certain. Later blocks decay less and less, until one gains nothing; otherwise
+# clusters stay blurred. Of eighteen tables of 113 to 4,000 rows, half gain 0.05 to 4.5 nats per row
 # by this. Five lose more than 0.05: digits 0.95; wine, glass and cancer 0.1 to 0.3; magic.gamma
-# 0.06. The second share follows a block that overfitted or was dropped: held-out rows that
-# stop gaining under strong decay say little of overfitting, so the decay then falls faster.
+# 0.06. The second share applies after a block that overfitted or was dropped: if held-out rows stop
+# gaining under strong decay, that says little about overfitting, so the decay then falls faster.
 DECAY_SHARE, DECAY_SHARE_OF_STUCK = 0.6, 0.25
-# Of the time that is left, for the first blocks, which gain most; the next has the rest.
+# Shares of the remaining time for the first blocks, which gain most; the next one has the rest.
 TIME_SHARES = 0.5, 0.7
-# Up to half as many rows are repeated, to at most this number, with noise in scaled units.
+# Up to half of this number of rows are repeated, to at most this number, with JITTER as noise in
+# scaled units.
 MIN_ROWS = 4000
 JITTER = 0.05
 
 
 class Progress(NamedTuple):
-    """Where training stands between two blocks: all it takes to go on from there."""
+    """State of training between two blocks: all that is needed to resume there."""
 
     history: tuple[BlockRecord, ...]
     weights: tuple[dict[str, torch.Tensor], ...]  # of the blocks that were kept, of all rounds
@@ -52,7 +53,7 @@ class Progress(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A trained flow, what happened to each block tried, and whether time left no more of them."""
+    """A trained flow, the records of the blocks tried, and whether time ended the training."""
 
     flow: JKOFlow
     history: list[BlockRecord]
@@ -75,22 +76,22 @@ def train_flow(
     Parameters
     ----------
     x : Tensor of shape (n, d)
-        Scaled training rows of this process, float32, whose last columns may be given.
-        They are overwritten, as they are pushed through the blocks in place.
+        Scaled training rows of this process, float32, whose last columns may be given. They are
+        overwritten, as they are pushed through the blocks in place.
     held_out : Rows
-        Held-out rows of all processes, with the scaler's log |det|. Where there are none no block
-        is trained.
+        Held-out rows of all processes, with the scaler's log |det|. Without any, no block is
+        trained.
     options : TrainingOptions
     generator : torch.Generator
         On the rows' device.
     deadline : float
         Time by `time.monotonic` at which training must end.
     resume : Progress, optional
-        State from which to go on, with the arguments that led to it.
+        State from which to resume; the other arguments must be those that led to it.
     observer : Observer, optional
-        Listens; that of the first process may end the training after a block.
+        Is notified; that of the first process may end the training after a block.
     processes : Processes
-        Those that train together; the result is the same in all.
+        The processes that train together; the result is the same in all.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def train_flow(
 
 
 def _add_blocks(training, observer, deadline):
-    """Train until there is nothing to gain, or the observer ends it; whether time did before."""
+    """Train until there is nothing to gain, or the observer ends it; return whether time did."""
     while not training.is_done:
         if training.processes.on_first(lambda: time.monotonic() >= deadline):
             return True
@@ -121,12 +122,12 @@ def _add_blocks(training, observer, deadline):
 @torch.no_grad()
 def push_forward_(block, x, n_steps):
     """Push training rows through a trained block in place, in parts and without the divergence."""
-    for rows in x.split(block.rows_at_once):  # eight times as many doubled the memory of a fit
+    for rows in x.split(block.rows_at_once):  # eight times as many would double a fit's memory
         rows.copy_(block(rows, SOLVERS["rk4"], n_steps)[0])
 
 
 def round_gains(history, history_before):
-    """Whether a round of training is to be kept, by its records and those of the one before."""
+    """Whether to keep a round of training, given its records and those of the one before."""
     return history[-1].validation_nll < history_before[-1].validation_nll - MIN_GAIN
 
 
@@ -147,7 +148,7 @@ class _FlowTraining:
 
     @property
     def flow(self):
-        """That of the best round that is over, or of the first so far."""
+        """The flow of the best round that is complete, or of the first round so far."""
         return JKOFlow((self.best or self.round).blocks, self.options.base)
 
     @property
@@ -160,7 +161,7 @@ class _FlowTraining:
         return Progress(tuple(self.history), tuple(weights), self.generator.get_state())
 
     def add_block(self, observer):
-        """Train the next block, and keep it where it serves."""
+        """Train the next block, and keep it if it gains enough."""
         block, h = self._next_block(self.generator)
         self.processes.on_first(lambda: observer.block_started(self.options.max_evaluations))
         self._seed_batches()
@@ -172,23 +173,23 @@ class _FlowTraining:
         self._add(record, block)
 
     def _outlier_ceiling(self, held_out):
-        """By the scaling alone, so that the likelihoods of all blocks and rounds compare."""
+        """The ceiling from the scaling alone: the same for all blocks and rounds."""
         if self.n_held_out == 0:
             return math.inf
         nll = row_nll(self.options.base, held_out)
         return outlier_ceiling(self.processes.all_concatenate(nll, self.n_held_out))
 
     def _seed_batches(self):
-        """Make the draws of a block those of its number, in each of several processes.
+        """With several processes, seed the random numbers of each block by its index.
 
-        A checkpoint holds the generator's state of the first alone.
+        A checkpoint holds the generator state of the first process only.
         """
         if not self.processes.is_alone:
             state = np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)
             self.generator.manual_seed(int(state[0]))
 
     def replay(self, progress):
-        """Take over finished blocks: everything else follows from them."""
+        """Restore finished blocks: everything else follows from them."""
         weights = iter(progress.weights)
         unused = torch.Generator(self.generator.device)
         for record in progress.history:
@@ -212,7 +213,7 @@ class _FlowTraining:
         )
 
     def _new_round(self, prepared):
-        """A round with its part of the time that is left."""
+        """A round with its part of the remaining time."""
         now = time.monotonic()
         deadline = now + (self.deadline - now) / (self.rounds_left + 1)
         number = self.options.n_refinements - self.rounds_left
@@ -222,7 +223,7 @@ class _FlowTraining:
         return _Round(x, held_out, number, prepared, deadline)
 
     def _next_block(self, generator):
-        """The next block, of a new round where one is over, and its step size."""
+        """The next block and its step size; of a new round if the last one is over."""
         if self._round_is_over:
             self.rounds_left -= 1
             self.round = self._new_round(next_round(*self.best.trained))
@@ -247,7 +248,7 @@ class _FlowTraining:
         return JKOBlock(velocity.to(x))
 
     def _next_step_size(self):
-        """That of the options; infinite for the last block, or after the rows have settled."""
+        """The step size of the options; infinite for the last block or after rows have settled."""
         history = self.round.history
         n = len(history)
         is_free = n > 0 and (
@@ -256,7 +257,7 @@ class _FlowTraining:
         return math.inf if is_free else self.options.step_size(n)
 
     def _seconds(self):
-        """Time for the next block; in a refinement all get the same."""
+        """Time for the next block; in a refinement all blocks get the same."""
         remaining = max(self.round.deadline - time.monotonic(), 0.0)
         n_trained = len(self.round.history)
         if self.round.prepared is not None:
@@ -273,7 +274,7 @@ class _FlowTraining:
             self._close_round()
 
     def _close_round(self):
-        """Keep the round where the held-out rows gained by it; end the training where not."""
+        """Keep the round if the held-out rows gained from it; otherwise end the training."""
         self.round.x = None  # a refinement starts from the data again
         if self.best is None or round_gains(self.round.history, self.best.history):
             self.best = self.round
@@ -284,9 +285,9 @@ class _FlowTraining:
 
 
 class _Round:
-    """Training of all blocks, one after another from the data on.
+    """Training of all blocks in sequence, starting from the data.
 
-    The blocks of the first round are found on the way; those of a refinement are prepared in
+    The blocks of the first round are made one by one; those of a refinement are prepared in
     advance.
     """
 
@@ -298,7 +299,7 @@ class _Round:
 
     @property
     def trained(self):
-        """The blocks that were kept, their step sizes and distances."""
+        """The kept blocks, their step sizes and their distances."""
         kept = [record for record in self.history if record.kept]
         return self.blocks, [record.h for record in kept], [record.distance for record in kept]
 
@@ -310,7 +311,7 @@ class _Round:
             self.unpushed = block, record.solver_steps
 
     def push(self):
-        """Push the rows through the last block, once, and return where they are."""
+        """Push the rows through the last block, once, and return them."""
         if self.unpushed is not None:
             block, n_steps = self.unpushed
             push_forward_(block, self.x, n_steps)
@@ -320,9 +321,9 @@ class _Round:
 
 
 def _jittered(x, n, generator):
-    """Copies of rows with a little noise, where all n are few.
+    """Copies of the rows with a little noise, if all n rows are few.
 
-    They keep the first blocks from memorising the rows.
+    This keeps the first blocks from memorising the rows.
     """
     copies = MIN_ROWS // max(n, 1)
     if copies < 2:
@@ -343,13 +344,13 @@ def _adapted(options, record):
 
 
 def _time_share(n_trained, max_blocks):
-    """Share of the time left for the next block: `TIME_SHARES`, and all where it is the last."""
+    """Share of the remaining time for the next block: `TIME_SHARES`, or all for the last one."""
     is_last = n_trained >= min(len(TIME_SHARES), max_blocks - 1)
     return 1.0 if is_last else TIME_SHARES[n_trained]
 
 
 def _has_stalled(history):
-    """Whether the last block, which is not the first, gained nothing, or too little to trust."""
+    """Whether the last block, if not the first, gained nothing, or too little while overfitting."""
     if len(history) < 2:
         return False
     last = history[-1]

@@ -1,30 +1,30 @@
-"""Listeners to a training."""
+"""Observers of training."""
 
 __all__ = ["NOBODY", "Observer"]
 
 
 class Observer:
-    """Listener that does nothing; override what should be heard.
+    """Observer that does nothing; override the methods of interest.
 
-    A training is the object with the properties `flow`, `history` and `progress`, made when asked
-    for.
+    A training is an object with the properties `flow`, `history` and `progress`, which are computed
+    on access.
     """
 
     def started(self, training):
-        """Hear that no block of this training has been trained yet."""
+        """Called before the first block of a training."""
 
     def block_started(self, max_evaluations):
-        """Hear that a block will be trained, with about so many evaluations, or None: not known."""
+        """Called before a block, with the approximate number of evaluations, or None if unknown."""
 
     def evaluated(self):
-        """Hear that the block's weights have been evaluated on the held-out rows."""
+        """Called after the block's weights were evaluated on the held-out rows."""
 
     def block_ended(self, training):
-        """Hear that the last block of `training.history` is done, and answer whether to stop."""
+        """Called after the last block of `training.history`; returns whether to stop."""
         return False
 
     def ended(self):
-        """Hear that the fit is done."""
+        """Called after the fit."""
 
 
 NOBODY = Observer()

@@ -1,4 +1,4 @@
-"""Optimiser of the training."""
+"""Optimiser for training."""
 
 import torch
 from torch.optim.adam import adam
@@ -6,25 +6,25 @@ from torch.optim.adam import adam
 __all__ = ["SOAP"]
 
 BETAS = (0.9, 0.99)
-# Along some turned axes gradients are nothing but rounding, which the larger one is well above.
+# Along some rotated axes gradients are only rounding, well below EPSILON_OF_TURNED.
 EPSILON, EPSILON_OF_TURNED = 1e-8, 1e-5
 # Steps between updates of the axes.
 PERIOD = 10
-# Added to the eigenvalues, as a share of their sum, so that axes stay as they are where gradients
-# are only rounding. Otherwise results would differ between machines.
+# Added to the eigenvalues, as a share of their sum, so that axes stay unchanged where gradients are
+# only rounding. Otherwise results would differ between machines.
 ANCHOR = 1e-3
-# A longer side keeps its axes: an update would take longer than the gradient.
+# Axes of a longer side are not rotated: an update would take longer than the gradient.
 MAX_SIDE = 512
 
 
 class SOAP:
     """Adam in axes along which a gradient's entries are nearly uncorrelated (SOAP).
 
-    Of the gradients G of a matrix these are the eigenvectors of the means of G G^T and G^T G
+    For the gradients G of a matrix these axes are the eigenvectors of the means of G G^T and G^T G
     (Vyas et al. 2024, arXiv:2409.11321). Weight decay is decoupled, as in AdamW.
 
-    It takes steps by torch's functional Adam: the first optimiser object of torch's own in a
-    process imports torch's compiler, which takes longer than many a fit.
+    It uses torch's functional Adam: the first optimiser object of torch in a process imports
+    torch's compiler, which takes longer than many fits.
 
     Parameters
     ----------

@@ -1,44 +1,44 @@
-"""How far the training of a block is, and what comes next."""
+"""Progress of the training of a block, and what to do next."""
 
 from sklearn_jko.training.schedule import COOLDOWN_SHARE, LONG, Schedule, cooldown_start
 
 __all__ = ["MAX_SOLVER_STEPS", "Pace"]
 
-# Optimiser steps from one look at the clock to the next: processes of a group wait for it.
+# Optimiser steps between checks of the time, for which the processes of a group wait.
 CLOCK_PERIOD = 5
 MAX_SOLVER_STEPS = 32
-# Solver steps that a block may take in all, for each of the optimiser steps it may take.
+# Budget of solver steps of a block, per optimiser step that it may take.
 BUDGETED_SOLVER_STEPS = 2
-# From the end that one trial cool-down assumes to that of the next.
+# Growth of the end that trial cool-downs assume, from one to the next.
 TRIAL_GROWTH = 3
 
 
 class Pace:
-    """How far the training of one block is, in optimiser steps, and what they lead to.
+    """Progress of the training of one block, in optimiser steps, and its schedule.
 
-    The learning rate warms up, stays, and cools down to zero. Where the held-out rows get worse on
-    the plateau, a shorter cool-down starts from the best weights.
+    The learning rate warms up, stays on a plateau, and cools down to zero. If the held-out
+    likelihood becomes worse on the plateau, a shorter cool-down starts from the best weights.
 
-    With a long plateau, overfitting hides in the noise of the learning rate. Therefore long
-    training makes a trial cool-down: as if it ended after 1,000 steps. Then it is evaluated, and
-    returns to the weights of the plateau. It does so again as if it ended after 3,000 steps, 9,000
-    and so on, while the held-out rows gain. From the first of these on they alone decide when
-    training ends.
+    On a long plateau, overfitting is hidden by the noise of the learning rate. Therefore long
+    training makes a trial cool-down, as if it ended after 1,000 steps. Then it is evaluated, and
+    returns to the weights of the plateau. This is repeated as if training ended after 3,000 steps,
+    9,000 and so on, while the held-out rows gain. From the first trial on, only these trials decide
+    when training ends.
 
     Parameters
     ----------
     options : TrainingOptions
     n_rows, n_held_out : float
-        Numbers of training and held-out rows.
+        Number of training and of held-out rows.
 
     Attributes
     ----------
     n_iter : int
         Optimiser steps taken.
     solver_steps : int
-        Steps of the solver in each of them.
+        Solver steps in each of them.
     overfits : bool
-        Whether the held-out rows got worse.
+        Whether the held-out likelihood became worse.
     """
 
     def __init__(self, options, n_rows, n_held_out):
@@ -56,7 +56,7 @@ class Pace:
 
     @property
     def evaluation_is_due(self):
-        """Whether it is time for one, or a decision waits for it."""
+        """Whether an evaluation is scheduled, or needed for a decision."""
         is_time = self.n_iter - self.last_evaluation >= self.schedule.period(self.n_iter)
         return is_time or self.trial_cooldown_ends or self.finished
 
@@ -67,7 +67,7 @@ class Pace:
     @property
     def is_stuck(self):
         """Whether nothing was gained for so long that training must be overfitting."""
-        # No row is memorised before it was seen twice: losses before are due to the learning rate.
+        # Rows seen less than twice are not memorised: earlier losses are due to the learning rate.
         has_seen_enough = self.n_iter > max(2 * self.schedule.warmup, 2 * self.epoch)
         has_no_patience = self.n_without_gain >= self.options.patience
         return has_no_patience and has_seen_enough and not self.finished
@@ -85,12 +85,12 @@ class Pace:
 
     @property
     def n_trained(self):
-        """Optimiser steps, but for those of trial cool-downs, which were taken back."""
+        """Optimiser steps without those of trial cool-downs, which were undone."""
         return self.n_iter - self.n_taken_back
 
     def learning_rate(self, k):
-        """That of optimiser step k = 0, 1, ..., lower where the block has become stiff."""
-        # A high rate roughens the velocity, and every further step then needs a finer solver.
+        """The rate of optimiser step k = 0, 1, ..., lower if the block has become stiff."""
+        # A high rate makes the velocity rough, so that every further step needs a finer solver.
         stiffness = max(self.solver_steps / BUDGETED_SOLVER_STEPS, 1.0)
         warmup = (k + 1) / (self.schedule.warmup + 1)
         cooldown = (self.cooldown_end - k) / max(self.cooldown_end - self.cooldown_start, 1)
@@ -102,13 +102,13 @@ class Pace:
         self.n_solver_steps += self.solver_steps
 
     def count_evaluation(self, is_better):
-        """Count an evaluation of the weights, better or not; None where it says nothing of them."""
+        """Count an evaluation of the weights: better or not, or None if it should not count."""
         self.last_evaluation = self.n_iter
         if is_better is not None:
             self.n_without_gain = 0 if is_better else self.n_without_gain + 1
 
     def refine_solver(self):
-        """Double the solver steps, for fewer optimiser steps; end where there are no more."""
+        """Double the solver steps, with fewer optimiser steps; end if there can be no more."""
         if self.solver_steps == MAX_SOLVER_STEPS:
             self.end = self.n_iter
             return
@@ -117,7 +117,7 @@ class Pace:
             self.schedule_until(self.end)
 
     def end_plateau(self):
-        """Cool down because of overfitting, once, or end. Whether it was the first time."""
+        """Cool down because of overfitting, or end if that was done before; True the first time."""
         self.n_without_gain = 0
         if self.overfits:
             self.end = self.n_iter
@@ -135,7 +135,7 @@ class Pace:
         self.cooldown_end = self.n_iter + self._end_of_trial - self.n_trained
 
     def end_trial_cooldown(self, goes_on):
-        """Return to the plateau, or end where nothing was gained."""
+        """Return to the plateau, or end if nothing was gained."""
         if not goes_on:
             self.overfits, self.end = True, self.n_iter
             return
@@ -145,7 +145,7 @@ class Pace:
         self.schedule_until(self.end)
 
     def keep_to(self, seconds, elapsed):
-        """Set the end anew, so that training ends when its time does."""
+        """Adjust the end, so that training ends when its time is up."""
         affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
         if elapsed >= seconds:
             self.end = self.n_iter
@@ -153,7 +153,7 @@ class Pace:
             self.schedule_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
 
     def schedule_until(self, end):
-        """End after so many optimiser steps, or fewer where each takes many solver steps."""
+        """Schedule the end after so many optimiser steps; fewer if each takes many solver steps."""
         options = self.options
         left = BUDGETED_SOLVER_STEPS * options.max_iter - self.n_solver_steps
         self.end = max(min(end, self.n_iter + left // self.solver_steps), self.n_iter, 1)
@@ -169,5 +169,5 @@ class Pace:
 
     @property
     def _end_of_trial(self):
-        """Where training would end, if the cool-down began now."""
+        """The step at which training would end if the cool-down began now."""
         return int(self.n_trained / (1 - COOLDOWN_SHARE))

@@ -16,7 +16,7 @@ from sklearn_jko.training.scaled_rows import Rows, as_rows, outlier_ceiling, row
 
 __all__ = ["CANDIDATES", "choose_scaling"]
 
-# Where time is short the last are left out.
+# If time is short, the last ones are left out.
 CANDIDATES = (
     "marginal+whiten",
     "whiten",
@@ -29,23 +29,23 @@ CANDIDATES = (
 MAX_ROWS = 20_000
 PILOT_SHARE = 0.2
 N_FINALISTS = 2
-# A pilot trains a small flow for a short time. SOAP bears the higher rate.
+# A pilot trains a small flow for a short time. SOAP tolerates the higher rate.
 PILOT_BLOCKS, PILOT_ITER, PILOT_EVALUATIONS = 2, 120, 4
 PILOT_WIDTH, PILOT_BATCH = 64, 256
 PILOT_RATE, PILOT_RATE_OF_ADAMW = 3e-2, 1e-2
-# Often best after training though not before, so always finalists: "marginal" leaves correlations
-# to the flow, and powers, which are close to logarithms, turn products of columns into sums, which
-# a flow learns easily. One column has no products. Only a network that knows which columns are
-# neighbours learns as well from plain columns.
+# Often best after training, though not before, so these are always finalists: "marginal" leaves
+# correlations to the flow, and powers, which are close to logarithms, turn products of columns into
+# sums, which a flow learns easily (a single column has no products). Only a network with a
+# structure learns as well from plain columns.
 SLOW_STARTERS, SLOW_STARTERS_OF_STRUCTURE = ("marginal", "power+whiten"), ("standard", "marginal")
 # Mixtures, for rows that form clusters. As a fit takes a second or more, they are not
 # cross-validated: the likeliest of CLUSTERS joins the pilots. But from MANY_ROWS on, the wide
-# network to come learns more from a plainer scaling, which pilots cannot show: there
-# CLUSTERS_OF_MANY must be likelier by itself than the others after their pilots. Not so with two
-# columns, of which clusters know as much as the network will, and score a row much sooner.
+# network of the fit learns more from a plainer scaling, which pilots cannot show: there
+# CLUSTERS_OF_MANY must be likelier without any block than the others after their pilots. This does
+# not apply to two columns, where clusters are as good as the network, and score much faster.
 CLUSTERS, CLUSTERS_OF_MANY = ("tails+mixture", "power+mixture", "marginal+mixture"), "power+mixture"
 MANY_ROWS, MAX_ROWS_OF_CLUSTERS = 3000, 4000
-SECONDS_OF_PILOT = 2.0  # pilots that were cut shorter learn too little to be compared
+SECONDS_OF_PILOT = 2.0  # shorter pilots learn too little to be compared
 N_FOLDS, MAX_ROWS_OF_FOLDS = 5, 2000
 # For fewer rows this is better than what folds and pilots choose, on eighteen tables of 1 to 36
 # columns.
@@ -53,24 +53,25 @@ FEW_ROWS, SCALING_OF_FEW = 32, "marginal+whiten"
 
 
 def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make=make_scaler):
-    """Name the candidate whose short flow gives the held-out rows the most likelihood.
+    """Name the candidate whose short flow gives the held-out rows the largest likelihood.
 
-    The likelihood of a scaling by itself only says roughly what training will make of it, so it
-    picks finalists; each of these trains two small blocks, but for clusters of many rows.
+    The likelihood of a scaling without any block predicts the result of training only roughly, so
+    it only picks finalists; with each of these two small blocks are trained, except for clusters of
+    many rows.
 
     Parameters
     ----------
     X : ndarray of shape (n, d) or BlurredRows
     X_held_out : ndarray of shape (m, d)
     options : TrainingOptions
-        Of the flow to come.
+        Options of the flow to train afterwards.
     seed : int
     device : torch.device
     max_time : float
-        Seconds for the whole fit, of which the pilots use a fifth at most, and what goes before
-        them hardly more than another.
+        Seconds for the whole fit, of which the pilots use at most a fifth, and the work before them
+        hardly more than another fifth.
     make : callable
-        From a name to an unfitted scaler.
+        Maps a name to an unfitted scaler.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
 
 
 def _in_time(functions, deadline):
-    """What the functions return, by name, of those called before a deadline, or of the first."""
+    """Results by name of the functions that could be called before a deadline, or of the first."""
     returned = {}
     for name, function in functions.items():
         if returned and time.monotonic() >= deadline:
@@ -116,7 +117,7 @@ def _in_time(functions, deadline):
 
 
 def _likeliest_clusters(make, base, X, X_held_out, deadline):
-    """Name and scaler of the clusters that suit held-out rows best."""
+    """Name and scaler of the clusters that fit held-out rows best."""
     fits = {name: functools.partial(make(name).fit, X) for name in CLUSTERS}
     scalers = _in_time(fits, deadline)
     nll = {
@@ -137,7 +138,7 @@ def _has_many_rows(X):
 
 
 def _best_first(nll):
-    """Names by the mean of their rows' negative log-densities, which share one ceiling."""
+    """Names sorted by their mean negative log-density, with a common ceiling for rows."""
     nll = {name: rows.double().nan_to_num(nan=math.inf) for name, rows in nll.items()}
     ceiling = outlier_ceiling(min(nll.values(), key=torch.median))
     return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
@@ -146,7 +147,7 @@ def _best_first(nll):
 def _cross_validated_nll(make, name, base, X):
     """Held-out negative log-density of each row without any block, in nats."""
     n_folds = N_FOLDS if len(X) < MAX_ROWS_OF_FOLDS else 2
-    folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row stand together
+    folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row are adjacent
     parts = [
         as_rows(make(name).fit(X[folds != fold]), X[folds == fold], "cpu")
         for fold in range(n_folds)

@@ -11,21 +11,21 @@ __all__ = ["are_even", "halved", "next_round", "respread"]
 
 EVEN = 2.0
 DAMPING = 0.5
-# For normal rows, a step of size h takes the mean m to m / (1 + h): this one goes half the way.
+# For normal rows, a step of size h takes the mean m to m / (1 + h): with this h, half way.
 HALF_WAY = 1.0
 
 
 def next_round(blocks, step_sizes, distances):
     """Blocks and step sizes to train next, from those of a trained flow.
 
-    While the distances are uneven the step sizes are spread anew; then every interval is halved.
+    While the distances are uneven the step sizes are adjusted; then every interval is halved.
 
     Parameters
     ----------
     blocks : sequence of JKOBlock
     step_sizes : sequence of float
     distances : sequence of float
-        Root of the mean squared distance over which each block carries the rows: S_k.
+        Root mean squared distance by which each block moves the rows: S_k.
 
     Returns
     -------
@@ -56,10 +56,10 @@ def respread(step_sizes, distances):
 
 
 def halved(blocks, step_sizes):
-    """Cut every block's interval of time in two: both halves together are the block.
+    """Split every block's interval of time in two: both halves together are the block.
 
-    Two steps of h / 2 cost as much transport as one of h that goes the same way. A free block's
-    first half gets the step size of half the way, and its second is free.
+    Two steps of h / 2 cost as much transport as one of h that covers the same distance. The first
+    half of a free block gets the step size of half the way, and its second half is free.
     """
     halves, sizes = [], []
     for block, h in zip(blocks, step_sizes, strict=True):

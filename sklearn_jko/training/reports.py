@@ -1,4 +1,4 @@
-"""Reports of a fit: lines of a log, the checkpoint, and scikit-learn's callbacks."""
+"""Reports of a fit: log lines, the checkpoint, and scikit-learn's callbacks."""
 
 import functools
 import logging
@@ -15,10 +15,10 @@ try:
 except ImportError:  # before scikit-learn 1.9
 
     class CallbackSupportMixin:
-        """Stand-in that supports no callbacks."""
+        """Stand-in without support for callbacks."""
 
     def with_callbacks(method):
-        """Wrap, for as many frames as the real one, and do no more."""
+        """Wrap only, to have as many frames as with the real decorator."""
 
         @functools.wraps(method)
         def same(*args, **kwargs):
@@ -33,7 +33,7 @@ LOGGER = logging.getLogger("sklearn_jko")
 
 
 class Reports(Observer):
-    """Write a line of the log for each block, and a checkpoint.
+    """Write a log line and a checkpoint for each block.
 
     Parameters
     ----------
@@ -62,21 +62,21 @@ class Reports(Observer):
 
 
 class CallbackReports(Reports):
-    """Also call scikit-learn's callbacks: a task a block, and in it one an evaluation.
+    """Also call scikit-learn's callbacks: one task per block, with one subtask per evaluation.
 
     Parameters
     ----------
     save, verbose
-        As of `Reports`.
+        See `Reports`.
     estimator : JKOFlowDensity
-        That is being fitted.
+        The estimator that is being fitted.
     context : CallbackContext
-        Of the whole fit.
+        Context of the whole fit.
     X, y : array-like
-        Of the fit.
+        Data of the fit.
     attributes : callable
-        Takes the flow and the history so far, and gives the attributes of an estimator fitted with
-        them.
+        Takes the flow and the history so far, and returns the attributes of an estimator fitted
+        with them.
     """
 
     def __init__(self, save, verbose, estimator, context, X, y, attributes):
@@ -112,7 +112,7 @@ class CallbackReports(Reports):
 
 
 def open_reports(save, estimator, X, y, attributes):
-    """The reports of a fit that begins; parameters as of `CallbackReports`."""
+    """The reports of a fit that begins; parameters as in `CallbackReports`."""
     if not hasattr(estimator, "_init_callback_context"):
         return Reports(save, estimator.verbose)
     n_blocks = None if estimator.n_refinements else estimator.max_blocks
@@ -124,7 +124,7 @@ def open_reports(save, estimator, X, y, attributes):
 
 @contextmanager
 def watched_part(estimator, part, X):
-    """Let the callbacks of an estimator follow its fit to X, and in it that of its one part."""
+    """Let the callbacks of an estimator follow its fit to X, including the fit of its part."""
     if not hasattr(estimator, "_init_callback_context"):
         yield
         return
@@ -140,12 +140,12 @@ def watched_part(estimator, part, X):
 
 
 def _data_of_tasks(X, y=None):
-    # ScoringMonitor scores nothing where there is no y.
+    # ScoringMonitor does not score without a y.
     return {"X": X, "y": np.zeros(_num_samples(X)) if y is None else y}
 
 
 def _line(number, record):
-    """One block in a line, its likelihood in nats per row and its time in seconds."""
+    """Log line of a block, with its likelihood in nats per row and its time in seconds."""
     fate = f"gain {record.gain:.3f}" if record.kept else "dropped"
     if record.refinement:
         fate += f", refinement {record.refinement}"

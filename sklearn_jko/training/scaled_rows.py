@@ -23,13 +23,13 @@ class Rows(NamedTuple):
 
 
 def as_rows(scaler, X, device):
-    """Scale rows by chunks, bound them, and put them on the device in single precision.
+    """Scale rows in chunks, clip them, and put them on the device in single precision.
 
     Parameters
     ----------
     scaler : object
     X : ndarray of shape (n, d) or BlurredRows
-        May have no rows.
+        May be empty.
     device : torch.device
 
     Returns
@@ -52,7 +52,7 @@ def row_nll(base, rows):
 
 
 def outlier_ceiling(nll):
-    """Largest negative log-density, in nats, at which a row still counts for itself."""
+    """Upper limit of the negative log-density, in nats, that a single row may contribute."""
     median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
     return median + OUTLYING * (high - median + 1)
 

@@ -1,4 +1,4 @@
-"""Threads that a network keeps busy."""
+"""Limit of the number of threads to those that a network keeps busy."""
 
 from contextlib import nullcontext
 
@@ -7,16 +7,16 @@ from threadpoolctl import ThreadpoolController
 
 __all__ = ["no_idle_threads"]
 
-# In the product of a layer and a batch: so many keep one thread busy.
+# Multiplications in the product of a layer and a batch that keep one thread busy.
 MULTIPLICATIONS_OF_A_THREAD = 2**20
 
 
 def no_idle_threads(options):
-    """A context in which the calling thread has no more threads than a training keeps busy.
+    """A context in which the calling thread uses no more threads than training keeps busy.
 
-    Those without work wait in a loop, which takes the processor from whatever else runs on it: on
-    cores that were busy small networks took thirty times as long by two threads as by one. OpenMP's
-    setting is each thread's own, so that others of the process keep theirs.
+    Idle threads wait in a loop, which takes the processor from whatever else runs on it: on busy
+    cores small networks took thirty times as long with two threads as with one. OpenMP's setting
+    belongs to the calling thread, so other threads of the process keep theirs.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Fixed-step solve of a network with two hidden layers, with its gradient written out.
 
-Training spends nearly all of its time here. The numbers are those of automatic differentiation
-through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, in less time: traces, their
-gradients and those of the weights, on which the rows' path does not depend, are computed for all
-stages at once, into memory that is kept from one call to the next.
+Training spends nearly all of its time here. The results are those of automatic differentiation
+through `solvers.fixed_step` and `MLPVelocity.forward_and_trace`, but faster: traces, their
+gradients and the gradients of the weights, on which the path of the rows does not depend, are
+computed for all stages at once, in memory that is kept from one call to the next.
 
 With a1, a2 the activations, s = 1 - a^2, and T = W2 * (W1 W3)^T, one evaluation is
 
@@ -40,7 +40,7 @@ class TwoLayerSolve:
     def __call__(self, x, n_steps):
         """Rows of shape (n, d) after the block, and log |det| (n,), differentiable once.
 
-        The gradient must be taken before the next call, which overwrites what it needs.
+        The gradient must be taken before the next call, which overwrites the memory it needs.
         """
         velocity = self.velocity
         layout = _layout(self.tableau, self.t0, self.t1, n_steps)
@@ -67,7 +67,7 @@ def is_two_layer(velocity):
 
 
 class _Layout(NamedTuple):
-    """Where the evaluations of a solve stand in memory: first those whose trace is needed."""
+    """Positions of the evaluations of a solve in memory, those whose trace is needed first."""
 
     tableau: Tableau
     dt: float

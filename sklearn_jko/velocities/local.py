@@ -18,27 +18,27 @@ class LocalVelocity(nn.Module):
 
         v = sum_p B_p^T D_p W3 tanh(W2 tanh(W1 C_p u_p + b1_p) + b2_p) + b3,
 
-    and differ by their biases, and by how much they make of what they see and send, the diagonal
-    C_p and D_p. In a graph they differ too by how much of them others see, and they take: there
-    B_p is B_p E of what is seen and B_p F of what is sent, with diagonal E and F for each of the
-    relations. For images this is a residual network of three convolutions (the second of size 1,
-    the last transposed), for graphs one of message passing. What lies farther away reaches a node
-    as time goes on.
+    and differ in their biases and in the scales of what they see and send, the diagonal C_p and
+    D_p. In a graph they also differ in the scales with which others see them and they receive:
+    there B_p is B_p E for what is seen and B_p F for what is sent, with diagonal E and F for each
+    of the relations. For images this is a residual network of three convolutions (the second of
+    size 1, the last transposed), for graphs a message-passing network. Nodes farther away have an
+    effect through the integration over time.
 
     Parameters
     ----------
     n_features : int
-        Dimension of the space, the columns at rest included.
+        Dimension of the space, including the columns at rest.
     hidden_layer_sizes : sequence of two int
         Widths of the hidden layers.
     generator : torch.Generator, optional
         Source of the random initial weights.
     n_given : int, default=0
-        Number of last columns that are at rest, and steer the others. A node sees the first of
-        these as it sees the others, with weights of their own, where the structure has them; of the
-        rest each node's network weighs all.
+        Number of columns, the last ones, that are at rest and act as inputs for the others. A node
+        sees those that are part of the structure like other columns, with separate weights; all
+        others are inputs of every node's network.
     structure : Structure
-        Of the first columns.
+        Structure of the first columns.
     """
 
     has_cheap_trace = True
@@ -83,7 +83,7 @@ class LocalVelocity(nn.Module):
         return self._velocity(last)
 
     def forward_and_trace(self, t, x):
-        """Velocity (n, d) and its divergence (n,), exactly.
+        """Velocity (n, d) and its exact divergence (n,).
 
         The Jacobian is the sum of B_p^T D_p W3 diag(s2) W2 diag(s1) W1 C_p B_p over the nodes, with
         s = 1 - a^2 of their activations, so its trace is that of s2^T (W2 * (W1 G_p W3)^T) s1, with
@@ -96,7 +96,7 @@ class LocalVelocity(nn.Module):
         return self._velocity(last), (inner * tanh_slope(last)).sum((0, 1))
 
     def _activations(self, t, x):
-        """Those of both layers, of shape (n_nodes, width, n)."""
+        """Activations of both layers, of shape (n_nodes, width, n)."""
         n, n_nodes = x.shape[0], self.structure.n_nodes
         modelled, placed, given = x.T.split(
             [x.shape[1] - self.n_given, self.n_placed, self.n_given - self.n_placed]
@@ -120,7 +120,7 @@ class LocalVelocity(nn.Module):
         return first, self._layer(self._shift(self.bias, 1, t), self.weight, first)
 
     def _in_weight(self):
-        """W1 C_p of every node, shape (n_nodes, width, n_seen), that of placed columns last."""
+        """W1 C_p of every node, shape (n_nodes, width, n_seen), with given columns last."""
         weight = self.in_weight
         if self.n_placed:
             weight = torch.cat([weight, self.placed_weight], dim=1)
@@ -160,7 +160,7 @@ class LocalVelocity(nn.Module):
 
 
 class _Product(torch.autograd.Function):
-    """A constant matrix, sparse or not, times another, given its transpose for the gradient."""
+    """A constant matrix, sparse or dense, times another; takes its transpose for the gradient."""
 
     @staticmethod
     def forward(ctx, matrix, transposed, dense):

@@ -11,9 +11,9 @@ from sklearn_jko.velocities._tanh import tanh_from_, tanh_slope, uniform
 
 __all__ = ["MLPVelocity"]
 
-# In up to three dimensions rows show fine structure, which a steeper first layer follows: pictures,
-# rings and moons gained 0.02 to 0.15 nat, tables of two or three columns from -0.03 to 0.04. From
-# four columns on nothing was gained.
+# In up to three dimensions rows show fine structure, which a steeper first layer can follow:
+# pictures, rings and moons gained 0.02 to 0.15 nat, tables of two or three columns -0.03 to 0.04.
+# From four columns on nothing was gained.
 FEW_FEATURES, STEEPNESS = 3, 6.0
 
 
@@ -34,7 +34,7 @@ class MLPVelocity(nn.Module):
     generator : torch.Generator, optional
         Source of the random initial weights.
     n_given : int, default=0
-        Number of last columns that are at rest, and steer the others.
+        Number of columns, the last ones, that are at rest and act as inputs for the others.
     structure : ignored
         Present for a constructor common to all velocities.
 
@@ -49,7 +49,10 @@ class MLPVelocity(nn.Module):
     def __init__(self, n_features, hidden_layer_sizes, generator=None, n_given=0, structure=None):
         super().__init__()
         if not hidden_layer_sizes:
-            raise ValueError("hidden_layer_sizes is empty: a linear velocity has no hidden layer.")
+            raise ValueError(
+                "hidden_layer_sizes is empty; use LinearVelocity for a velocity without hidden "
+                "layers."
+            )
         widths = [n_features, *hidden_layer_sizes]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
