@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import torch
+from scipy.special import logsumexp, softmax
 from sklearn.utils import gen_batches
 
 from sklearn_jko.columns.cells import cell_log_probability
@@ -11,6 +12,7 @@ from sklearn_jko.devices import on_device_of
 from sklearn_jko.flow import ROWS_AT_ONCE, in_batches
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_density
+from sklearn_jko.missing.label_combinations import label_combinations
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
@@ -129,14 +131,20 @@ class Evaluator:
 
     def imputed(self, X, seed):
         """Rows whose missing values are filled with draws given the observed ones."""
-        if not np.isnan(X).any():
-            return np.array(X, dtype=np.float64)
+        completed = np.array(X, dtype=np.float64)
+        if not np.isnan(completed).any():
+            return completed
+        random_state = np.random.default_rng(seed)
+        for rows, combinations, log_p, _ in self._of_combinations(np.asarray(X, dtype=np.float64)):
+            # The largest of Gumbel's variables at log-probabilities is a draw by these.
+            taken = np.argmax(log_p + random_state.gumbel(size=log_p.shape), axis=1)
+            completed[rows] = combinations[np.arange(len(rows)), taken]
         return draw_missing(
             self.point_log_density,
             self.proposal,
-            np.asarray(X, dtype=np.float64),
+            completed,
             N_PROPOSALS,
-            np.random.default_rng(seed),
+            random_state,
             self.cell_width,
         )
 
@@ -212,6 +220,26 @@ class Evaluator:
         return log_density, error
 
     def _of_observed(self, X):
+        log_density, error, is_sampled = np.empty(len(X)), np.empty(len(X)), np.full(len(X), True)
+        for rows, _, log_p, errors in self._of_combinations(X):
+            log_density[rows] = logsumexp(log_p, axis=1)
+            error[rows] = (softmax(log_p, axis=1) * errors).sum(axis=1)
+            is_sampled[rows] = False
+        if is_sampled.any():
+            log_density[is_sampled], error[is_sampled] = self._sampled(X[is_sampled])
+        return log_density, error
+
+    def _of_combinations(self, X):
+        """Yield rows in which only labels are missing: indices, combinations, log p, its errors."""
+        if self.category_model is None:
+            return
+        columns = self.roles.category
+        for rows, completed in label_combinations(X, columns, self.roles.n_labels_of(columns)):
+            log_p, error = self._of_complete(completed.reshape(-1, X.shape[1]))
+            log_p, error = (part.reshape(completed.shape[:2]) for part in (_finite(log_p), error))
+            yield rows, completed, log_p, error
+
+    def _sampled(self, X):
         log_density, error = observed_log_density(
             self.point_log_density, self.proposal, X, N_DRAWS, 0, self.cell_width
         )

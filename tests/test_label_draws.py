@@ -66,7 +66,7 @@ def test_numbers_are_drawn_within_their_labels():
     X = labelled_rows(1000)
     gaps = without(X, 0, 0.4)
     bounds = (np.full(2, end) for end in NO_BOUNDS)
-    mixture = LabelledMixture(*bounds, np.array([1])).fit(gaps, seed=0)
+    mixture = LabelledMixture(*bounds, np.array([1]), np.array([len(PLACES)])).fit(gaps, seed=0)
     filled = mixture.fill(gaps, np.random.default_rng(0))
     drawn = np.isnan(gaps[:, 0])
     np.testing.assert_array_equal(filled[~drawn], X[~drawn])
@@ -80,7 +80,8 @@ def test_standardising_within_labels_is_undone(low):
     X = labelled_rows(200)
     X[:, 0] = np.exp(X[:, 0] / 5)
     X[::7, 1] = np.nan
-    within = WithinLabels(np.array([low, -np.inf]), np.full(2, np.inf), np.array([1])).fit(X)
+    bounds = np.array([low, -np.inf]), np.full(2, np.inf)
+    within = WithinLabels(*bounds, np.array([1]), np.array([len(PLACES)])).fit(X)
     Z, _ = within.transform(X)
     np.testing.assert_allclose(within.inverse_transform(Z, X), X[:, :1])
 

@@ -107,6 +107,36 @@ def test_filled_labels_have_their_probabilities(density):
     assert set(filled["rooms"]) == {5}
 
 
+def test_missing_labels_are_summed_over_however_many():
+    """Codes in no order: draws of them as of numbers missed the few labels that are likely."""
+    rng = np.random.default_rng(0)
+    places, codes = 1.0 * rng.permutation(300), rng.integers(300, size=6000)
+    names = np.array([f"label {k}" for k in range(300)])
+    frame = pd.DataFrame({"x": places[codes] + 0.1 * rng.normal(size=6000), "name": names[codes]})
+    settings = {"max_blocks": 0, "random_state": 0, "columns": {"name": "category"}}
+    density = JKOFlowDensity("standard", **settings).fit(frame)
+    gaps = frame[:20].assign(name=None)
+    each = [density.score_samples(gaps.assign(name=name)) for name in names]
+    log_p, error = density.score_samples(gaps, return_std=True)
+    np.testing.assert_allclose(log_p, logsumexp(each, axis=0), atol=1e-9)
+    assert not error.any()
+    most_likely = names[np.argmax(each, axis=0)]
+    assert (density.impute(gaps, random_state=0)["name"] == most_likely).mean() > 0.9
+
+
+def test_labels_that_no_row_has_may_be_missing_beside_others():
+    rng = np.random.default_rng(0)
+    labels = pd.Categorical(rng.choice(["a", "b"], 200), categories=list("abcd"))
+    frame = pd.DataFrame({"x": rng.normal(size=200), "g": labels})
+    frame.loc[:10, "g"] = None
+    with pytest.warns(UserWarning, match="have missing values"):
+        density = JKOFlowDensity("standard", max_blocks=0, columns="auto", random_state=0).fit(
+            frame
+        )
+    assert np.isfinite(density.score_samples(frame)).all()
+    assert density.impute(frame, random_state=0)["g"].isin(["a", "b"]).mean() > 0.9
+
+
 def test_filled_numbers_have_their_moments(density):
     frame = pd.DataFrame({"city": ["Kiel"] * 800, "rooms": None, "price": None})
     filled = density.impute(frame, random_state=0)

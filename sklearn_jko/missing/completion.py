@@ -62,9 +62,10 @@ def completed(X, weight, seed, *others, roles=None):
     mixture = _new_mixture(roles)
     if roles is not None and len(roles.category):
         n_labels = roles.n_labels_of(roles.category)
-        labels = LabelDraws(*roles.cell_bounds, roles.category, n_labels).fit(X[rows])
+        columns = *roles.cell_bounds, roles.category, n_labels
+        labels = LabelDraws(*columns).fit(X[rows])
         tables = [_in_order(labels.fill, table, random_state) for table in tables]
-        mixture = LabelledMixture(*roles.cell_bounds, roles.category)
+        mixture = LabelledMixture(*columns)
     gaps = [np.isnan(table) for table in tables]
     if not any(gap.any() for gap in gaps):
         return tables

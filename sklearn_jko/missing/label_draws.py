@@ -21,10 +21,8 @@ class LabelDraws:
 
     Parameters
     ----------
-    low, high, label_columns
+    low, high, label_columns, n_labels
         See `WithinLabels`.
-    n_labels : ndarray of int
-        How many labels each of these columns has.
 
     Examples
     --------
@@ -42,7 +40,7 @@ class LabelDraws:
 
     def __init__(self, low, high, label_columns, n_labels):
         self.label_columns, self.n_labels = label_columns, n_labels
-        self.within = WithinLabels(low, high, label_columns)
+        self.within = WithinLabels(low, high, label_columns, n_labels)
 
     def fit(self, X):
         Z, _ = self.within.fit(X).transform(X)

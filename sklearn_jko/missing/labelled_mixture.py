@@ -13,12 +13,13 @@ class LabelledMixture:
 
     Parameters
     ----------
-    low, high, label_columns
+    low, high, label_columns, n_labels
         See `sklearn_jko.missing.within_labels.WithinLabels`.
     """
 
-    def __init__(self, low, high, label_columns):
-        self.within, self.mixture = WithinLabels(low, high, label_columns), MarginalMixture()
+    def __init__(self, low, high, label_columns, n_labels):
+        self.within = WithinLabels(low, high, label_columns, n_labels)
+        self.mixture = MarginalMixture()
 
     def fit(self, X, seed):
         """Fit to rows (n, d) of numbers, finite or NaN, and codes of labels."""

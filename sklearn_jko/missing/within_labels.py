@@ -23,6 +23,8 @@ class WithinLabels:
         Bounds of the columns.
     label_columns : ndarray of int
         Indices of the columns that hold codes of labels, from 0 on.
+    n_labels : ndarray of int
+        How many labels each of these columns has, whether or not rows have them.
 
     Attributes
     ----------
@@ -39,13 +41,13 @@ class WithinLabels:
     >>> codes = rng.integers(3, size=300)
     >>> X = np.c_[np.array([0, 20, 10])[codes] + rng.normal(size=300), codes]
     >>> open_ends = np.full(2, -np.inf), np.full(2, np.inf)
-    >>> Z, _ = WithinLabels(*open_ends, label_columns=np.array([1])).fit(X).transform(X)
+    >>> Z, _ = WithinLabels(*open_ends, np.array([1]), np.array([3])).fit(X).transform(X)
     >>> bool(abs(Z.std() - 1) < 0.1)
     True
     """
 
-    def __init__(self, low, high, label_columns):
-        self.label_columns = label_columns
+    def __init__(self, low, high, label_columns, n_labels):
+        self.label_columns, self.n_labels = label_columns, n_labels
         self.number_columns = np.setdiff1d(np.arange(len(low)), label_columns)
         ends = low[self.number_columns, None], high[self.number_columns, None]
         self.to_line = [Bounds(*bounds) for bounds in zip(*ends, strict=True)]
@@ -60,8 +62,8 @@ class WithinLabels:
         self.centre_, self.spread_ = ranges
         self.moments_ = []
         Z = self._standard(X)
-        for codes in _codes_of(X[:, self.label_columns]):
-            mean, deviation = _moments(Z.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), codes)
+        for codes, k in zip(_codes_of(X[:, self.label_columns]), self.n_labels, strict=True):
+            mean, deviation = _moments(Z.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), codes, k)
             self.moments_.append((mean, deviation))
             Z = (Z - mean[codes]) / deviation[codes]
         return self
@@ -96,12 +98,12 @@ def _codes_of(labels):
     return np.rint(np.nan_to_num(labels, nan=-1.0)).astype(int).T
 
 
-def _moments(Z, codes):
+def _moments(Z, codes, k):
     """Means and deviations (k + 1, p) of each label's values."""
     parts = []
     for z in Z.T:
         known = ~np.isnan(z) & (codes >= 0)
-        parts.append(_moments_of(z[known], codes[known], codes.max() + 1))
+        parts.append(_moments_of(z[known], codes[known], k))
     mean, deviation = (np.transpose(part) for part in zip(*parts, strict=True))
     nothing = np.zeros((1, Z.shape[1]))
     return np.vstack([mean, nothing]), np.vstack([deviation, nothing + 1.0])
