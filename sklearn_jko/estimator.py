@@ -144,8 +144,8 @@ class JKOFlowDensity(
         other rows of the batch.
     solver_tol : float, default=1e-3
         Scores use enough solver steps (up to 64 per block) that doubling them changes the
-        log-density of each of 1,000 rows by at most `solver_tol` / 2. (In nats, divided by 1 +
-        |log-density| / 1000; held-out rows are taken first.)
+        log-density of each of 1,000 rows, and of 250 draws, by at most `solver_tol` / 2. (In nats,
+        divided by 1 + |log-density| / 1000; held-out rows are taken first.)
     validation_fraction : float, default=0.1
         Share of rows held out; raised for small data (up to a quarter) and at most 4,000 rows.
         Copies of a row stay together unless there are very many.
@@ -201,8 +201,9 @@ class JKOFlowDensity(
         untouched column. The density is that of the data with this noise.
     solver_error_ : float
         Largest change of the log-density of 1,000 rows (or all, or fewer if `max_time` is short),
-        held-out rows first, when the solver steps are doubled; in nats, divided by 1 +
-        |log-density| / 1000. It exceeds `solver_tol` only where 64 steps were not enough.
+        held-out rows first, and of a fourth as many draws from the flow, when the solver steps are
+        doubled; in nats, divided by 1 + |log-density| / 1000. It exceeds `solver_tol` only where
+        64 steps were not enough.
     inversion_error_ : float
         Largest error in a value of these rows after `transform` and `inverse_transform`, relative
         to its column's spread or, where that is larger, to its distance from the column's median.

@@ -10,11 +10,12 @@ import torch
 
 from sklearn_jko.flow import JKOFlow, in_batches
 
-__all__ = ["STEPS", "Calibration", "calibrate_steps", "n_measurable"]
+__all__ = ["STEPS", "Calibration", "calibrate_steps", "n_measurable", "with_draws"]
 
 FEW_ROWS = 100
 # A measurement takes about as long as PROBES comparisons of one step with two.
-PROBED_ROWS, PROBES = 10, 4
+PROBED_ROWS, PROBES = 10, 5
+ROWS_OF_A_DRAW = 4
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Round-trip error, in scaled units, up to which steps are not refined.
 INVERSION_TOL = 1e-7
@@ -72,6 +73,25 @@ def calibrate_steps(flow, x, tol):
             if is_finest or _distance(back, x) <= INVERSION_TOL:
                 return Calibration(n_steps, error, back)
         n_steps = np.array([_finer(n) for n in n_steps])
+
+
+@torch.no_grad()
+def with_draws(flow, x):
+    """Some rows, and draws from the flow: one for every four of them, which has the inputs of one.
+
+    Where there are no data, as between clusters, blocks may need more steps. Draws fall there.
+
+    Parameters
+    ----------
+    flow : JKOFlow
+    x : Tensor of shape (n, d)
+    """
+    some = x[: len(x) // ROWS_OF_A_DRAW]
+    shape = flow.base.modelled(some).shape
+    noise = flow.base.sample(shape, torch.Generator().manual_seed(0)).to(x)
+    z = torch.cat([noise, some[:, shape[1] :]], dim=1)
+    drawn = in_batches(flow, lambda rows: flow.inverse(rows, STEPS[1]), z)
+    return torch.cat([x, drawn[drawn.isfinite().all(dim=1)]])
 
 
 @torch.no_grad()

@@ -8,8 +8,11 @@ import pytest
 import torch
 from reference import make_velocity, normal_rows
 
+from sklearn_jko import JKOFlowDensity
+from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock, JKOFlow
-from sklearn_jko.solver_steps import calibrate_steps, n_measurable
+from sklearn_jko.solver_steps import calibrate_steps, n_measurable, with_draws
+from sklearn_jko.velocities.mlp import MLPVelocity
 
 
 def make_flow(*sizes, solver="dop853"):
@@ -40,6 +43,31 @@ def test_no_more_rows_are_measured_than_time_allows():
     assert n_measurable(flow, x, math.inf) == n_measurable(flow, x, time.monotonic() + 600) == 400
     assert n_measurable(flow, x, time.monotonic() - 1) == 100
     assert n_measurable(JKOFlow(), x, time.monotonic() - 1) == 400
+
+
+@torch.no_grad()
+def test_draws_have_the_inputs_of_the_rows_beside_which_they_stand():
+    velocity = MLPVelocity(3, (5, 5), torch.Generator().manual_seed(0), n_given=1).double()
+    velocity.out_weight.data.normal_(generator=torch.Generator().manual_seed(1))
+    flow = JKOFlow([JKOBlock(velocity)], base=StandardNormal(n_given=1))
+    x = normal_rows(400, 3)
+    rows = with_draws(flow, x)
+    assert torch.equal(rows[:400], x)
+    assert torch.equal(rows[400:, 2], x[:100, 2])
+    latent = flow.transform(rows[400:], 2)[:, :2]
+    assert latent.mean().abs() < 0.25
+    assert latent.std() == pytest.approx(1, abs=0.15)
+
+
+def test_scores_of_draws_stand_too():
+    """Of rows with one far from all others, too few steps were taken for what lies between."""
+    X = np.append(np.random.default_rng(0).normal(size=299), 1e9)[:, None]
+    density = JKOFlowDensity("mixture", max_iter=100, random_state=0).fit(X)
+    drawn = density.sample(1000, random_state=1)
+    scores = density.score_samples(drawn)
+    density.flow_.n_steps = 2 * np.asarray(density.flow_.n_steps)
+    changes = np.abs(density.score_samples(drawn) - scores)
+    assert (changes > density.solver_tol).mean() < 0.01
 
 
 def test_what_cannot_be_solved_gets_the_finest_steps():

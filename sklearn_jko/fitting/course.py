@@ -20,7 +20,7 @@ from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group, is_one_of_many
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
-from sklearn_jko.solver_steps import calibrate_steps, n_measurable
+from sklearn_jko.solver_steps import calibrate_steps, n_measurable, with_draws
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.statistics.columns import median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
@@ -265,7 +265,8 @@ def _measure_errors(density, rows, deadline):
     Z = on_device_of(flow, scaler.transform(rows)[0])
     Z = Z[: n_measurable(flow, Z, deadline)]
     rows = rows[: len(Z)]
-    flow.n_steps, density.solver_error_, back = calibrate_steps(flow, Z, density.solver_tol)
+    n_steps, error, back = calibrate_steps(flow, with_draws(flow, Z), density.solver_tol)
+    flow.n_steps, density.solver_error_, back = n_steps, error, back[: len(Z)]
     if density.solver_error_ > density.solver_tol:
         warn_user(
             f"Doubling the solver steps, {flow.n_steps.tolist()} in the blocks, still changes the "
