@@ -431,7 +431,7 @@ def test_warnings_name_the_line_that_fits(moons):
         warnings.simplefilter("always")
         model.fit(X)
     told = " ".join(str(w.message) for w in caught)
-    for part in ("repeated values", "max_blocks=1", "Doubling the solver's steps"):
+    for part in ("repeated values", "max_blocks=1", "Doubling the solver steps"):
         assert part in told
     assert {w.filename for w in caught} == {__file__}
 
