@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 __all__ = ["attribute"]
 
@@ -39,7 +38,8 @@ def attribute(score, X, reference, label_columns=()):
     shares = np.zeros(X.shape)
     d = X.shape[1]
     rows_at_once = max(NUMBERS_AT_ONCE // ((2 * d + 2) * d), 1)
-    for part in gen_batches(len(X), rows_at_once):
+    for start in range(0, len(X), rows_at_once):
+        part = slice(start, start + rows_at_once)
         for ends in _segments(reference[part], X[part], label_columns):
             shares[part] += _both_ways(score, *ends)
     return shares
