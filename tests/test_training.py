@@ -313,15 +313,8 @@ def test_a_deadline_ends_training():
     )
 
 
-@pytest.mark.parametrize(
-    ("solver", "value"),
-    [
-        (solver, value)
-        for solver in TRAINING_SOLVERS
-        for value in (1e10, 1e30, math.inf, math.nan)
-        if math.isfinite(value) or solver != "dopri5"  # torchdiffeq refuses these by an assertion
-    ],
-)
+@pytest.mark.parametrize("solver", TRAINING_SOLVERS)
+@pytest.mark.parametrize("value", [1e10, 1e30, math.inf, math.nan])
 def test_wild_rows_leave_the_weights_finite(solver, value):
     x = two_clusters(200, 0)
     x[:5] = value
