@@ -327,7 +327,7 @@ def test_another_process_elsewhere_scores_the_same_bits(path, model, tmp_path):
         text=True,
         check=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(persistence.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(persistence.__file__).parents[2])},
     )
     scores = model.score_samples(np.random.default_rng(0).normal(size=(50, 2)))
     assert done.stdout.strip() == hashlib.sha256(scores.tobytes()).hexdigest()
@@ -712,7 +712,7 @@ def test_many_mutated_files(tmp_path, detector):
         [sys.executable, script, str(N_MUTATIONS), tmp_path],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(persistence.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(persistence.__file__).parents[2])},
     )
     print(done.stdout)
     assert done.returncode == 0, done.stderr
