@@ -364,7 +364,7 @@ NOT_TABLES = {
         "'tall'",
     ),
     "complex": (lambda X: X + 1j, "Complex data"),
-    "sparse": (sparse.csr_matrix, "Sparse data"),
+    "sparse": (sparse.csr_matrix, "X is a sparse matrix; pass X.toarray"),
     "None": (lambda X: None, "got scalar"),
 }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference import affine_map, make_velocity, normal_rows
 
-from sklearn_jko.divergence import analytic
+from sklearn_jko.divergence import exact
 from sklearn_jko.solvers import SOLVERS, TABLEAUS, Field
 
 every_solver = pytest.mark.parametrize("name", SOLVERS)
@@ -46,7 +46,7 @@ def test_solution_of_a_nonlinear_equation(name, t0, t1):
 @pytest.mark.parametrize(("t0", "t1"), [(0.0, 1.0), (0.3, 1.1), (1.0, 0.0)])
 def test_solution_of_a_linear_equation(name, t0, t1):
     velocity, x = make_velocity(("linear", ())), normal_rows(5, 3)
-    field = Field(velocity, lambda t, x: analytic(velocity, t, x))
+    field = Field(velocity, lambda t, x: exact(velocity, t, x))
     matrix, shift = affine_map(velocity, t1 - t0)
     y, integral = SOLVERS[name](field, x, t0, t1, MANY_STEPS)
     np.testing.assert_allclose(y.detach(), x.numpy() @ matrix.T + shift, rtol=0, atol=1e-5)
@@ -90,7 +90,7 @@ def test_a_divergence_of_zero_may_be_a_number(name):
 @every_solver
 def test_gradients_reach_the_rows_and_the_parameters(name):
     velocity = make_velocity(("mlp", (3,)), 2)
-    field = Field(velocity, lambda t, x: analytic(velocity, t, x), tuple(velocity.parameters()))
+    field = Field(velocity, lambda t, x: exact(velocity, t, x), tuple(velocity.parameters()))
     x = normal_rows(2, 2).requires_grad_()
     n_steps = 16 if name == "dopri5_by_row" else 2  # the gradient is as true as the solution
     assert torch.autograd.gradcheck(
