@@ -407,10 +407,12 @@ class JKOFlowDensity(
         ----------
         X : array-like of shape (n_samples, n_features)
             For a row with missing values (NaN) the result is the density of the observed values
-            (given those in `condition`, which must not be missing). It is estimated by importance
+            (given those in `condition`, which must not be missing). If only labels are missing, in
+            up to 1,024 combinations, these are summed over. Else it is estimated by importance
             sampling from 256 draws of the others (`sklearn_jko.missing.importance_sampling`). The
             first such call takes seconds longer, to learn what to draw; each such row costs as much
-            as 256 complete ones.
+            as 256 complete ones. Labels beside missing numbers are drawn poorly if there are more
+            than about a hundred.
         return_std : bool, default=False
             Whether to return the standard errors of the estimates too.
 
@@ -440,7 +442,8 @@ class JKOFlowDensity(
         """Fill missing values with random draws given the observed values of their row.
 
         The draws vary as the missing values might; compare several calls to see how much (multiple
-        imputation). Each is taken from 64 proposals, with weights from their densities.
+        imputation). Each is taken from 64 proposals, with weights from their densities, or, if only
+        labels are missing, from all combinations of these.
 
         Parameters
         ----------
