@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from sklearn import config_context
 from sklearn.datasets import load_breast_cancer
 
 from sklearn_jko.columns.categories import CategoricalChain, _folds
@@ -53,6 +54,15 @@ def test_probabilities_of_all_codes_add_up_to_one_for_any_inputs(u):
     log_prob = chain.log_prob(codes, np.tile(u, (len(codes), 1)))
     assert np.isfinite(log_prob).all()
     assert abs(np.exp(log_prob).sum() - 1) < 1e-13
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_global_output_of_transformers_does_not_matter(library):
+    """The one-hot codes are sparse, which frames are not."""
+    usual = CategoricalChain().fit(dependent_codes(), K)
+    with config_context(transform_output=library):
+        chain = CategoricalChain().fit(dependent_codes(), K)
+    np.testing.assert_array_equal(chain.coefficients_, usual.coefficients_)
 
 
 def test_log_prob_agrees_with_its_slow_twin():

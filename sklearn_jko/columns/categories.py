@@ -245,7 +245,9 @@ def _features(codes, n_categories, inputs):
     if codes.shape[1] == 0:
         return sparse.csr_matrix(inputs)
     labels = [np.arange(K) for K in n_categories[: codes.shape[1]]]
-    one_hot = OneHotEncoder(categories=labels).fit_transform(codes)
+    # Sparse, whatever scikit-learn's global setting of transform_output is.
+    encoder = OneHotEncoder(categories=labels).set_output(transform="default")
+    one_hot = encoder.fit_transform(codes)
     return sparse.hstack([inputs, one_hot], format="csr")
 
 
