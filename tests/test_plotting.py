@@ -394,6 +394,26 @@ def test_numbers_of_any_type_are_drawn():
         np.testing.assert_allclose(display.rows, X, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("n_columns", [2, 3])
+def test_a_table_of_pyarrow_is_drawn_by_its_names(n_columns):
+    pyarrow = pytest.importorskip("pyarrow")
+    X = pd.DataFrame(normal_rows(n_columns), columns=NAMES[:n_columns])
+    table, density = pyarrow.Table.from_pandas(X), zero_block_flow(X)
+    display = DensityDisplay.from_estimator(density, table, n_samples=100)
+    assert display.column_names == NAMES[:n_columns]
+    np.testing.assert_array_equal(display.rows, X)
+    path = FlowTrajectoryDisplay.from_estimator(density, table)
+    assert path.coordinate_names == ["scaled height", "scaled width_$"]
+
+
+def test_what_is_masked_is_missing():
+    """The values behind the mask were drawn."""
+    X = normal_rows(2)
+    masked = np.ma.masked_array(X, mask=X > 2)
+    with pytest.raises(ValueError, match="missing values in 'column 0', 'column 1'"):
+        DensityDisplay.from_estimator(mixture(X), masked)
+
+
 def bars(ax):
     """Heights and edges of the rows' bars and of the model's, over one another."""
     (rows, edges, _), (samples, model_edges, _) = (patch.get_data() for patch in ax.patches)

@@ -23,6 +23,7 @@ from sklearn_jko.plotting._tables import (
     models_numbers_only,
     numbers_in,
 )
+from sklearn_jko.rows.table_types import without_masks_or_arrow
 
 __all__ = ["DensityDisplay"]
 
@@ -139,6 +140,7 @@ class DensityDisplay:
                 f"{type(estimator).__name__} is an outlier detector, whose scores are not "
                 "log-densities; plot them with `OutlierDisplay`, or pass its `density_` here."
             )
+        X = without_masks_or_arrow(X)
         names = column_names(X)
         shown = _shown(columns, names, columns_of_texts(estimator))
         rows = numbers_in(X, shown)

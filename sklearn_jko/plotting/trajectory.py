@@ -10,6 +10,7 @@ from sklearn_jko.checks import check_is_flow
 from sklearn_jko.diagnostics import movements_of, path_through_blocks
 from sklearn_jko.plotting._axes import axes_grid, label_axis, point_size, thinned
 from sklearn_jko.plotting._tables import column_names, column_positions
+from sklearn_jko.rows.table_types import without_masks_or_arrow
 
 __all__ = ["FlowTrajectoryDisplay"]
 
@@ -95,6 +96,7 @@ class FlowTrajectoryDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_flow("estimator", estimator)
+        X = without_masks_or_arrow(X)
         names, roles = column_names(X), estimator.roles_
         modelled = np.arange(len(names)) if roles is None else roles.modelled
         shown = modelled[:2] if columns is None else _shown(columns, names, modelled)
