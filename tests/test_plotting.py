@@ -16,7 +16,10 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import (
     DensityDisplay,
@@ -660,6 +663,10 @@ def test_of_a_detector_its_density_is_asked_for():
 # OutlierDisplay
 
 
+def no_score(*_):
+    return 0.0
+
+
 def legend(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
@@ -689,6 +696,34 @@ def test_labels_may_be_booleans():
     for y in (is_outlier, pd.Series(is_outlier), np.where(is_outlier, -1, 1), is_outlier.tolist()):
         display = OutlierDisplay.from_estimator(forest, X, y)
         np.testing.assert_array_equal(display.is_outlier, is_outlier)
+
+
+@pytest.mark.parametrize("dtype", ["boolean", "bool[pyarrow]", object])
+def test_labels_may_be_booleans_of_any_type(dtype):
+    if "pyarrow" in str(dtype):
+        pytest.importorskip("pyarrow")
+    X = normal_rows(2)
+    forest, is_outlier = IsolationForest(random_state=0).fit(X), X[:, 0] > 1
+    y = pd.Series(is_outlier, dtype=dtype)
+    for labels in (y, y.to_numpy(dtype=object)):
+        display = OutlierDisplay.from_estimator(forest, X, labels)
+        np.testing.assert_array_equal(display.is_outlier, is_outlier)
+        assert display.is_outlier.dtype == bool
+    with pytest.raises(ValueError, match=r"got \[.*(NA|None)"):
+        OutlierDisplay.from_estimator(forest, X, y.where(y.index != 5, None))
+    with pytest.raises(ValueError, match=r"got \[.*nan"):
+        OutlierDisplay.from_estimator(forest, X, np.ma.masked_array(is_outlier, X[:, 0] > 2))
+
+
+def test_threshold_of_a_detector_inside():
+    X = normal_rows(2)
+    forest = IsolationForest(random_state=0, contamination=0.1)
+    pipeline = make_pipeline(StandardScaler(), forest).fit(X)
+    search = GridSearchCV(forest, {"max_samples": [64]}, scoring=no_score, cv=2).fit(X)
+    for model, inside in ((pipeline, pipeline[-1]), (search, search.best_estimator_)):
+        display = OutlierDisplay.from_estimator(model, X)
+        assert display.offset == pytest.approx(inside.offset_, rel=1e-12)
+        assert "threshold" in legend(display.ax_)[-1]
 
 
 @pytest.mark.parametrize("only", [False, True])

@@ -5,6 +5,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from sklearn_jko.plotting._axes import INLIER, OUTLIER, label_axis, number, single_axes, with_margin
+from sklearn_jko.rows.table_types import without_masks_or_arrow
 from sklearn_jko.statistics.columns import bounded
 
 __all__ = ["OutlierDisplay"]
@@ -65,7 +66,8 @@ class OutlierDisplay:
         Parameters
         ----------
         estimator : estimator
-            Fitted estimator with `score_samples`; its `offset_`, if it has one, is the threshold.
+            Fitted estimator with `score_samples`. The threshold is its `offset_` or, for a
+            pipeline or a search, that of the detector inside, if there is one.
         X : array-like of shape (n_samples, n_features)
             Rows to score.
         y : array-like of shape (n_samples,), default=None
@@ -97,8 +99,7 @@ class OutlierDisplay:
         scores = bounded(np.asarray(estimator.score_samples(X), dtype=np.float64))
         if y is not None:
             check_consistent_length(scores, is_outlier)
-        offset = getattr(estimator, "offset_", None)
-        offset = None if offset is None else float(np.squeeze(offset))
+        offset = _threshold(estimator, X, scores)
         return cls(scores=scores, offset=offset, is_outlier=is_outlier).plot(ax=ax)
 
     def plot(self, ax=None):
@@ -178,13 +179,28 @@ class OutlierDisplay:
         return with_margin(near.min(), near.max())
 
 
+def _threshold(estimator, X, scores):
+    """The score below which rows are outliers, or None if the estimator has no such threshold."""
+    offset = getattr(estimator, "offset_", None)
+    if offset is not None:
+        return float(np.squeeze(offset))
+    if not hasattr(estimator, "decision_function"):
+        return None
+    # A pipeline or a search hides the attribute, but not that of all scikit-learn's detectors
+    # decision_function = score_samples - offset_; rounding is least for small scores.
+    nearest = np.argmin(np.abs(scores))
+    return float(scores[nearest] - np.ravel(estimator.decision_function(X))[nearest])
+
+
 def _is_outlier(y):
-    y = column_or_1d(y)
-    if y.dtype == bool:
-        return y
-    if set(np.unique(y).tolist()) <= {-1, 1}:
+    # As objects: pandas' nullable booleans would become floats.
+    y = column_or_1d(np.asarray(without_masks_or_arrow(y), dtype=object))
+    if all(isinstance(label, bool | np.bool_) for label in y):
+        return y.astype(bool)
+    labels = list(dict.fromkeys(y.tolist()))
+    if set(labels) <= {-1, 1}:
         return y == -1
     raise ValueError(
         "y must hold 1 for inliers and -1 for outliers, or booleans that are True for outliers; "
-        f"got {np.unique(y)[:5].tolist()!r}. Pass y == 1 if 1 stands for outliers."
+        f"got {labels[:5]!r}. Pass y == 1 if 1 stands for outliers."
     )
