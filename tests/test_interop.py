@@ -96,6 +96,23 @@ def test_integers_too_large_for_a_float_are_told_by_their_column(make):
         make().fit(X)
 
 
+@pytest.mark.parametrize("columns", [None, "auto"])
+@pytest.mark.parametrize("cell", [[1], (1.0, 2.0), np.ones(3), ["a"], [[1], [1, 2]]], ids=str)
+def test_lists_in_cells_are_told_by_their_column(columns, cell):
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=30)
+    table = pandas.DataFrame({"height": x, "width": [cell] * 30})
+    complete = pandas.DataFrame({"height": x, "width": x[::-1]})
+    density = small_density(columns=columns)
+    message = r"column 'width': .* is not a number; convert it\.$"
+    with pytest.raises(ValueError, match=message):
+        density.fit(table)
+    with pytest.raises(ValueError, match=message):
+        density.fit(complete).score_samples(table)
+    with pytest.raises(ValueError, match="X_val: " + message):
+        density.fit(complete, X_val=table)
+
+
 @both
 def test_times_are_no_numbers(library, make):
     days = np.datetime64("2024-01-01", "us") + np.arange(50) * np.timedelta64(86_400_000_000, "us")

@@ -256,7 +256,7 @@ def _not_a_number(name, value):
     remedy = "convert it"
     if isinstance(value, str):  # values of other types cannot be labels either
         remedy += f", or make the column a category with columns={{{name}: 'category'}}"
-    return ValueError(f"column {name}: {value!r} is not a number; {remedy}.")
+    return ValueError(f"column {name}: {short_repr(value)} is not a number; {remedy}.")
 
 
 def _integers(name, numbers, rounds):

@@ -82,11 +82,16 @@ def _content(values):
     by_type = {"b": "boolean", "U": "text", "i": "integer", "u": "integer", "f": "number"}
     if values.dtype != object:
         return by_type.get(values.dtype.kind, "other")
-    kinds = {np.asarray(value).dtype.kind for value in values.tolist()}
-    contents = {by_type.get(kind, "other") for kind in kinds}
+    contents = {by_type.get(_type_of(value), "other") for value in values.tolist()}
     if contents == {"integer", "number"}:
         return "number"
     return contents.pop() if len(contents) == 1 else "other"
+
+
+def _type_of(value):
+    # A list or an array in a cell has no type that a column could have, whatever its items have.
+    is_collection = hasattr(value, "__iter__") and not isinstance(value, str)
+    return "O" if is_collection else np.asarray(value).dtype.kind
 
 
 def _guess_bounds(x):

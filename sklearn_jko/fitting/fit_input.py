@@ -39,7 +39,8 @@ __all__ = [
 FLOATS = (np.float64, np.float32)
 # Types that tables to score may keep; a table of any other type is converted as in `fit`.
 NUMERIC_DTYPES = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
-NOT_NUMERIC = "could not convert"  # in the errors of numpy and scikit-learn about strings
+# In the errors of numpy and scikit-learn about strings, and about lists in cells.
+NOT_NUMERIC, NOT_SINGLE = "could not convert", "setting an array element with a sequence"
 
 
 class FitInput(NamedTuple):
@@ -182,8 +183,9 @@ def _as_numbers(validate, X, parameter):
         read_table(X, parameter)  # its error names the column
     try:
         return validate(X)
-    except OverflowError:
-        resolve_roles(X)  # its error names the column
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, OverflowError) or NOT_SINGLE in str(error):
+            resolve_roles(X)  # its error names the column
         raise
     except TypeError as error:
         return validate(_numbers_of_objects(X, parameter, error))
