@@ -205,8 +205,9 @@ class JKOFlowDensity(
         doubled; in nats, divided by 1 + |log-density| / 1000. It exceeds `solver_tol` only where
         64 steps were not enough.
     inversion_error_ : float
-        Largest error in a value of these rows after `transform` and `inverse_transform`, relative
-        to its column's spread or, where that is larger, to its distance from the column's median.
+        Largest error in a value of these rows, clipped to +-1e300, after `transform` and
+        `inverse_transform`, relative to its column's spread or, where that is larger, to its
+        distance from the column's median.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)

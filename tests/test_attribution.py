@@ -35,6 +35,13 @@ def test_a_column_that_does_not_differ_has_no_share():
     np.testing.assert_array_equal(attribute(rough, X, reference)[:, 0], 0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_difference_of_the_largest_numbers_does_not_overflow():
+    largest = np.full((1, 2), np.finfo(float).max)
+    shares = attribute(lambda X: np.tanh(X / 1e300).sum(axis=1), largest, -largest)
+    np.testing.assert_allclose(shares, 2 * np.tanh(1))
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_few_rows(n):
     assert attribute(rough, X[:n], REFERENCE[:n]).shape == (n, 3)

@@ -540,6 +540,11 @@ def test_auto_does_not_take_scaled_numbers_for_shares():
     assert guess(rng.normal(0.5, 0.3, size=300).clip(0, 1)) == (0.0, 1.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_auto_guesses_nothing_from_an_overflow():
+    assert resolve_roles(np.full((30, 1), 1.7e308), "auto").kinds == {}
+
+
 def test_auto_leaves_multiples_numbers_and_takes_two_integers_for_labels():
     """Amounts in thousands had all integers between for as probable, labels some beside."""
     rng = np.random.default_rng(0)

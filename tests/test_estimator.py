@@ -545,6 +545,21 @@ def test_numbers_near_the_largest_are_told():
         density.fit(X[:, [0, 2]].astype(np.float32))
 
 
+@pytest.mark.filterwarnings("error:.*encountered in (subtract|divide|add)")
+@pytest.mark.filterwarnings("ignore:.*(values beyond|repeated values)")
+@pytest.mark.parametrize("largest", [1e308, np.finfo(float).max])
+def test_columns_of_the_largest_numbers_are_fitted(largest, tmp_path):
+    """The noise was infinite, and the model could not be saved."""
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=300), largest * rng.choice([-1, 1], 300)]
+    density = JKOFlowDensity("standard", max_blocks=1, max_iter=10, random_state=0).fit(X)
+    assert density.noise_width_.tolist() == [0, 2e300]
+    assert density.inversion_error_ < 1e-9
+    density.save(tmp_path / "largest.safetensors")
+    scores = JKOFlowDensity.load(tmp_path / "largest.safetensors").score_samples(X)
+    np.testing.assert_array_equal(scores, density.score_samples(X))
+
+
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
     """Its device, here one that holds no numbers, its mode of inference, its types of numbers."""
     X = moons[1]

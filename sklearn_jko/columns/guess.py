@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import skew
 
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, Kind
+from sklearn_jko.statistics.columns import bounded
 
 __all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
 
@@ -97,6 +98,7 @@ def _type_of(value):
 def _guess_bounds(x):
     if len(x) < MIN_ROWS or not np.isfinite(x).all():
         return Kind()
+    x = bounded(x)
     least, most = x.min(), x.max()
     if 0 <= least < NEAR_ENDS and 1 - NEAR_ENDS < most <= 1 and not _are_few_on_an_end(x):
         return Kind(low=0.0, high=1.0)

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 
+from sklearn_jko.statistics.columns import bounded
+
 __all__ = ["attribute"]
 
 SEGMENTS = 16
@@ -35,6 +37,7 @@ def attribute(score, X, reference, label_columns=()):
     ----------
     Sundararajan, Taly and Yan (2017), Axiomatic attribution for deep networks, ICML.
     """
+    X, reference = bounded(X), bounded(reference)  # else their difference may overflow
     shares = np.zeros(X.shape)
     d = X.shape[1]
     rows_at_once = max(NUMBERS_AT_ONCE // ((2 * d + 2) * d), 1)

@@ -22,7 +22,7 @@ from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solver_steps import calibrate_steps, n_measurable, with_draws
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
-from sklearn_jko.statistics.columns import median_and_spread
+from sklearn_jko.statistics.columns import bounded, median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training.automatic import MIN_VALIDATION_ROWS, training_options
@@ -274,7 +274,7 @@ def _measure_errors(density, rows, deadline):
             f"{density.solver_tol}. A larger weight_decay gives a flow that is easier to solve.",
             ConvergenceWarning,
         )
-    rows = rows if roles is None else rows[:, roles.modelled]
+    rows = bounded(rows if roles is None else rows[:, roles.modelled])
     centre, spread = median_and_spread(rows)
     error = np.abs(scaler.inverse_transform(back.cpu().numpy()) - rows) / np.maximum(
         spread, np.abs(rows - centre)

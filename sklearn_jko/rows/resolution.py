@@ -56,10 +56,10 @@ def noise_widths(X, rows=None):
         nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
     rows = np.arange(len(X)) if rows is None else rows
-    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
+    some = bounded(X[evenly_spread(rows, MAX_ROWS)])
     _, spread = median_and_spread(some)
     # One column at a time in double precision: X itself may be a mapped file.
-    columns = (column[rows].astype(np.float64) for column in X.T)
+    columns = (column[rows] for column in X.T)
     widths = np.array(
         [tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
     )
@@ -83,7 +83,7 @@ def are_few_values(X, rows, hashes):
     """
     if len(rows) < MANY_COPIES * len(np.unique(hashes[rows])):
         return False
-    some = X[evenly_spread(rows, MAX_ROWS)].astype(np.float64)
+    some = bounded(X[evenly_spread(rows, MAX_ROWS)])
     return all(_are_multiples(column) for column in some.T)
 
 
@@ -97,7 +97,7 @@ def _are_multiples(values):
 
 def tie_width(column, spread):
     """Width that `noise_widths` finds for the values (n,) of a single column."""
-    values, counts = np.unique(column, return_counts=True)
+    values, counts = np.unique(bounded(column), return_counts=True)
     rounding = 4 * np.spacing(np.abs(values).max())
     if len(values) == 1:
         return max(1.0, rounding)
