@@ -221,6 +221,29 @@ def test_wrong_weights_and_judges_are_told(arguments, message):
         small().fit(X, **arguments)
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("weight", [-1.0, 0.0, np.nan, np.inf, "abc", object(), np.array(1.0)])
+def test_a_weight_of_all_rows_is_a_positive_number(weight, is_stream):
+    """Streams were fitted without it, and tables to nothing where it was NaN or infinite."""
+    with pytest.raises(ValueError, match=r"^sample_weight=.* must be an array .* positive finite"):
+        small().fit(iter([X]) if is_stream else X, sample_weight=weight)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("make", [iter, lambda counts: map(float, counts)])
+def test_an_iterator_of_weights_is_to_be_an_array(make, is_stream):
+    with pytest.raises(TypeError, match=r"^sample_weight is an iterator \(.*pass an array"):
+        small().fit(iter([X]) if is_stream else X, sample_weight=make(COUNTS))
+
+
+@pytest.mark.parametrize("weight", [2, 0.5, np.float32(3)])
+def test_one_weight_of_all_rows_changes_nothing(weight):
+    expected = small(max_blocks=0).fit(X).score_samples(X)
+    for rows in (X, iter([X])):
+        model = small(max_blocks=0).fit(rows, sample_weight=weight)
+        np.testing.assert_array_equal(model.score_samples(X), expected)
+
+
 def test_other_judges_have_noise_of_their_own():
     X = np.random.default_rng(0).integers(5, size=(100, 2)).astype(float)
     parts = divide(X, None, X.copy(), 0.1, seed=0)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
-from sklearn_jko.checks import are_nan, columns_in_words
+from sklearn_jko.checks import are_nan, columns_in_words, short_repr
 from sklearn_jko.columns.roles import Roles, resolve_roles
 from sklearn_jko.columns.tables import (
     check_different_names,
@@ -277,11 +278,13 @@ def read_rows(X, sample_weight):
     Raises
     ------
     ValueError
-        If a weight is negative, fewer than two are positive, or there is not one for each row.
+        If a weight is negative, fewer than two are positive, or there is not one for each row; or
+        if it is a single one for all rows, and not a positive finite number.
     TypeError
-        If X is a lazy frame.
+        If X is a lazy frame, or the weights are an iterator.
     """
     check_collected(X)
+    _check_single_weight(sample_weight)
     sampled = in_memory(without_masks_or_arrow(X), sample_weight)
     if sampled.weight is None:
         return sampled
@@ -296,6 +299,22 @@ def read_rows(X, sample_weight):
         )
     sampled = sampled._replace(weight=weight)
     return sampled if len(present) == len(weight) else sampled.only(present)
+
+
+def _check_single_weight(weight):
+    """Raise an error if this is neither None, nor an array, nor a positive finite number."""
+    if isinstance(weight, Iterator):
+        raise TypeError(
+            f"sample_weight is an iterator ({type(weight).__name__}); pass an array with one value "
+            "per row, such as np.array(list(sample_weight))."
+        )
+    if weight is None or np.ndim(weight) > 0:
+        return
+    if not isinstance(weight, Real) or not 0 < weight < np.inf:
+        raise ValueError(
+            f"sample_weight={short_repr(weight)} must be an array with one value per row, or one "
+            "positive finite number for all rows."
+        )
 
 
 def _check_missing(density, is_missing):
