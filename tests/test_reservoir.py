@@ -236,6 +236,28 @@ def test_numbers_beside_texts_in_batches_of_lists_stay_numbers():
     assert in_memory(stream).X.tolist() == [[1.5, "a"], [2.5, "b"], [0.5, 1.0], [3.5, 2.0]]
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pd.DataFrame(columns=[*"abcd"]),
+        pl.DataFrame(schema=dict.fromkeys("abcd", pl.String)),
+        np.empty((0, D), dtype=object),
+    ],
+    ids=["pandas", "polars", "numpy"],
+)
+def test_batches_without_rows_leave_the_types_alone(empty):
+    frame = pd.DataFrame(table(100), columns=[*"abcd"])
+    kind = type(empty)
+    whole = kind(frame.to_dict("list")) if kind is not np.ndarray else frame.to_numpy()
+    for parts in ([empty, whole], [whole[:30], empty, whole[30:]], [whole, empty]):
+        stream = in_memory(iter(parts)).X
+        assert np.asarray(stream).dtype == np.float64
+        np.testing.assert_array_equal(stream, whole)
+    assert in_memory(iter([empty, empty])).X.shape == (0, D)
+    with pytest.raises(ValueError, match="shape"):
+        in_memory(iter([whole, empty[:, :2] if kind is np.ndarray else empty[["a", "b"]]]))
+
+
 def polars_batch(values, dtype):
     return pl.DataFrame({"x": pl.Series(values, dtype=dtype)})
 

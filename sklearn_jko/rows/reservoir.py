@@ -206,6 +206,8 @@ class _Reservoir:
         """All rows that were kept, as one table; they are no longer kept here."""
         tables, keys, indices = map(list, zip(*self.kept, strict=True))
         self.kept, self.n_kept = [], 0
+        # A frame without rows has columns of objects, which would make all columns such.
+        tables = [table for table in tables if len(table)] or tables[:1]
         return _concatenated(tables), np.concatenate(keys), np.concatenate(indices)
 
 
