@@ -31,6 +31,7 @@ from sklearn_jko import (
 )
 from sklearn_jko.diagnostics import measure_blocks, path_through_blocks
 from sklearn_jko.plotting._axes import central_range
+from sklearn_jko.plotting._grids import bin_edges
 from sklearn_jko.plotting._regions import SHARES
 from sklearn_jko.training.block_training import BlockRecord
 
@@ -263,6 +264,26 @@ def test_offset_stands_beside_the_name():
     drawn(display)
     assert display.ax_.get_xlabel() == "column 0 \N{MINUS SIGN} 1000000000"
     assert "0" in tick_labels(display.ax_)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 3])
+@pytest.mark.parametrize("offset", [1e12, -1e14])
+def test_a_column_far_from_zero_is_no_point(n_columns, offset):
+    X = normal_rows(n_columns)
+    X[:, 0] += offset
+    display = DensityDisplay.from_estimator(zero_block_flow(X), X, n_samples=500, random_state=0)
+    ax = drawn(display)[0]
+    low, high = ax.get_xlim()
+    assert low < np.quantile(X[:, 0], 0.01)
+    assert 3 < high - low < 12
+
+
+def test_bins_of_values_that_nearly_agree_are_few():
+    """All bins of their width would not fit in memory."""
+    X = 1e12 + 1e-3 * normal_rows(1)
+    assert len(bin_edges(X[:, 0], np.array([0.9e12, 1.1e12]))) == 61
+    display = DensityDisplay.from_estimator(zero_block_flow(X), X)
+    drawn(display)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-5])

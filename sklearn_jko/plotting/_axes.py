@@ -29,6 +29,9 @@ MODEL = INLIER = "#0072B2"
 ROWS = OUTLIER = "#D55E00"
 MAX_POINTS = 2000
 MARGIN = 0.05  # of a range, as matplotlib leaves: points on its ends are not cut
+# A range is a point where its margin is narrower than this, in rounding errors of its ends: then
+# even points along it would be no different floats.
+ROUNDINGS = 10
 # Tick labels get an offset where values are this many times larger than their range, and a power of
 # ten where they are outside these units.
 OFFSET_RATIO = 1e4
@@ -82,9 +85,9 @@ def central_range(values):
 
 def with_margin(low, high):
     """A range with a margin at both ends; if it is a single point, a range around it."""
-    margin = MARGIN * (high - low)
-    if not margin > 1e-12 * max(abs(low), abs(high)):
-        margin = 0.1 * max(abs(low), abs(high)) or 1.0
+    margin, size = MARGIN * (high - low), max(abs(low), abs(high))
+    if not margin > ROUNDINGS * np.spacing(size):
+        margin = 0.1 * size or 1.0
     return low - margin, high + margin
 
 

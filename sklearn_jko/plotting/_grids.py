@@ -34,7 +34,10 @@ def bin_edges(values, grid):
     """Even bin edges along the axis, in a number that suits the values within it."""
     low, high = grid[0], grid[-1]
     near = values[(values >= low) & (values <= high)]
-    n_bins = min(len(np.histogram_bin_edges(near, "auto", (low, high))) - 1, MAX_BINS)
+    n_bins, spread = MAX_BINS, near.max(initial=low) - near.min(initial=high)
+    # On an axis far wider than the values numpy would make the edges of billions of bins.
+    if not 0 < MAX_BINS * spread < high - low:
+        n_bins = min(len(np.histogram_bin_edges(near, "auto", (low, high))) - 1, MAX_BINS)
     return np.linspace(low, high, n_bins + 1)
 
 
