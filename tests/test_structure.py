@@ -149,6 +149,31 @@ def test_given_columns_are_seen_apart_by_nodes_that_are_not():
     np.testing.assert_allclose((seen[0] + seen[1]).reshape(3, -1), every_node[~is_given])
 
 
+@pytest.mark.parametrize("largest", [0, 10**6], ids=["sparse", "dense"])
+@pytest.mark.parametrize("structure", [(3, 4), ring(12)], ids=["image", "ring"])
+def test_velocity_of_no_rows(monkeypatch, structure, largest):
+    monkeypatch.setattr("sklearn_jko.structure.MAX_DENSE", largest)
+    velocity = random_local(structure_of(structure, np.arange(12) > 8), n_given=4)
+    v, trace = velocity.forward_and_trace(0.3, torch.zeros(0, 13, dtype=torch.float64))
+    assert v.shape == (0, 13)
+    assert trace.shape == (0,)
+
+
+@pytest.mark.parametrize("largest", [0, 10**6], ids=["sparse", "dense"])
+@pytest.mark.parametrize("structure", [(3, 4), ring(12)], ids=["image", "ring"])
+def test_functions_of_torch_transform_the_velocity(monkeypatch, structure, largest):
+    """As a Hessian of an exported log-density needs."""
+    monkeypatch.setattr("sklearn_jko.structure.MAX_DENSE", largest)
+    velocity, x = random_local(structure_of(structure, modelled(12))), normal_rows(3, 12)
+
+    def trace_at(row):
+        return velocity.forward_and_trace(0.3, row[None])[1][0]
+
+    hessians = torch.stack([torch.autograd.functional.hessian(trace_at, row) for row in x])
+    torch.testing.assert_close(torch.func.vmap(trace_at)(x), velocity.forward_and_trace(0.3, x)[1])
+    torch.testing.assert_close(torch.func.vmap(torch.func.hessian(trace_at))(x), hessians)
+
+
 @pytest.mark.parametrize("structure", [(3, 4), ring(12)], ids=["image", "ring"])
 def test_large_maps_are_sparse_and_the_same(monkeypatch, structure):
     outcomes, parameter = [], structure

@@ -98,6 +98,7 @@ class LocalVelocity(nn.Module):
     def _activations(self, t, x):
         """Activations of both layers, of shape (n_nodes, width, n)."""
         n, n_nodes = x.shape[0], self.structure.n_nodes
+        shape = n_nodes, self.structure.n_relations, n  # all of it: no rows have no inferred size
         modelled, placed, given = x.T.split(
             [x.shape[1] - self.n_given, self.n_placed, self.n_given - self.n_placed]
         )
@@ -108,14 +109,14 @@ class LocalVelocity(nn.Module):
                 (scale * part).flatten(0, 1)
                 for scale, part in zip(scales.split(sizes, dim=1), (modelled, placed), strict=True)
             )
-        seen = _Product.apply(maps.gather, maps.scatter, modelled.contiguous())
-        seen = seen.view(n_nodes, -1, n)
+        seen = _product(maps.gather, maps.scatter, modelled.contiguous())
+        seen = seen.view(shape)
         shift = self._shift(self.in_bias, 0, t)
         if self.n_placed:
-            seen_placed = torch.mm(maps.gather_given, placed.contiguous()).view(n_nodes, -1, n)
+            seen_placed = torch.mm(maps.gather_given, placed.contiguous()).view(shape)
             seen = torch.cat([seen, seen_placed], dim=1)
         if len(given):
-            shift = shift + (self.given_weight @ given).view(n_nodes, -1, n)
+            shift = shift + (self.given_weight @ given).view(n_nodes, len(self.in_weight), n)
         first = self._layer(shift, self._in_weight(), seen)
         return first, self._layer(self._shift(self.bias, 1, t), self.weight, first)
 
@@ -145,29 +146,50 @@ class LocalVelocity(nn.Module):
             return weight @ maps.gram
         shown = 1 + self.shown_change[:, : self.taken_change.shape[1]]
         scales = (shown * (1 + self.taken_change)).view(-1, 1)
-        diagonal = _Product.apply(maps.squares, maps.squares_back, scales)
+        diagonal = _product(maps.squares, maps.squares_back, scales)
         return weight * diagonal.view(len(weight), 1, -1)
 
     def _velocity(self, last):
         maps = self.structure.maps(last)
         sent = torch.bmm(self._out_weight(), last).flatten(0, 1)
-        v = _Product.apply(maps.scatter, maps.gather, sent)
+        v = _product(maps.scatter, maps.gather, sent)
         if self.is_graph:
             taken = 1 + self.taken_change.unsqueeze(2)
-            v = (taken * v.view(*self.taken_change.shape, -1)).sum(0)
+            v = (taken * v.view(*self.taken_change.shape, last.shape[2])).sum(0)
         v = v.T + self.out_bias
         return pad(v, (0, self.n_given)) if self.n_given else v
 
 
+def _product(matrix, transposed, dense):
+    """A constant matrix, sparse or dense, times another."""
+    if matrix.is_sparse:
+        return _Product.apply(matrix, transposed, dense)
+    return torch.mm(matrix, dense)
+
+
 class _Product(torch.autograd.Function):
-    """A constant matrix, sparse or dense, times another; takes its transpose for the gradient."""
+    """A constant sparse matrix times another; takes its transpose for the gradient."""
 
     @staticmethod
-    def forward(ctx, matrix, transposed, dense):
-        ctx.matrices = matrix, transposed
+    def forward(matrix, transposed, dense):
         return torch.mm(matrix, dense)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.matrices = inputs[:2]
 
     @staticmethod
     def backward(ctx, grad):
         matrix, transposed = ctx.matrices
         return None, None, _Product.apply(transposed, matrix, grad.contiguous())
+
+    @staticmethod
+    def jvp(ctx, _, __, tangent):
+        return _Product.apply(*ctx.matrices, tangent.contiguous())
+
+    @staticmethod
+    def vmap(info, in_dims, matrix, transposed, dense):
+        """The products of all in the batch, side by side."""
+        batch = dense.movedim(in_dims[2], 1)
+        product = _Product.apply(matrix, transposed, batch.flatten(1))
+        return product.view(len(product), *batch.shape[1:]), 1
