@@ -179,6 +179,16 @@ def test_module_takes_any_real_dtype(fitted, moons):
     np.testing.assert_allclose(found.numpy(), fitted.score_samples(rows.numpy()), atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex128])
+def test_module_stays_in_double_precision(fitted, moons, dtype):
+    module, rows = as_torch_module(fitted), torch.tensor(moons[1])
+    expected = module(rows)
+    for convert in (module.to, torch.nn.Sequential(module).to):
+        with pytest.raises(TypeError, match=f"computes in float64 only, not in {dtype}"):
+            convert(dtype)
+    assert torch.equal(module.double().to("cpu")(rows), expected)
+
+
 def test_rows_that_are_not_finite_get_nan(fitted, moons):
     rows = torch.tensor(moons[1][:4])
     rows[1, 0], rows[2, 1] = torch.nan, torch.inf

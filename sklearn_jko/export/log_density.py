@@ -105,6 +105,16 @@ class LogDensity(nn.Module):
         self.scaler = torch_scaler(scaler)
         self.flow = copy.deepcopy(flow)
 
+    def _apply(self, fn, recurse=True):
+        # All conversions go through it: `float`, `half`, `to`, those of a module that holds this.
+        dtype = fn(torch.zeros((), dtype=torch.float64)).dtype
+        if dtype != torch.float64:
+            raise TypeError(
+                f"LogDensity computes in float64 only, not in {dtype}; leave the module as it is, "
+                "and convert its result: X may be of any real dtype."
+            )
+        return super()._apply(fn, recurse)
+
     def forward(self, X):
         """Log-density of each row.
 
