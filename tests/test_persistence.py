@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import joblib
@@ -165,10 +166,11 @@ def test_parameters_come_back_and_serve_a_clone(path, model):
         {"condition": np.array([1])},
         {"condition": pd.Index(["b"])},
         {"hidden_layer_sizes": np.array([4, 4])},
+        {"columns": OrderedDict(a=(0, None))},
         {"structure": pd.DataFrame([[0, 1], [1, 0]])},
         {"n_refinements": np.int64(0), "max_blocks": np.int64(1)},
     ],
-    ids=["numbers", "labels", "hidden_layer_sizes", "structure", "NumPy integers"],
+    ids=str,
 )
 def test_a_loaded_model_with_arrays_for_parameters_can_be_fitted_again(path, params):
     X = pd.DataFrame(two_moons(50, 0), columns=["a", "b"])

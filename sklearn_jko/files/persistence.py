@@ -193,6 +193,7 @@ class FileMixin:
 def _storable(name, value):
     """The value of a parameter in a form that a file can hold; TypeError if there is none."""
     value = value.toarray() if sparse.issparse(value) else value
+    value = dict(value) if isinstance(value, dict) else value
     if hasattr(value, "__array__") and not isinstance(value, np.generic):  # frames, indexes
         value = np.asarray(value)
         if value.dtype.kind in "biuf":
