@@ -308,7 +308,7 @@ def _check_single_weight(weight):
             f"sample_weight is an iterator ({type(weight).__name__}); pass an array with one value "
             "per row, such as np.array(list(sample_weight))."
         )
-    if weight is None or np.ndim(weight) > 0:
+    if weight is None or np.asarray(weight).ndim > 0:
         return
     if not isinstance(weight, Real) or not 0 < weight < np.inf:
         raise ValueError(

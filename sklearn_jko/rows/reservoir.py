@@ -3,6 +3,7 @@
 import mmap
 import sys
 from collections.abc import Iterator
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ def in_memory(X, weight=None):
 
 
 def _sample(tables, weight):
-    if weight is not None and np.ndim(weight) == 0:
+    if isinstance(weight, Real):
         weight = None  # the same for all
     reservoir = _Reservoir(np.random.default_rng(0), weight)
     for table in tables:
