@@ -1,5 +1,6 @@
 """Time and memory."""
 
+import ctypes
 import functools
 import gc
 import multiprocessing
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 __all__ = [
     "exponent",
+    "free_at_once",
     "in_new_process",
     "interleaved",
     "limit_threads",
@@ -23,6 +25,8 @@ __all__ = [
     "timed",
 ]
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
+M_MMAP_THRESHOLD = -3  # of the C library's mallopt
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -78,6 +82,15 @@ def in_new_process(threads, function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
+def free_at_once():
+    """From now on, return every freed piece of a page or more to the system, with glibc.
+
+    By default glibc keeps freed pieces of up to 32 MiB for later, so that the memory of a process
+    tells less of what its program holds.
+    """
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, PAGE)
+
+
 def peak_memory_of(function):
     """Bytes by which a call raises the process's resident memory at its worst moment.
 
@@ -89,7 +102,7 @@ def peak_memory_of(function):
     CLEAR.write_text("5", encoding="ascii")  # sets VmHWM back to what is resident now
     before = _status("VmHWM")
     function()
-    return max(_status("VmHWM") - before, os.sysconf("SC_PAGE_SIZE"))
+    return max(_status("VmHWM") - before, PAGE)
 
 
 def _status(name):

@@ -233,6 +233,7 @@ class BlockTraining:
                 self.processes.on_first(observer.evaluated)
             self.try_cooldown()
             if self.pace.finished:
+                self.optimizer.zero_grad()  # gradients take as much memory as the weights
                 return self.record()
 
     def step(self, x, generator):

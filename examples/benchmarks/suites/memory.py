@@ -4,24 +4,29 @@ Each figure is of a process of its own: how far a call raises the resident memor
 moment (Linux's VmHWM), less the rows that it reads, which are a file mapped to memory, and the
 rows that it returns. The blocks of the first part are forced: rows too wide for small steps, so
 that every block is kept. The memory of a training step grows with the solver's steps, of which
-the most that a block took are given. The fits take few optimiser steps, on which memory does not
-depend, and the estimator that is called has one block, so that millions of rows take minutes.
+the most that a block took are given. "In use" is the same fit where freed memory is returned to the
+system at once, less the weights of all blocks. The fits take few optimiser steps, on which memory
+does not depend, and the estimator that is called has one block, so that millions of rows take
+minutes.
 """
 
 import functools
+import itertools
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flows import FORCED_BLOCKS, curved_rows, forced_rows, quiet_fit, warm_up
-from measuring import in_new_process, peak_memory_of
+from measuring import free_at_once, in_new_process, peak_memory_of
 from reporting import Option, markdown, printed, ratio
 
 from sklearn_jko.rows.reservoir import MAX_NUMBERS
 
 __all__ = ["OPTIONS", "ratios", "run", "table"]
 
-FIT_BLOCKS, FIT_ROWS = "fit, blocks", "fit, rows"
+FIT_BLOCKS, FIT_BLOCKS_IN_USE, FIT_ROWS = "fit, blocks", "fit, blocks, in use", "fit, rows"
+BYTES_OF_WEIGHT = 4  # in training
 CALLS = ("score_samples", "transform", "sample")
 CHUNK = 100_000
 MIB = 2**20
@@ -47,24 +52,26 @@ def run(arguments):
 
 def runs_of_blocks(arguments, path):
     save_rows(path, arguments.block_rows, arguments, forced_rows)
-    for n_blocks in arguments.blocks:
+    for n_blocks, what in itertools.product(arguments.blocks, (FIT_BLOCKS, FIT_BLOCKS_IN_USE)):
         settings = {**settings_of(arguments), **FORCED_BLOCKS, "max_blocks": n_blocks}
-        peak, n_kept, steps = in_new_process(arguments.threads, fit_in_process, settings, path)
-        if n_kept != n_blocks:
-            raise SystemExit(f"{n_kept} of {n_blocks} blocks were kept: raise --max-iter.")
-        sizes = {"rows": arguments.block_rows, "blocks": n_blocks, "solver_steps": steps}
-        yield record_of(FIT_BLOCKS, sizes, peak, path.stat().st_size, 0)
+        in_use = what == FIT_BLOCKS_IN_USE
+        fit = in_new_process(arguments.threads, fit_in_process, settings, path, in_use)
+        if fit.n_blocks != n_blocks:
+            raise SystemExit(f"{fit.n_blocks} of {n_blocks} blocks were kept: raise --max-iter.")
+        sizes = {"rows": arguments.block_rows, "blocks": n_blocks, "solver_steps": fit.solver_steps}
+        weights = BYTES_OF_WEIGHT * fit.n_weights if in_use else 0
+        yield record_of(what, sizes, fit.peak_bytes, path.stat().st_size, weights)
 
 
 def runs_of_fits(arguments, path):
     for n in arguments.fit_rows:
         save_rows(path, n, arguments, curved_rows)
         settings = settings_of(arguments)
-        peak, n_kept, steps = in_new_process(arguments.threads, fit_in_process, settings, path)
-        sizes = {"rows": n, "blocks": n_kept, "solver_steps": steps}
+        fit = in_new_process(arguments.threads, fit_in_process, settings, path)
+        sizes = {"rows": n, "blocks": fit.n_blocks, "solver_steps": fit.solver_steps}
         # Of a larger table a sample is copied, part by part, and the file does not stay in memory.
         read = path.stat().st_size if n * arguments.columns <= MAX_NUMBERS else 0
-        yield record_of(FIT_ROWS, sizes, peak, read, 0)
+        yield record_of(FIT_ROWS, sizes, fit.peak_bytes, read, 0)
 
 
 def runs_of_calls(arguments, path):
@@ -102,13 +109,26 @@ def save_rows(path, n, arguments, made_up):
     rows.flush()
 
 
-def fit_in_process(settings, path):
-    """Peak memory of a fit, the blocks it kept, and the most solver steps of one in training."""
+class MeasuredFit(NamedTuple):
+    """Peak memory of a fit, its blocks and weights, and the most solver steps in training."""
+
+    peak_bytes: int
+    n_blocks: int
+    n_weights: int
+    solver_steps: int
+
+
+def fit_in_process(settings, path, in_use=False):
+    """Measure a fit."""
+    if in_use:
+        free_at_once()
     warm_up()
     X, fitted = np.load(path, mmap_mode="r"), []
     peak = peak_memory_of(lambda: fitted.append(quiet_fit(settings, X)))
-    steps = max(record.solver_steps for record in fitted[0].history_)
-    return peak, fitted[0].n_blocks_, steps
+    (density,) = fitted
+    n_weights = sum(parameter.numel() for parameter in density.flow_.parameters())
+    steps = max(record.solver_steps for record in density.history_)
+    return MeasuredFit(peak, density.n_blocks_, n_weights, steps)
 
 
 def call_in_process(estimator, call, n, path):
@@ -130,7 +150,7 @@ def record_of(what, sizes, peak, read, returned):
 
 def table(records):
     header = ["call", "rows", "blocks", "solver steps"]
-    header += ["peak (MiB)", "read", "returned", "its own"]
+    header += ["peak (MiB)", "read", "returned or weights", "its own"]
     sizes = ("peak_bytes", "read_bytes", "returned_bytes", "own_bytes")
     rows = [
         [r["what"], r["rows"], r["blocks"], r["solver_steps"]]
@@ -144,7 +164,7 @@ def ratios(records):
     """Memory of its own at the most blocks or rows over that at the fewest."""
     found = []
     for what in dict.fromkeys(r["what"] for r in records):
-        size = "blocks" if what == FIT_BLOCKS else "rows"
+        size = "rows" if what == FIT_ROWS or what in CALLS else "blocks"
         some = sorted((r for r in records if r["what"] == what), key=lambda r: r[size])
         few, many = some[0], some[-1]
         of = f"own bytes of {what}, {many[size]} over {few[size]} {size}"
