@@ -74,8 +74,8 @@ class JKOFlowDensity(
         Invertible scaling before the flow: "none", "standard", "tails" (which pulls in far values),
         "whiten", "power", "marginal", "radial", "mixture" (of normal clusters), or several joined
         by "+" and applied from left to right, such as "marginal+whiten+radial". "auto" trains a
-        short pilot flow on several and takes the best; with fewer than 32 training rows it is
-        "marginal+whiten".
+        short pilot flow on several and takes the best, or, if no block is kept after it, the one
+        that is best by itself; with fewer than 32 training rows it is "marginal+whiten".
     columns : dict, "auto" or None, default=None
         Kind of each column, by name or index, such as ``{"share": (0, 1), "price": (0, None),
         "rooms": "integer", "city": "category"}``. All other columns are unbounded numbers.

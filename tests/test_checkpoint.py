@@ -22,6 +22,7 @@ from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.fitting import course
 from sklearn_jko.step_sizes import geometric_step
 from sklearn_jko.training.block_training import BlockTraining
+from sklearn_jko.training.pilot import ScalingChoice
 
 SETTINGS = {"scaling": "whiten", **SMALL, "max_iter": 30, "max_blocks": 4}
 SETTINGS["step_size"] = functools.partial(geometric_step, first=0.5, growth=2.0)
@@ -112,7 +113,8 @@ def test_checkpoint_changes_nothing(rows, path, uninterrupted):
 
 def test_choice_of_the_scaling_is_remembered(rows, path, interrupted_at, monkeypatch):
     expected = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}).fit(rows)
-    monkeypatch.setattr(course, "choose_scaling", lambda *args: expected.scaling_)
+    choice = ScalingChoice(expected.scaling_, alone="whiten")
+    monkeypatch.setattr(course, "choose_scaling", lambda *args: choice)
     interrupted_fit(rows, path, interrupted_at, 0, scaling="auto")
     monkeypatch.setattr(course, "choose_scaling", lambda *args: pytest.fail("chosen again"))
     model = JKOFlowDensity(**{**SETTINGS, "scaling": "auto"}, checkpoint=path).fit(rows)

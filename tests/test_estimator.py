@@ -28,9 +28,10 @@ from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.diagnostics import measure_blocks
 from sklearn_jko.fitting import course
 from sklearn_jko.scaling.chain import Chain
+from sklearn_jko.scaling.marginal import Marginal
 from sklearn_jko.scaling.mixture import Mixture
 from sklearn_jko.scaling.power import Power
-from sklearn_jko.training import pilot
+from sklearn_jko.training import block_training, pilot
 from sklearn_jko.training.automatic import training_options
 
 
@@ -519,6 +520,23 @@ def test_clusters_are_tried_and_of_many_rows_without_a_pilot(
     assert pilots
     assert any(pilots) == as_pilot
     assert len(fitted) == (len(pilot.CLUSTERS) if as_pilot else int(by_themselves))
+
+
+def test_a_flow_without_blocks_keeps_correlations(monkeypatch):
+    """Pilots may prefer a scaling that leaves them to blocks, of which none may be kept."""
+    asked = []
+
+    def pilot_nll(scaler, X, X_held_out, *args):
+        asked.append(scaler)
+        return torch.full((len(X_held_out),), float(not isinstance(scaler, Marginal)))
+
+    monkeypatch.setattr(pilot, "_pilot_nll", pilot_nll)
+    monkeypatch.setattr(block_training, "MIN_GAIN", math.inf)
+    X = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=300)
+    density = JKOFlowDensity(max_iter=1, random_state=0).fit(X)
+    assert asked
+    assert density.n_blocks_ == 0
+    assert np.corrcoef(density.sample(2000, random_state=0).T)[0, 1] == pytest.approx(0.6, abs=0.1)
 
 
 @pytest.mark.parametrize(("n", "close"), [(600, 0.8), (4000, 0.1)])

@@ -103,7 +103,7 @@ def test_scalings_are_tried_in_time(monkeypatch, max_time, n_asked):
     monkeypatch.setattr(pilot, "_cross_validated_nll", nll)
     options = training_options(JKOFlowDensity(max_blocks=0), 50, d=3, n_held_out=0)
     args = rows(50), rows(0), options, 0, torch.device("cpu"), max_time
-    assert pilot.choose_scaling(*args) == "marginal+whiten"
+    assert set(pilot.choose_scaling(*args)) == {"marginal+whiten"}
     assert len(asked) == n_asked
 
 
@@ -114,6 +114,6 @@ def test_the_scaling_of_few_rows_is_not_chosen_by_them(monkeypatch, n, chooses):
         pilot, "_cross_validated_nll", lambda *args: asked.append(1) or torch.ones(n)
     )
     options = training_options(JKOFlowDensity(max_blocks=0), n, d=3, n_held_out=0)
-    scaling = pilot.choose_scaling(rows(n), rows(0), options, 0, torch.device("cpu"))
+    choice = pilot.choose_scaling(rows(n), rows(0), options, 0, torch.device("cpu"))
     assert bool(asked) == chooses
-    assert chooses or scaling == "marginal+whiten"
+    assert chooses or set(choice) == {"marginal+whiten"}

@@ -19,6 +19,7 @@ from sklearn_jko.files.model_state import history_from_state, history_state
 from sklearn_jko.files.tensor_file import read_arrays, write_arrays
 from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.training.flow_training import Progress
+from sklearn_jko.training.pilot import ScalingChoice
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Checkpoint", "SavedFit", "as_json", "data_digest"]
@@ -31,7 +32,7 @@ class SavedFit(NamedTuple):
     """All that has been decided and trained so far."""
 
     seed: int
-    scaling: str
+    scaling: ScalingChoice
     seconds: float
     progress: Progress
 
@@ -164,6 +165,7 @@ def _parsed(fields, tensors):
         raise ValueError(f"job must be a dictionary; it is {short_repr(job)}")
     check_number("seed", fields["seed"], 0, 2**31 - 1, whole=True)
     check_number("seconds", fields["seconds"], 0.0)
+    fields["scaling"] = ScalingChoice(*fields["scaling"])
     generator_state = tensors.pop(GENERATOR)
     weights = {str(k): {} for k in range(sum(record.kept for record in history))}
     for name, tensor in tensors.items():

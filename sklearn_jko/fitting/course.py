@@ -28,7 +28,7 @@ from sklearn_jko.table_scaler import make_table_scaler
 from sklearn_jko.training.automatic import MIN_VALIDATION_ROWS, training_options
 from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.observation import NOBODY
-from sklearn_jko.training.pilot import choose_scaling
+from sklearn_jko.training.pilot import ScalingChoice, choose_scaling
 from sklearn_jko.training.reports import open_reports
 from sklearn_jko.training.scaled_rows import as_rows
 from sklearn_jko.training.threads import no_idle_threads
@@ -100,7 +100,7 @@ def fit_density(
     fit.scale(saved and saved.scaling)
 
     def save(progress):
-        checkpoint.save(SavedFit(seed, fit.scaling, time.monotonic() - start, progress))
+        checkpoint.save(SavedFit(seed, fit.choice, time.monotonic() - start, progress))
 
     reports = NOBODY
     with processes.failing_together():
@@ -153,9 +153,10 @@ class _Fit:
 
     def scale(self, saved_scaling):
         """Choose a scaling, unless one is saved or named, and fit it."""
-        self.scaling = saved_scaling or self.density.scaling
-        if self.scaling == "auto":
-            self.scaling = self.processes.on_first(self._best_scaling)
+        self.choice = saved_scaling or ScalingChoice(*(self.density.scaling,) * 2)
+        if self.choice.before_blocks == "auto":
+            self.choice = self.processes.on_first(self._best_scaling)
+        self.scaling = self.choice.before_blocks
         train = evenly_spread(self.parts.train, MAX_SCALER_ROWS)
         self.scaler = self.processes.on_first(lambda: self._new_scaler(self.scaling).fit(train))
 
@@ -179,6 +180,7 @@ class _Fit:
         )
         self.processes.on_first(lambda: _warn_of_convergence(self.density, history, is_out_of_time))
         if len(flow.blocks) == 0:  # such a flow has no structure
+            self.scaling = self.choice.alone
             rows = self.parts.train if self.spares_held_out else self.parts.all
             rows = evenly_spread(rows, MAX_SCALER_ROWS)
             self.scaler = self._new_scaler(self.scaling, whitens=True).fit(rows)

@@ -4,6 +4,7 @@ import functools
 import math
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.scaled_rows import Rows, as_rows, outlier_ceiling, row_nll
 
-__all__ = ["CANDIDATES", "choose_scaling"]
+__all__ = ["CANDIDATES", "ScalingChoice", "choose_scaling"]
 
 # If time is short, the last ones are left out.
 CANDIDATES = (
@@ -52,12 +53,20 @@ N_FOLDS, MAX_ROWS_OF_FOLDS = 5, 2000
 FEW_ROWS, SCALING_OF_FEW = 32, "marginal+whiten"
 
 
+class ScalingChoice(NamedTuple):
+    """Names of the scaling to train blocks behind, and of that for a flow that keeps none."""
+
+    before_blocks: str
+    alone: str
+
+
 def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make=make_scaler):
     """Name the candidate whose short flow gives the held-out rows the largest likelihood.
 
     The likelihood of a scaling without any block predicts the result of training only roughly, so
     it only picks finalists; with each of these two small blocks are trained, except for clusters of
-    many rows.
+    many rows. But if the flow will keep no block, that likelihood is what counts: correlations that
+    a scaling leaves to the blocks would be lost.
 
     Parameters
     ----------
@@ -75,10 +84,10 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
 
     Returns
     -------
-    name : str
+    choice : ScalingChoice
     """
     if len(X) < FEW_ROWS:
-        return SCALING_OF_FEW
+        return ScalingChoice(SCALING_OF_FEW, SCALING_OF_FEW)
     X, base = evenly_spread(X, MAX_ROWS), options.base
     deadline = time.monotonic() + PILOT_SHARE * max_time
     cross_validated = _in_time(
@@ -87,7 +96,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     )
     finalists = _best_first(cross_validated)
     if options.max_blocks == 0:
-        return finalists[0]
+        return ScalingChoice(finalists[0], finalists[0])
     slow = SLOW_STARTERS if options.structure is None else SLOW_STARTERS_OF_STRUCTURE
     slow = slow if X.shape[1] > 1 else slow[:1]
     finalists = dict.fromkeys([*finalists[:N_FINALISTS], *slow])
@@ -95,6 +104,11 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     may_form_clusters, has_many_rows = _may_form_clusters(X, options), _has_many_rows(X)
     if may_form_clusters and not has_many_rows and time.monotonic() < deadline:
         name, scalers[name] = _likeliest_clusters(make, base, X, X_held_out, deadline)
+    alone = {
+        name: row_nll(base, as_rows(scaler, X_held_out, "cpu"))
+        for name, scaler in scalers.items()
+        if name == next(iter(finalists)) or name in CLUSTERS
+    }
     seconds = PILOT_SHARE * max_time / len(scalers)
     pilots = {
         name: _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds)
@@ -102,8 +116,9 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     }
     if may_form_clusters and has_many_rows and seconds >= SECONDS_OF_PILOT:
         scaler = make(CLUSTERS_OF_MANY).fit(evenly_spread(X, MAX_ROWS_OF_CLUSTERS))
-        pilots[CLUSTERS_OF_MANY] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
-    return _best_first(pilots)[0]
+        alone[CLUSTERS_OF_MANY] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
+        pilots[CLUSTERS_OF_MANY] = alone[CLUSTERS_OF_MANY]
+    return ScalingChoice(_best_first(pilots)[0], _best_first(alone)[0])
 
 
 def _in_time(functions, deadline):
