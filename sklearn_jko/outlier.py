@@ -5,6 +5,7 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 from scipy.stats import false_discovery_control
 from sklearn.base import (
     BaseEstimator,
@@ -50,7 +51,9 @@ FENCE = 1.5  # Tukey's, in interquartile ranges
 # them held out, up to 73 % of new normal rows were called outliers. With the scores of all rows,
 # held out or not, it was up to 19 %.
 MIN_SCORES_OF_FENCE = 20
-N_DRAWS = 8  # completions of a row with gaps, over which its score is averaged
+# Completions of a row with gaps: from the mixture, and from its neighbours. Where rows lie close to
+# a curve, the mixture's draws are beside it, and score far too low.
+N_DRAWS = N_NEIGHBOURS = 8
 LARGEST_SCORE = 1e301
 FITTED = (
     "neighbours_",
@@ -84,9 +87,13 @@ class JKOFlowOutlierDetector(
 
     If the density has categories, the independent columns include the shares of their labels, and
     two rows with different labels are at a distance of 1, like rows whose values differ by a
-    standard deviation. For a row with missing values the score is averaged over eight random
-    completions given the observed values, from a mixture that is fitted to samples of the flow:
-    missing values make a row neither rare nor common.
+    standard deviation.
+
+    The score of a row with missing values is the logarithm of the mean of exp(score) over sixteen
+    completions: eight random ones given the observed values, from a mixture that is fitted to
+    samples of the flow, and those by the missing columns of the eight training rows that are
+    nearest in the observed ones. So a gap makes a row neither much rarer nor much more common than
+    it is.
 
     If the density has a `condition`, outliers are rows whose other columns are rare given these,
     however rare these are themselves: a high price for a small house. Distances between rows do not
@@ -290,10 +297,11 @@ class JKOFlowOutlierDetector(
         -------
         p_values : ndarray of shape (n_samples,)
             For a row from the distribution of X in `fit`, P(p <= u) <= u for every u. This holds
-            approximately, as the held-out rows were also used for early stopping, and not at all if
-            none were held out. A held-out row with an integer weight k counts as k rows, as its
-            copies would: if such weights express importance, and not how often a row was observed,
-            p-values are too small.
+            approximately, as the held-out rows were also used for early stopping; only roughly for
+            rows with gaps, if those in `fit` have none; and not at all if no rows were held out. A
+            held-out row with an integer weight k counts as k rows, as its copies would: if such
+            weights express importance, and not how often a row was observed, p-values are too
+            small.
         """
         scores = self.score_samples(X)
         return conformal_p_values(scores, self.calibration_scores_, self.calibration_size_)
@@ -565,17 +573,20 @@ class JKOFlowOutlierDetector(
             is_complete = ~np.isnan(part).any(axis=1)
             for rows, method in (
                 (is_complete, self._complete_scores),
-                (~is_complete, self._mean_scores),
+                (~is_complete, self._scores_of_gaps),
             ):
                 if rows.any():
                     scores[chunk][rows] = method(evaluator, part[rows])
         return scores
 
-    def _mean_scores(self, evaluator, X):
-        """Mean scores over random completions of rows with missing values."""
-        completions = [evaluator.filled(X, seed, same_noise=True) for seed in range(N_DRAWS)]
-        scores = self._complete_scores(evaluator, np.concatenate(completions))
-        return scores.reshape(N_DRAWS, -1).mean(axis=0)
+    def _scores_of_gaps(self, evaluator, X):
+        """Logarithm of the mean exponential score over completions of rows with gaps."""
+        draws = [evaluator.filled(X, seed, same_noise=True) for seed in range(N_DRAWS)]
+        nearest = self._score.nearest_to_observed(X, N_NEIGHBOURS)
+        copies = [np.where(np.isnan(X), self.neighbours_[rows], X) for rows in nearest.T]
+        scores = self._complete_scores(evaluator, np.concatenate([*draws, *copies]))
+        scores = scores.reshape(-1, len(X))
+        return logsumexp(scores, axis=0) - np.log(len(scores))
 
     def _complete_scores(self, evaluator, X):
         latent, log_density = evaluator.latent_and_log_density(X)

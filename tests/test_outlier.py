@@ -205,6 +205,34 @@ def test_weights_count_alike_whether_or_not_they_are_whole():
     assert leads[1] == pytest.approx(leads[0], abs=0.8)
 
 
+def on_a_curve(n, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-3, 3, n)
+    return np.c_[x, np.sin(2 * x), np.cos(3 * x)] + 0.03 * rng.normal(size=(n, 3))
+
+
+@pytest.fixture(scope="module")
+def curve_detector():
+    density = JKOFlowDensity(max_blocks=2, max_iter=100, random_state=0)
+    return JKOFlowOutlierDetector(density=density).fit(on_a_curve(600, 0))
+
+
+@pytest.mark.parametrize("gaps", [[0], [1], [1, 2], [0, 1, 2]])
+def test_gaps_do_not_make_rows_rare(curve_detector, gaps):
+    """Completions beside the curve made up to all normal rows outliers."""
+    rows = on_a_curve(300, 1)
+    rows[:, gaps] = np.nan
+    assert np.mean(curve_detector.p_values(rows) <= 0.1) < 0.25
+    assert np.mean(curve_detector.predict(rows) == -1) < 0.1
+    assert not np.any(curve_detector.predict(rows, fdr=0.2) == -1)
+
+
+def test_rows_with_gaps_are_outliers_by_what_is_observed(curve_detector):
+    rows = on_a_curve(20, 1)
+    rows[:, 0], rows[:, 1] = np.nan, 3.0
+    assert np.all(curve_detector.predict(rows) == -1)
+
+
 @pytest.mark.filterwarnings("ignore:.*(repeated values|have missing values)")
 @pytest.mark.parametrize("has_gaps", [False, True])
 def test_no_row_that_judges_is_a_neighbour(has_gaps):

@@ -1,7 +1,7 @@
 """Several estimates of a log-density in one score."""
 
 import numpy as np
-from sklearn.metrics import pairwise_distances_argmin
+from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_chunked
 
 from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.independent_columns import IndependentColumns
@@ -61,6 +61,22 @@ class CombinedScore:
             + IN_COLUMNS * self.in_columns.score_samples(self.columns.of(standard))
             + IN_LATENTS * self.in_latents.score_samples(self.latents.of(beside))
         )
+
+    def nearest_to_observed(self, X, k):
+        """Indices (n, k) of the neighbours nearest to rows with gaps in their observed columns."""
+        missing = np.isnan(X)
+        points = self.columns.of(self._standard(np.where(missing, 0.0, X)))
+        points[self.columns.of_missing(missing)] = np.nan
+        k = min(k, len(self.columns.points))
+
+        def indices(distances, start):
+            # Of a row without any value all distances are unknown, and all rows as near.
+            return np.argsort(np.nan_to_num(distances), axis=1, kind="stable")[:, :k]
+
+        chunks = pairwise_distances_chunked(
+            points, self.columns.points, metric="nan_euclidean", reduce_func=indices
+        )
+        return np.concatenate([*chunks])
 
     def nearest(self, X, rows, first):
         """Index (n,) of the row among `rows` (m, d) that is nearest to each row of X (n, d).

@@ -44,11 +44,16 @@ class Coordinates:
 
     def of(self, rows):
         """The points (n, p) of rows (n, d), where an unknown label, code -1, is a corner too."""
-        corners = [
-            np.eye(n + 1)[codes.astype(int)] / np.sqrt(2)
-            for codes, n in zip(rows[:, self.label_columns].T, self._n_labels, strict=True)
-        ]
+        corners = [np.eye(n + 1)[rows[:, j].astype(int)] / np.sqrt(2) for j, n in self._labels()]
         return np.hstack([self._numbers(rows), *corners])
+
+    def of_missing(self, missing):
+        """Which coordinates (n, p) of the points are those of missing values (n, d)."""
+        of_labels = [np.repeat(missing[:, [j]], n + 1, axis=1) for j, n in self._labels()]
+        return np.hstack([np.delete(missing, self.label_columns, axis=1), *of_labels])
+
+    def _labels(self):
+        return zip(self.label_columns, self._n_labels, strict=True)
 
     def _numbers(self, rows):
         return _bounded(np.delete(rows, self.label_columns, axis=1))
