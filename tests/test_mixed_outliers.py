@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.detection.attribution import attribute
+from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.coordinates import Coordinates
 from sklearn_jko.detection.independent_columns import PRIOR_ROWS, IndependentColumns
 from sklearn_jko.scaling import make_scaler
@@ -144,3 +145,16 @@ def test_log_density_of_independent_columns():
     own = log_slope - z[:, 0] ** 2 / 2
     normal = -(np.minimum(new[:, 0], 1e100) ** 2) / 2
     np.testing.assert_allclose(log_density, (own + normal) / 2 + log_shares)
+
+
+def test_neighbours_of_rows_with_gaps_are_nearest_in_observed_columns():
+    rng = np.random.default_rng(0)
+    rows = np.c_[rng.normal(size=(40, 2)), rng.integers(3, size=40)]
+    score = CombinedScore(rows, rows[:, :2], label_columns=np.array([2]), n_labels=[3])
+    X = np.array([[0.3, np.nan, 1], [np.nan, -0.5, np.nan], [1.0, 2.0, np.nan], [np.nan] * 3])
+    scaler = make_scaler(SCALING).fit(rows[:, :2])
+    standard, places = (scaler.transform(part[:, :2])[0] for part in (rows, X))
+    for x, place, found in zip(X, places, score.nearest_to_observed(X, 5), strict=True):
+        squares = np.nan_to_num((standard - place) ** 2).sum(axis=1)
+        squares += ~np.isnan(x[2]) & (rows[:, 2] != x[2])
+        np.testing.assert_allclose(squares[found], np.sort(squares)[:5])
