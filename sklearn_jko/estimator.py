@@ -426,8 +426,8 @@ class JKOFlowDensity(
             Integers and categories contribute probabilities. That of an integer k is the integral
             of the density from k - 1/2 to k + 1/2, estimated at 15 to 64 points, as each row needs.
             All rows share these points, so averaging over rows does not cancel the error
-            (`sklearn_jko.columns.cells`). Of the integer at a bound it is too low where given values
-            are far outside those of `fit`, as the density may then be infinite at the bound.
+            (`sklearn_jko.columns.cells`). Of the integer at a bound it is too low where given
+            values are far outside those of `fit`, as the density may then be infinite at the bound.
         standard_error : ndarray of shape (n_samples,), if `return_std`
             In nats; 0 where the log-density is exact, as for complete rows without integers. For
             rows with missing values it is itself estimated from 16 parts of the draws, and about a

@@ -62,7 +62,8 @@ def observed_log_density(log_density, proposal, X, n_draws, seed, cell_width=0.0
         Of log_p: the deviation of the means of 16 independent parts of the draws, over 4 times the
         mean (delta method). 0 if nothing or everything is missing. Few parts hold the rare large
         weights: for normal rows of three to six columns, one value missing, the root mean square of
-        error over standard error was 1.2 to 1.5. Above about 0.5 it is usually much too low: perhaps no draw came from where the density is high.
+        error over standard error was 1.2 to 1.5. Above about 0.5 it is usually much too low:
+        perhaps no draw came from where the density is high.
 
     Raises
     ------
