@@ -67,6 +67,7 @@ def test_a_bound_in_single_precision_is_that_bound():
         model = JKOFlowDensity("standard", columns={0: (bound, None)}, max_blocks=0)
         rows = bound * (1 + X[:, :1].astype(float))
         assert model.fit(rows).score_samples(rows).min() > -1e3
+        assert model.score_samples([[0.0]]) == LOWEST
 
 
 def test_density_is_near_the_truth_and_nearer_than_without_bounds(fitted):

@@ -16,6 +16,7 @@ __all__ = ["Column", "check_present", "column_from_state", "labels_of"]
 
 MAX_LABELS = 1000
 NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers for Python or NumPy
+SMALLEST_SINGLE = float(np.finfo(np.float32).tiny)
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
@@ -97,7 +98,7 @@ class Column:
     def _on_bounds(self, numbers):
         """The numbers, with a bound that was rounded to single precision replaced by the bound."""
         for bound in (self.kind.low, self.kind.high):
-            if abs(bound) < LARGEST_SINGLE:
+            if SMALLEST_SINGLE <= abs(bound) < LARGEST_SINGLE:
                 numbers = np.where(numbers == np.float32(bound), bound, numbers)
         return numbers
 
