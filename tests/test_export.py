@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from test_scaling import CHAINS, skewed_rows
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.evaluation import LOWEST_LOG_DENSITY
 from sklearn_jko.export import as_torch_module
 from sklearn_jko.export.torch_scalers import TORCH_SCALERS, torch_scaler
 from sklearn_jko.scaling import SCALERS, make_scaler
@@ -177,6 +178,18 @@ def test_module_takes_any_real_dtype(fitted, moons):
     found = as_torch_module(fitted)(rows)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), fitted.score_samples(rows.numpy()), atol=1e-9)
+
+
+def test_module_takes_bounds_in_single_precision():
+    X = np.random.default_rng(0).uniform(0.003, 0.1, size=(100, 2))
+    columns = {0: (0, 0.1), 1: (1e-300, None)}
+    model = JKOFlowDensity("standard", columns=columns, max_blocks=0, random_state=0).fit(X)
+    rows = np.array([[0.1, 0.05], [0.05, 0.0], [0.11, 0.05]], dtype=np.float32)
+    expected = model.score_samples(rows)
+    assert (expected > LOWEST_LOG_DENSITY).tolist() == [True, False, False]
+    for compute in (as_torch_module(model), exported(model, rows).module()):
+        found = compute(torch.tensor(rows)).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex128])

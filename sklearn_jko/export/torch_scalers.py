@@ -26,6 +26,7 @@ from sklearn_jko.statistics.columns import LARGEST, LARGEST_EXPONENT
 
 __all__ = ["TORCH_SCALERS", "torch_scaler"]
 
+SINGLE = torch.finfo(torch.float32)
 SMALLEST_NORMAL = np.finfo(np.float64).tiny
 NEWTON_STEPS = 3
 
@@ -127,6 +128,7 @@ class TorchBounds(Learned):
         self.register_buffer("high", torch.tensor(scaler.high))
 
     def forward(self, X):
+        X = self._on_bounds(X)
         width, inner = self.high - self.low, _bounded(X)
         below, above = inner <= self.low, inner >= self.high
         distance_low = torch.where(below, self.low_gap_, inner - self.low)
@@ -142,6 +144,14 @@ class TorchBounds(Learned):
         Z = torch.where(is_open, inner, log_low - log_high)
         log_det = (log_width - log_low - log_high).sum(1)
         return Z, torch.where(((X < self.low) | (X > self.high)).any(1), -torch.inf, log_det)
+
+    def _on_bounds(self, X):
+        """X with bounds that were rounded to single precision replaced, as `Column.encode` does."""
+        for bound in (self.low, self.high):
+            size = bound.abs()
+            is_single = (size >= SINGLE.tiny) & (size < SINGLE.max)
+            X = torch.where(is_single & (X == bound.float().double()), bound, X)
+        return X
 
 
 class TorchPower(Learned):
