@@ -180,8 +180,9 @@ def classifier_test(X, Y, *, random_state=None):
 def _discrepancies(rows, signs, bandwidth):
     """Squared discrepancy w^T K w for every column w of `signs`, K by chunks of its rows."""
     total = np.zeros(signs.shape[1])
+    rows = rows / bandwidth
     for chunk in gen_batches(len(rows), max(NUMBERS_AT_ONCE // len(rows), 1)):
-        kernel = np.exp(cdist(rows[chunk], rows, "sqeuclidean") / (-2 * bandwidth**2))
+        kernel = np.exp(cdist(rows[chunk], rows, "sqeuclidean") / -2)
         total += np.einsum("ij,ij->j", signs[chunk], kernel @ signs)
     return total.clip(min=0.0)
 

@@ -118,3 +118,12 @@ def test_bad_input():
         classifier_test(X, np.full((10, 2), np.nan))
     with pytest.raises(ValueError, match="minimum of 5"):
         classifier_test(X, X[:4])
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_mmd_does_not_depend_on_the_unit(unit):
+    """Squared, distances were 0 or infinite."""
+    X, Y = rows(20, 0), rows(30, 1, 0.5)
+    expected = mmd_test(X, Y, 0.5, n_permutations=20, random_state=0)
+    found = mmd_test(unit * X, unit * Y, 0.5 * unit, n_permutations=20, random_state=0)
+    assert found == pytest.approx(expected, rel=1e-9)
