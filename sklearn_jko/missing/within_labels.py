@@ -49,17 +49,13 @@ class WithinLabels:
     def __init__(self, low, high, label_columns, n_labels):
         self.label_columns, self.n_labels = label_columns, n_labels
         self.number_columns = np.setdiff1d(np.arange(len(low)), label_columns)
-        ends = low[self.number_columns, None], high[self.number_columns, None]
-        self.to_line = [Bounds(*bounds) for bounds in zip(*ends, strict=True)]
+        self.to_line = Bounds(low[self.number_columns], high[self.number_columns])
 
     def fit(self, X):
-        observed = [x[~np.isnan(x), None] for x in X[:, self.number_columns].T]
-        on_line = [
-            to_line.fit(x).transform(x)[0]
-            for to_line, x in zip(self.to_line, observed, strict=True)
-        ]
-        ranges = np.hstack([median_and_spread(z) for z in on_line])
-        self.centre_, self.spread_ = ranges
+        numbers = X[:, self.number_columns]
+        on_line, _ = self.to_line.fit(numbers).transform(numbers)
+        ranges = [median_and_spread(z[~np.isnan(z), None]) for z in on_line.T]
+        self.centre_, self.spread_ = np.hstack(ranges)
         self.moments_ = []
         Z = self._standard(X)
         for codes, k in zip(_codes_of(X[:, self.label_columns]), self.n_labels, strict=True):
@@ -80,13 +76,10 @@ class WithinLabels:
         """The numbers (n, p) that `transform` maps to Z, given the labels in X (n, d)."""
         for codes, (mean, deviation) in reversed(self._by_category(X)):
             Z = Z * deviation[codes] + mean[codes]
-        Z = Z * self.spread_ + self.centre_
-        pairs = zip(self.to_line, Z.T, strict=True)
-        return np.hstack([to_line.inverse_transform(z[:, None]) for to_line, z in pairs])
+        return self.to_line.inverse_transform(Z * self.spread_ + self.centre_)
 
     def _standard(self, X):
-        pairs = zip(self.to_line, X[:, self.number_columns].T, strict=True)
-        Z = np.hstack([to_line.transform(x[:, None])[0] for to_line, x in pairs])
+        Z, _ = self.to_line.transform(X[:, self.number_columns])
         return (Z - self.centre_) / self.spread_
 
     def _by_category(self, X):
