@@ -697,8 +697,23 @@ def test_a_state_with_all_columns_given_is_refused():
         Roles.from_state(state)
 
 
-def test_labels_are_known_in_single_precision():
+@pytest.mark.parametrize("table", [np.asarray, pd.DataFrame])
+@pytest.mark.parametrize(("of_fit", "of_rows"), [("f4", "f8"), ("f8", "f4")])
+def test_labels_are_known_in_single_precision(table, of_fit, of_rows):
     """There 0.1 is another number than in double precision, and was an unknown label."""
     X = np.array([[0.1], [0.2], [3.0]])
-    roles = resolve_roles(X, {0: "category"})
-    np.testing.assert_array_equal(roles.encode(X.astype(np.float32)), roles.encode(X))
+    roles = resolve_roles(table(X.astype(of_fit)), {0: "category"})
+    assert roles.encode(table(X.astype(of_rows)))[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("labels", [[123456789.0, 123456792.0], [0.5 - 1e-10, 0.5], [1e-300, 0.0]])
+def test_labels_that_single_precision_confuses_are_told_apart(labels):
+    X = np.array(labels)[:, None]
+    both = resolve_roles(X, {0: "category"})
+    assert sorted(both.encode(X)[:, 0]) == [0, 1]
+
+
+def test_an_unknown_label_is_not_the_nearest_whole_number():
+    X = np.array([[123456789], [123456792.0]])
+    roles = resolve_roles(X[1:], {0: "category"})
+    assert roles.encode(X)[:, 0].tolist() == [-1, 0]

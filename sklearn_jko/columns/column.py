@@ -70,14 +70,21 @@ class Column:
 
     def _encoded(self, values, rounds):
         if self.kind.name == CATEGORY:
-            codes = {label: code for code, label in enumerate(self._labels_in(values.dtype))}
-            labels = _plain_labels(self.display_name, values)
-            self._warn_of_types(label for label in labels if label not in codes)
-            return np.array([codes.get(label, -1) for label in labels], dtype=np.float64)
+            return self._codes(_plain_labels(self.display_name, values))
         numbers = _numbers(self.display_name, values)
         if self.kind.name == INTEGER:
             return _integers(self.display_name, numbers, rounds)
         return self._on_bounds(numbers)
+
+    def _codes(self, labels):
+        known, asked = (list(map(_in_single, part)) for part in (self.labels, labels))
+        if len(set(known)) < len(known):
+            known, asked = self.labels, labels
+        code_of = {label: code for code, label in enumerate(known)}
+        codes = [code_of.get(label, -1) for label in asked]
+        unknown = [label for label, code in zip(labels, codes, strict=True) if code == -1]
+        self._warn_of_types(unknown)
+        return np.array(codes, dtype=np.float64)
 
     def _warn_of_types(self, unknown):
         types = {TYPES_OF_LABELS[type(label)] for label in self.labels}
@@ -88,12 +95,6 @@ class Column:
                 f"labels were {' and '.join(sorted(types))}. Convert the column if it holds the "
                 "same labels in another type."
             )
-
-    def _labels_in(self, dtype):
-        """The labels as values of this type: in single precision 0.1 is a different float."""
-        if dtype.kind != "f":
-            return self.labels
-        return [dtype.type(v).item() if type(v) is float else v for v in self.labels]
 
     def _on_bounds(self, numbers):
         """The numbers, with a bound that was rounded to single precision replaced by the bound."""
@@ -292,6 +293,13 @@ def _plain_labels(name, values):
                 f"column {name}: the label {label!r} must be a string, boolean or finite number."
             )
     return plain
+
+
+def _in_single(label):
+    """A label in single precision, where 0.1 is another float."""
+    # There large whole numbers that differ may be one.
+    is_fraction = type(label) is float and not label.is_integer()
+    return float(np.float32(label)) if is_fraction else label
 
 
 def _is_label(label):
