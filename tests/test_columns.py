@@ -229,6 +229,23 @@ def test_integers_of_a_float_column_stay_floats():
     assert back.tolist() == [[3.0, 0.1]]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([1, 4], dtype="float32"),
+        pd.Series([1, 4], dtype="Float32"),
+        pl.Series([1, 4], dtype=pl.Float32),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_integers_of_single_precision_stay_exact(column):
+    roles = resolve_roles(column.to_frame("n"), {"n": "integer"})
+    for largest, bits in ((2**24, "32"), (2**24 + 1, "64")):
+        back = roles.decode(np.array([[largest], [3.0]]))["n"]
+        assert back.to_list() == [largest, 3]
+        assert str(back.dtype) == str(column.dtype).replace("32", bits)
+
+
 def test_an_array_may_follow_a_frame():
     frame, roles = frame_and_roles("pandas")
     rows = frame.astype(object).to_numpy()

@@ -18,6 +18,7 @@ MAX_LABELS = 1000
 NOT_REAL = (complex, np.complexfloating, np.timedelta64)  # numbers for Python or NumPy
 SMALLEST_SINGLE = float(np.finfo(np.float32).tiny)
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
+LARGEST_WHOLE_SINGLE = 2**24  # up to which single precision holds every integer
 DECLARING = ("category", "Enum")
 KINDS = (NUMERIC, INTEGER, CATEGORY)
 TYPES_OF_LABELS = {str: "strings", bool: "booleans", int: "numbers", float: "numbers"}
@@ -136,6 +137,8 @@ class Column:
             low, high = self._type_range()
             if is_boolean or not np.all((values >= low) & (values <= high)):
                 return ColumnType("Int64" if self.type.name[0].isupper() else "int64")
+            if name == "float32" and np.any(np.abs(values) > LARGEST_WHOLE_SINGLE):
+                return ColumnType(self.type.name.replace("32", "64"))
         return self.type
 
     def _integer_range(self):
