@@ -53,6 +53,12 @@ def test_values_outside_are_refused_in_fit():
         JKOFlowDensity(columns=BOUNDS, **SMALL).fit(frame(50, seed=1), X_val=X)
 
 
+def test_a_value_just_outside_is_told_in_all_its_digits():
+    X = np.array([[1e6 + 0.25], [5.0]])
+    with pytest.raises(ValueError, match=r"bounds 0\.1 and 1000000, the first is 1000000\.25"):
+        JKOFlowDensity(columns={0: (0.1, 1e6)}, **SMALL).fit(X)
+
+
 def test_a_bound_in_single_precision_is_that_bound():
     """It may be beyond the bound as given, in double precision."""
     rng = np.random.default_rng(0)

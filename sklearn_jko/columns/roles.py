@@ -258,10 +258,12 @@ class Roles:
         outside = self.outside(table)
         for column, numbers, wrong in zip(self.columns, table.T, outside.T, strict=True):
             if wrong.any():
+                values = column.kind.low, column.kind.high, numbers[wrong][0]
+                low, high, first = (repr(float(value)).removesuffix(".0") for value in values)
                 raise ValueError(
                     f"column {column.display_name}: {wrong.sum()} of its {len(numbers)} values are "
-                    f"outside its bounds {column.kind.low:g} and {column.kind.high:g}, the first "
-                    f"is {numbers[wrong][0]:g}. Widen the bounds, or drop these rows."
+                    f"outside its bounds {low} and {high}, the first is {first}. Widen the bounds, "
+                    "or drop these rows."
                 )
 
     def state(self):
