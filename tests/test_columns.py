@@ -628,6 +628,15 @@ def test_a_condition_of_numbered_columns_goes_by_their_numbers():
     np.testing.assert_array_equal(table[:, 1:], expected)
 
 
+@every_frame
+def test_a_condition_is_read_only_where_it_is_needed(library):
+    """A column beside it that no fit could read was refused."""
+    frame_type = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
+    roles = resolve_roles(frame_type({"a": [0.0, 1.0], "b": [2.0, 3.0]}), None, ["b"])
+    condition = frame_type({"day": [datetime.datetime(2026, 1, 1)], "b": [2.5]})
+    assert roles.encode_some(condition, roles.given, "condition")[:, 1].tolist() == [2.5]
+
+
 def test_a_condition_of_columns_numbered_otherwise_is_refused():
     frame = pd.DataFrame(np.arange(30.0).reshape(10, 3))
     for X in (frame, frame.to_numpy()):

@@ -7,7 +7,7 @@ from sklearn_jko.columns.column import Column, check_present, column_from_state,
 from sklearn_jko.columns.guess import common_unit
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC
 from sklearn_jko.columns.parameters import given_columns, kinds_of_columns
-from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table
+from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table, with_labels
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Roles", "resolve_roles"]
@@ -86,10 +86,13 @@ class Roles:
         return len(self.numeric) == len(self.modelled) == len(self.columns)
 
     @property
+    def _labels(self):
+        return self.names or list(range(len(self.columns)))
+
+    @property
     def kinds(self):
         """The kinds as `columns` takes them, by name or index: it shows what "auto" guessed."""
-        keys = self.names or range(len(self.columns))
-        kinds = zip(keys, (column.kind.spelling for column in self.columns), strict=True)
+        kinds = zip(self._labels, (column.kind.spelling for column in self.columns), strict=True)
         return {key: kind for key, kind in kinds if kind is not None}
 
     def encode(self, X, parameter="X", rounds=False):
@@ -147,12 +150,8 @@ class Roles:
             As in `encode`; and if a value is missing or out of bounds, a label is unknown, or a
             frame lacks a column.
         """
-        table, columns = read_table(X, parameter), [self.columns[j] for j in indices]
-        labels = self.names or list(range(len(self.columns)))
-        if table.labels is not None and type(table.labels[0]) is type(labels[0]):
-            table = table.only([labels[j] for j in indices], parameter)
-        else:
-            check_names(X, parameter)
+        columns, labels = ([part[j] for j in indices] for part in (self.columns, self._labels))
+        table = read_table(with_labels(X, labels, parameter), parameter)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
         encoded[:, indices] = self._encoded(table, columns, parameter)
         for column, values in zip(columns, table.values, strict=True):

@@ -25,6 +25,7 @@ __all__ = [
     "check_names",
     "has_times",
     "read_table",
+    "with_labels",
 ]
 
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -109,19 +110,6 @@ class Table(NamedTuple):
         """Column j's name, or its index, for a message."""
         return repr(j if self.names is None else self.names[j])
 
-    def only(self, labels, parameter):
-        """The table of the columns with these labels."""
-        missing = [label for label in labels if label not in self.labels]
-        if missing:
-            raise ValueError(
-                f"{parameter} lacks the column {missing[0]!r}; it has {short_repr(self.labels)}. "
-                "The columns of a frame are matched by label: add or rename it, or pass "
-                f"{parameter}.to_numpy() to match columns by their order."
-            )
-        indices = [self.labels.index(label) for label in labels]
-        parts = [[part[j] for j in indices] for part in (self.types, self.values)]
-        return Table(self.container, labels, *parts)
-
 
 def read_table(X, parameter="X"):
     """The columns of an array, or of a frame of pandas, polars or pyarrow.
@@ -176,6 +164,36 @@ def read_table(X, parameter="X"):
                 f"one of {', '.join(TYPES[container])}."
             )
     return table
+
+
+def with_labels(X, labels, parameter):
+    """The columns of a frame with these labels, in this order.
+
+    A table whose columns do not have labels of the same type, strings or integers, is returned as
+    it is.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or the names of X could be mistaken for indices.
+    TypeError
+        If X is a lazy frame or a collection of Dask.
+    """
+    check_computed(X, parameter)
+    X = without_masks_or_arrow(X)
+    is_known = is_frame(X, "pandas") or is_frame(X, "polars")
+    found = _labels(list(X.columns)) if is_known else None
+    if not found or type(found[0]) is not type(labels[0]):
+        check_names(X, parameter)
+        return X
+    missing = [label for label in labels if label not in found]
+    if missing:
+        raise ValueError(
+            f"{parameter} lacks the column {missing[0]!r}; it has {short_repr(found)}. "
+            "The columns of a frame are matched by label: add or rename it, or pass "
+            f"{parameter}.to_numpy() to match columns by their order."
+        )
+    return X[labels]
 
 
 def check_names(X, parameter="X"):
