@@ -605,6 +605,8 @@ def test_names_that_could_be_places_are_refused(names, shown):
     frame.columns = names if isinstance(names[0], int) else pd.MultiIndex.from_tuples(names)
     with pytest.raises(ValueError, match=f"column names .*{shown}.*make them strings"):
         resolve_roles(frame, {0: (0, None)})
+    with pytest.raises(ValueError, match="X_val has the column names"):
+        resolve_roles(np.ones((3, 2))).encode(frame, "X_val")
 
 
 def test_a_condition_may_keep_the_number_of_its_column():

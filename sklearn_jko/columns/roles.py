@@ -119,8 +119,11 @@ class Roles:
             If X has another number of columns, a value is not of its column's kind, or a given
             value is missing. Values may be outside their bounds, see `outside`.
         """
-        check_names(X)
-        table = read_table(X, parameter)
+        check_names(X, parameter)
+        return self.encode_table(read_table(X, parameter), parameter, rounds)
+
+    def encode_table(self, table, parameter="X", rounds=False):
+        """As `encode`, of a `Table`."""
         encoded = self._encoded(table, self.columns, parameter, rounds)
         for j in self.given:
             check_present(self.columns[j].display_name, table.values[j])
@@ -342,7 +345,7 @@ def resolve_roles(X, columns=None, condition=None):
     kinds = kinds_of_columns(columns, table, given)
     resolved = [_column(table, j, kind, j in given) for j, kind in enumerate(kinds)]
     roles = Roles(table.container, table.names, resolved)
-    encoded = roles.encode(X)
+    encoded = roles.encode_table(table)
     roles.check_inside(encoded)
     _warn_of_units(roles, encoded)
     return roles
