@@ -550,7 +550,8 @@ class JKOFlowDensity(
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            A table like X of `fit`, with its types, if `columns` or `condition` is set.
+            A table like X of `fit`, with its types, if `columns` or `condition` is set; with the
+            index of the latent coordinates if both are frames of pandas.
 
         Raises
         ------
@@ -570,7 +571,7 @@ class JKOFlowDensity(
         table = self._table_of(condition, inputs, len(Z))
         if table is not None and len(table) != len(Z):
             raise ValueError(f"condition has {len(table)} rows; it must have {len(Z)}, like X.")
-        return self._decoded(self._new_evaluator().original(Z, table))
+        return self._decoded(self._new_evaluator().original(Z, table), like=X)
 
     def sample(self, n_samples=1, random_state=None, condition=None):
         """Draw rows from the fitted density.

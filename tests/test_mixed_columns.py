@@ -159,6 +159,9 @@ def test_latent_rows_come_back_with_their_categories(of_homes):
     assert back["rooms"].tolist() == X["rooms"].tolist()
     assert back["city"].tolist() == X["city"].tolist()
     np.testing.assert_allclose(back["price"], X["price"], rtol=1e-6)
+    labelled = pd.DataFrame(Z, index=range(300, 500))
+    back = of_homes.inverse_transform(labelled, condition=X[["city"]])
+    assert back.index.tolist() == labelled.index.tolist()
     with pytest.raises(ValueError, match="condition=None, but the columns 'city'"):
         of_homes.inverse_transform(Z)
 
