@@ -725,6 +725,14 @@ def test_a_state_with_all_columns_given_is_refused():
         Roles.from_state(state)
 
 
+def test_a_long_label_is_shortened_where_it_is_told():
+    roles = resolve_roles(np.array([[1.0], [2.0]]), {0: "category"})
+    with pytest.warns(UserWarning, match=r"label 'aaa[a.]{,30}' was not seen"):
+        roles.encode(np.array([["a" * 10_000]]))
+    with pytest.raises(ValueError, match=r"label b'aaa[a.]{,30}' must be a string"):
+        roles.encode(np.array([[b"a" * 10_000]], dtype=object))
+
+
 @pytest.mark.parametrize("table", [np.asarray, pd.DataFrame])
 @pytest.mark.parametrize(("of_fit", "of_rows"), [("f4", "f8"), ("f8", "f4")])
 def test_labels_are_known_in_single_precision(table, of_fit, of_rows):

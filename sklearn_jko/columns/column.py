@@ -92,9 +92,9 @@ class Column:
         other = [label for label in unknown if TYPES_OF_LABELS[type(label)] not in types]
         if other:
             warn_user(
-                f"column {self.display_name}: the label {other[0]!r} was not seen in fit, where "
-                f"labels were {' and '.join(sorted(types))}. Convert the column if it holds the "
-                "same labels in another type."
+                f"column {self.display_name}: the label {short_repr(other[0])} was not seen in "
+                f"fit, where labels were {' and '.join(sorted(types))}. Convert the column if it "
+                "holds the same labels in another type."
             )
 
     def _on_bounds(self, numbers):
@@ -293,7 +293,8 @@ def _plain_labels(name, values):
     for label in plain:
         if not _is_label(label):
             raise ValueError(
-                f"column {name}: the label {label!r} must be a string, boolean or finite number."
+                f"column {name}: the label {short_repr(label)} must be a string, boolean or "
+                "finite number."
             )
     return plain
 
