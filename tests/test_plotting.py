@@ -410,6 +410,23 @@ def test_corner_of_a_conditional_density_of_an_array():
     assert set(display.samples[:, 0]) == set(X[:, 0])
 
 
+def test_corner_given_numbers_of_rows_with_texts():
+    """In an array of the rows the numbers were texts."""
+    rows = mixed_table(pd.DataFrame).to_numpy().tolist()
+    density = JKOFlowDensity(columns={1: "category"}, condition=[2], max_blocks=0, random_state=0)
+    display = DensityDisplay.from_estimator(density.fit(rows), rows, n_samples=100)
+    assert set(display.samples[:, 1]) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, polars.DataFrame])
+def test_corner_of_a_frame_given_what_an_array_was(container):
+    """All columns were passed as the condition."""
+    X = mixed_table(container)
+    density = JKOFlowDensity(columns={1: "category"}, condition=[1], max_blocks=0, random_state=0)
+    display = DensityDisplay.from_estimator(density.fit(X.to_numpy()), X, n_samples=2000)
+    assert display.samples[:, 0].std() == pytest.approx(display.rows[:, 0].std(), abs=0.3)
+
+
 def test_numbers_of_any_type_are_drawn():
     X = pd.DataFrame(normal_rows(3), columns=NAMES[:3])
     density = mixture(X.to_numpy())

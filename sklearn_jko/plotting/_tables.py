@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from sklearn_jko.checks import listed
+from sklearn_jko.rows.table_types import as_array
 from sklearn_jko.statistics.columns import LARGEST
 
 __all__ = [
@@ -57,8 +58,7 @@ def columns_of_texts(density):
 
 def numbers_in(X, chosen):
     """These columns of a table, shape (n, len(chosen)), float64 and finite."""
-    table = _safe_indexing(X if hasattr(X, "columns") else np.asarray(X), chosen, axis=1)
-    table = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
+    table = check_array(_columns_of(X, chosen), dtype=np.float64, ensure_all_finite="allow-nan")
     is_missing = np.isnan(table).any(axis=0)
     if is_missing.any():
         names = column_names(X)
@@ -68,6 +68,10 @@ def numbers_in(X, chosen):
             "values, such as those of `impute(X)`."
         )
     return table
+
+
+def _columns_of(X, chosen):
+    return _safe_indexing(X if hasattr(X, "columns") else as_array(X), chosen, axis=1)
 
 
 def models_numbers_only(density):
@@ -106,7 +110,7 @@ def draw_samples(density, X, n_samples, random_state):
     arguments, roles = {}, getattr(density, "roles_", None)
     if roles is not None and len(roles.given):
         rows = _safe_indexing(X, random_state.randint(len(X), size=n_samples))
-        arguments["condition"] = rows if hasattr(X, "columns") else np.asarray(rows)[:, roles.given]
+        arguments["condition"] = _columns_of(rows, roles.given)
         n_samples = 1
     if "random_state" in inspect.signature(density.sample).parameters:
         arguments["random_state"] = seed
