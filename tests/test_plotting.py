@@ -12,6 +12,7 @@ import pandas as pd
 import polars
 import pytest
 from conftest import SMALL, two_moons
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -363,6 +364,17 @@ def test_wrong_input_to_density():
         DensityDisplay.from_estimator(mixture(X[:, :2]), np.full((3, 2), np.nan))
     with pytest.raises(NotFittedError):
         DensityDisplay.from_estimator(JKOFlowDensity(), X[:, :3])
+
+
+@pytest.mark.parametrize("display", [DensityDisplay, FlowTrajectoryDisplay])
+def test_what_is_no_table_is_told(display):
+    X = normal_rows(2)
+    density = zero_block_flow(X)
+    for row in (X[0], X[0].tolist(), pd.Series(X[0])):
+        with pytest.raises(ValueError, match=r"a table of rows and columns; its shape is \(2,\)"):
+            display.from_estimator(density, row)
+    with pytest.raises(TypeError, match=r"X is a sparse matrix; pass X.toarray\(\)"):
+        display.from_estimator(density, sparse.csr_array(X))
 
 
 def mixed_table(container, n=200):

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from sklearn_jko.checks import listed
+from sklearn_jko.columns.tables import read_table
 from sklearn_jko.rows.table_types import as_array
 from sklearn_jko.statistics.columns import LARGEST
 
@@ -26,7 +27,7 @@ def column_names(X):
     """The labels of a data frame's columns; "column 0", "column 1", ... of an array's."""
     if hasattr(X, "columns"):
         return list(X.columns)
-    return [f"column {k}" for k in range(np.shape(X)[1])]
+    return [f"column {k}" for k in range(len(read_table(X).values))]
 
 
 def column_positions(columns, names):

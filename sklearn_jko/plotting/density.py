@@ -128,8 +128,8 @@ class DensityDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator has no `score_samples`, or no working `sample` where it is needed; or
-            if it is an outlier detector, whose scores are not log-densities.
+            If the estimator has no `score_samples`, or no working `sample` where it is needed; if
+            it is an outlier detector, whose scores are not log-densities; or if X is sparse.
         ValueError
             If X is not a table, holds values in the columns shown that are not finite numbers, has
             more than 6 columns of numbers and none are chosen, or lacks the chosen columns.

@@ -89,7 +89,7 @@ class FlowTrajectoryDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If the estimator is not a JKOFlowDensity.
+            If the estimator is not a JKOFlowDensity, or X is sparse.
         ValueError
             If X is not a table with the columns of the fit, has missing or infinite values, or
             `columns` are not two of the modelled columns.
