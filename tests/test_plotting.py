@@ -439,6 +439,19 @@ def test_corner_of_a_frame_given_what_an_array_was(container):
     assert display.samples[:, 0].std() == pytest.approx(display.rows[:, 0].std(), abs=0.3)
 
 
+def test_of_a_search_the_best_density_is_shown():
+    """Its given column was shown as one that is modelled."""
+    X = normal_rows(2)
+    density = JKOFlowDensity(condition=[0], max_blocks=0, random_state=0)
+    search = GridSearchCV(density, {"max_blocks": [0]}, cv=2).fit(X)
+    display = DensityDisplay.from_estimator(search, X, n_samples=100, random_state=0)
+    best = DensityDisplay.from_estimator(search.best_estimator_, X, n_samples=100, random_state=0)
+    np.testing.assert_array_equal(display.samples, best.samples)
+    for last in (density, search):
+        with pytest.raises(TypeError, match="cannot draw rows with `sample`"):
+            DensityDisplay.from_estimator(make_pipeline(StandardScaler(), last).fit(X), X)
+
+
 def test_numbers_of_any_type_are_drawn():
     X = pd.DataFrame(normal_rows(3), columns=NAMES[:3])
     density = mixture(X.to_numpy())

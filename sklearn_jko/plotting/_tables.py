@@ -5,6 +5,7 @@ import inspect
 from numbers import Integral
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from sklearn_jko.checks import listed
@@ -13,6 +14,7 @@ from sklearn_jko.rows.table_types import as_array
 from sklearn_jko.statistics.columns import LARGEST
 
 __all__ = [
+    "best_of",
     "column_names",
     "column_positions",
     "columns_of_texts",
@@ -75,8 +77,15 @@ def _columns_of(X, chosen):
     return _safe_indexing(X if hasattr(X, "columns") else as_array(X), chosen, axis=1)
 
 
+def best_of(estimator):
+    """The estimator itself or, for a search, the best one that it found."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
 def models_numbers_only(density):
-    """Whether no column is given, of integers, or a category."""
+    """Whether no column is given, of integers, or a category; also of a pipeline's density."""
+    while isinstance(density, Pipeline):
+        density = best_of(density[-1])
     roles = getattr(density, "roles_", None)
     return roles is None or roles.has_bounds_only
 

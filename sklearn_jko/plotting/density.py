@@ -15,6 +15,7 @@ from sklearn_jko.plotting._regions import (
     region_thresholds,
 )
 from sklearn_jko.plotting._tables import (
+    best_of,
     column_names,
     column_positions,
     columns_of_texts,
@@ -106,7 +107,8 @@ class DensityDisplay:
         ----------
         estimator : estimator
             Fitted estimator with `score_samples` for one or two columns, and with `sample` for
-            more, such as JKOFlowDensity, KernelDensity or GaussianMixture.
+            more, such as JKOFlowDensity, KernelDensity or GaussianMixture. Of a search, the best
+            estimator is shown.
         X : array-like of shape (n_samples, n_features)
             Rows with all columns of the fit.
         columns : list of str or int, default=None
@@ -140,7 +142,7 @@ class DensityDisplay:
                 f"{type(estimator).__name__} is an outlier detector, whose scores are not "
                 "log-densities; plot them with `OutlierDisplay`, or pass its `density_` here."
             )
-        X = without_masks_or_arrow(X)
+        estimator, X = best_of(estimator), without_masks_or_arrow(X)
         names = column_names(X)
         shown = _shown(columns, names, columns_of_texts(estimator))
         rows = numbers_in(X, shown)
