@@ -208,3 +208,10 @@ def test_clusters_far_apart_are_no_relation(distance, n, d, k):
 def test_relations_of_rows_with_gaps_between_are_found(n):
     x = np.random.default_rng(0).normal(size=n) ** 3
     assert noise_widths(np.c_[x, 2 * x]).all()
+
+
+@pytest.mark.parametrize("n", [201, 240])
+def test_one_relation_in_a_wide_table_is_that_of_its_columns_alone(n):
+    X = np.random.default_rng(0).normal(size=(n, 100))
+    X[:, 1] = 2 * X[:, 0]
+    np.testing.assert_array_equal(np.flatnonzero(noise_widths(X)), [0, 1])

@@ -124,7 +124,9 @@ def _linearly_related(X, spread):
     # Between distant clusters columns may be related that are not related within the clusters.
     while (related := _in_null_space(ordinary)).any():
         groups = _parted(ordinary)
-        if len(groups) == 1:
+        n_free = sum(map(len, groups)) - len(groups)
+        # Around the means of their clusters, too few rows would relate all columns.
+        if len(groups) == 1 or n_free < 2 * d:
             return related
         ordinary = np.concatenate([group - group.mean(axis=0) for group in groups])
         if np.all(ordinary.std(axis=0) <= rounding, where=related):  # indistinguishable from it
