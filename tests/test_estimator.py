@@ -57,6 +57,20 @@ def test_density_integrates_to_one_in_the_units_of_the_data(moons, fitted):
     assert np.exp(fitted.score_samples(grid)).sum() * cell == pytest.approx(1, abs=0.01)
 
 
+def test_tiny_units_only_shift_densities():
+    """They add 19,000 nats, where the spacing of single precision is above that of gains."""
+    X, unit = np.random.default_rng(0).normal(size=(400, 30)) ** 3, 2.0**-900
+    model = JKOFlowDensity(scaling="power", max_blocks=1, max_iter=50, random_state=0)
+    scores, gains = [], []
+    for factor in (1.0, unit):
+        model.fit(factor * X[:300], X_val=factor * X[300:])
+        scores.append(model.score_samples(factor * X))
+        gains.append(model.history_[0].gain)
+    assert gains[0] > 0.1
+    assert gains[1] == pytest.approx(gains[0], abs=1e-6)
+    np.testing.assert_allclose(scores[1], scores[0] - X.shape[1] * math.log(unit), atol=1e-3)
+
+
 def test_scores_stand_when_the_solver_steps_are_doubled(moons, fitted):
     n_steps = fitted.flow_.n_steps
     scores, *finer = (

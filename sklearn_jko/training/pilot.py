@@ -154,7 +154,7 @@ def _has_many_rows(X):
 
 def _best_first(nll):
     """Names sorted by their mean negative log-density, with a common ceiling for rows."""
-    nll = {name: rows.double().nan_to_num(nan=math.inf) for name, rows in nll.items()}
+    nll = {name: rows.nan_to_num(nan=math.inf) for name, rows in nll.items()}
     ceiling = outlier_ceiling(min(nll.values(), key=torch.median))
     return sorted(nll, key=lambda name: float(nll[name].clamp(max=ceiling).mean()))
 

@@ -16,14 +16,18 @@ OUTLYING = 20
 
 
 class Rows(NamedTuple):
-    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far."""
+    """Rows on their way through the flow: (n, d) values and (n,) log |det| so far.
+
+    The latter is in double precision: the units of many columns can add thousands of nats, beside
+    which single precision would lose the gain of a block.
+    """
 
     x: torch.Tensor
     log_det: torch.Tensor
 
 
 def as_rows(scaler, X, device):
-    """Scale rows in chunks, clip them, and put them on the device in single precision.
+    """Scale rows in chunks, clip them, and put them on the device.
 
     Parameters
     ----------
@@ -38,11 +42,12 @@ def as_rows(scaler, X, device):
     """
     d = scaler.transform(X[:1])[0].shape[1]
     x = torch.empty((len(X), d), dtype=torch.float32, device=device)
-    rows = Rows(x, torch.empty_like(x[:, 0]))
+    rows = Rows(x, torch.empty(len(X), dtype=torch.float64, device=device))
     for chunk in gen_batches(len(X), ROWS_AT_ONCE):
         Z, log_det = scaler.transform(X[chunk])
-        rows.x[chunk] = _single(Z.clip(-LARGEST_SCALED, LARGEST_SCALED)).to(device)
-        rows.log_det[chunk] = _single(log_det).to(device)
+        Z = Z.clip(-LARGEST_SCALED, LARGEST_SCALED)
+        rows.x[chunk] = torch.from_numpy(Z.astype(np.float32)).to(device)
+        rows.log_det[chunk] = torch.tensor(log_det).to(device)
     return rows
 
 
@@ -55,7 +60,3 @@ def outlier_ceiling(nll):
     """Upper limit of the negative log-density, in nats, that a single row may contribute."""
     median, high = (float(nll.quantile(q)) for q in (0.5, 0.9))
     return median + OUTLYING * (high - median + 1)
-
-
-def _single(array):
-    return torch.from_numpy(array.astype(np.float32))
