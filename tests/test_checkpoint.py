@@ -7,6 +7,8 @@ import random
 import time
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import safetensors
 import torch
@@ -247,6 +249,15 @@ def test_equal_values_are_the_same_job():
     mine = {"widths": (8, 8), "n": np.int64(20), "decay": np.float64(0.1), "tol": 1e-3}
     others = {"widths": np.array([8, 8]), "n": 20, "decay": 0.1, "tol": 1e-3}
     assert as_json(mine) == as_json(others) == {**others, "widths": [8, 8]}
+
+
+@pytest.mark.parametrize("kind", [pd.Index, pd.Series, pl.Series, np.array, tuple])
+def test_long_lists_of_other_values_are_other_jobs(kind):
+    """Their representations leave out what is in the middle."""
+    names = [f"c{i}" for i in range(2000)]
+    others = [*names[:1000], "other", *names[1001:]]
+    assert as_json({"condition": kind(names)}) == {"condition": names}
+    assert as_json({"condition": kind(others)}) == {"condition": others}
 
 
 def test_digest_is_of_rows_in_any_order_and_any_parts(rows, monkeypatch):

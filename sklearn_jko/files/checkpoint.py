@@ -5,6 +5,7 @@ It is a safetensors file, which holds only numbers and text: reading it executes
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -181,5 +182,8 @@ def as_json(value):
 
 
 def _plain(value):
-    """NumPy's numbers and arrays as Python's, anything else as its representation."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
+    """NumPy's numbers, and all that lists values, as Python's; the representation of the rest."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    # The representation of a long series of polars leaves values out.
+    return list(value) if isinstance(value, Collection) else repr(value)
