@@ -96,6 +96,18 @@ def test_weights_of_a_stream_that_fits_are_kept():
     np.testing.assert_array_equal(sampled.weight, weight[1:])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("smallest", [1e-310, 5e-324])
+def test_rows_of_tiny_weight_are_rows(room_for, smallest):
+    weight = np.where(np.arange(100) < 50, smallest, 1.0)
+    sampled = in_memory(batches(table(100), 30), weight)
+    np.testing.assert_array_equal(sampled.weight, weight)
+    room_for(300)
+    sampled = in_memory(table(1000), np.full(1000, 1e3 * smallest))
+    assert len(sampled.X) == 300
+    assert sampled.weight.sum() == pytest.approx(1e6 * smallest, rel=0.2)
+
+
 def test_what_streams_by_is_not_kept(room_for):
     room_for(1000)
 

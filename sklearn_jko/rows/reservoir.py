@@ -120,7 +120,10 @@ def _forget_pages(X):
 
 
 class _Reservoir:
-    """Rows with the smallest keys; the key of a row is a random number over its weight."""
+    """Rows with the smallest keys; the key of a row is a random number over its weight.
+
+    Keys are logarithms if there are weights, as these may be so small that no quotient is finite.
+    """
 
     def __init__(self, random_state, weight):
         self.random_state = random_state
@@ -174,7 +177,7 @@ class _Reservoir:
         if len(self.weight) != self.n_seen or len(indices) == 0:
             self._refuse_weights()
         # Where none was left out, `highest` is infinite.
-        return Sampled(table, np.maximum(self.weight[indices], 1 / self.highest), indices)
+        return Sampled(table, np.maximum(self.weight[indices], np.exp(-self.highest)), indices)
 
     def _keys(self, indices):
         keys = self.random_state.random(len(indices))
@@ -183,8 +186,8 @@ class _Reservoir:
         weight = self.weight[indices[0] : indices[-1] + 1] if len(indices) else keys
         if len(weight) != len(keys) or not (weight >= 0).all():
             self._refuse_weights()
-        with np.errstate(divide="ignore"):
-            return keys / weight
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(keys) - np.log(weight)
 
     def _refuse_weights(self):
         raise ValueError(
