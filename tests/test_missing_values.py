@@ -189,8 +189,22 @@ def test_rows_without_values_are_no_judges():
     model, other = (JKOFlowDensity("standard", **SMALL).fit(X, X_val=V) for V in (judges, padded))
     told, other = (m.history_[-1].validation_nll for m in (model, other))
     assert other == pytest.approx(told, abs=0.1)
-    with pytest.raises(ValueError, match="2 rows without any value"):
-        JKOFlowDensity("standard", **SMALL).fit(X, X_val=np.full((2, X.shape[1]), np.nan))
+
+
+@pytest.mark.parametrize("n_valid", [0, 1])
+def test_rows_without_values_do_not_count(n_valid):
+    """A fit of a single row passed if there was another without any value."""
+    X, few = normal_rows(80, seed=7), np.full((9, 3), np.nan)
+    few[:n_valid] = 1.0
+    model, message = JKOFlowDensity("standard", **SMALL), f"{n_valid} of 9 rows of {{}} hold values"
+    with pytest.raises(ValueError, match=message.format("X_val")):
+        model.fit(X, X_val=few)
+    if n_valid:  # else the columns are told
+        with pytest.raises(ValueError, match=message.format("X")):
+            model.fit(few)
+    few[:, 2] = 1.0
+    with pytest.raises(ValueError, match=message.format("X_val") + " apart from given"):
+        model.set_params(condition=[2]).fit(X, X_val=few)
 
 
 def test_rows_in_turns_are_filled_in_as_shuffled_ones():

@@ -84,31 +84,33 @@ class FitInput(NamedTuple):
         Raises
         ------
         ValueError
-            If a column has no value.
+            If a column has no value, or fewer than two rows have one.
         """
         if not self.has_missing:
             return self
-        _check_missing(density, are_nan(self.X))
-        rows, sampled, validation = self._with_values(self.X), self.sampled, []
+        _check_columns(density, are_nan(self.X))
+        rows, sampled, validation = self._with_values("X", self.X), self.sampled, []
         if len(rows) < len(self.X):
             sampled = sampled.only(rows)
         if self.X_val is not None:
-            validation = [self.X_val[self._with_values(self.X_val)]]
-            if len(validation[0]) == 0:
-                raise ValueError(
-                    f"X_val has {len(self.X_val)} rows without any value, which cannot validate "
-                    "the training; pass rows that hold values, or leave X_val out."
-                )
+            validation = [self.X_val[self._with_values("X_val", self.X_val)]]
+        _warn_of_missing(density, are_nan(self.X))
         X, *validation = completed(
             self.X[rows], sampled.weight, seed, *validation, roles=self.roles
         )
         return self._replace(sampled=sampled, X=X, X_val=validation[0] if validation else None)
 
-    def _with_values(self, X):
+    def _with_values(self, parameter, X):
         """Indices of the rows that have a value in some column that is not given."""
         given = [] if self.roles is None else self.roles.given
         is_missing = np.broadcast_to(are_nan(X), X.shape)
-        return np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
+        rows = np.flatnonzero(~np.delete(is_missing, given, axis=1).all(axis=1))
+        if len(rows) < 2:
+            apart = " apart from given ones" if len(given) else ""
+            raise ValueError(
+                f"{len(rows)} of {len(X)} rows of {parameter} hold values{apart}; two or more must."
+            )
+        return rows
 
 
 def read_input(density, X, sample_weight, X_val):
@@ -317,12 +319,15 @@ def _check_single_weight(weight):
         )
 
 
-def _check_missing(density, is_missing):
+def _check_columns(density, is_missing):
     if is_missing.all(axis=0).any():
         raise ValueError(
             f"{columns_in_words(density, is_missing.all(axis=0))} hold no value, so nothing can be "
             "learned about them; leave them out."
         )
+
+
+def _warn_of_missing(density, is_missing):
     if is_missing.any():
         warn_user(
             f"{columns_in_words(density, is_missing.any(axis=0))} have missing values. For "
