@@ -191,6 +191,15 @@ def test_rows_without_values_are_no_judges():
     assert other == pytest.approx(told, abs=0.1)
 
 
+def test_gaps_in_validation_rows_are_told():
+    X = normal_rows(80, seed=7)
+    X_val = X[:9].copy()
+    X_val[3, 2] = np.nan
+    with pytest.warns(match=r"^X_val: 1 of 3 columns \(2\) have missing values") as told:
+        JKOFlowDensity("standard", max_blocks=0).fit(X, X_val=X_val)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("n_valid", [0, 1])
 def test_rows_without_values_do_not_count(n_valid):
     """A fit of a single row passed if there was another without any value."""

@@ -94,6 +94,7 @@ class FitInput(NamedTuple):
             sampled = sampled.only(rows)
         if self.X_val is not None:
             validation = [self.X_val[self._with_values("X_val", self.X_val)]]
+            _warn_of_missing(density, are_nan(self.X_val), "X_val: ")
         _warn_of_missing(density, are_nan(self.X))
         X, *validation = completed(
             self.X[rows], sampled.weight, seed, *validation, roles=self.roles
@@ -327,9 +328,9 @@ def _check_columns(density, is_missing):
         )
 
 
-def _warn_of_missing(density, is_missing):
+def _warn_of_missing(density, is_missing, where=""):
     if is_missing.any():
         warn_user(
-            f"{columns_in_words(density, is_missing.any(axis=0))} have missing values. For "
+            f"{where}{columns_in_words(density, is_missing.any(axis=0))} have missing values. For "
             "training these were filled in with random draws given the other values of their rows."
         )
