@@ -37,7 +37,7 @@ def held_out_mask(hashes, fraction, seed, splits_copies=False):
     n = len(hashes)
     wanted = min(max(fraction * n, min(MIN_HELD_OUT, 0.25 * n), 1), MAX_HELD_OUT)
     hashes = mix(hashes ^ mix(np.uint64([seed + 1])))
-    if len(np.unique(hashes)) == 1:
+    if (hashes == hashes[0]).all():
         return np.zeros(n, dtype=bool)
     hashes = separate_copies(hashes, 1 if splits_copies else max(wanted / 5, 10))
     values, counts = np.unique(hashes, return_counts=True)
