@@ -390,6 +390,21 @@ def test_training_restores_the_weights_that_it_reports():
     assert float(distance) == pytest.approx(record.distance, rel=0.03)
 
 
+def test_held_out_rows_go_through_a_block_in_parts(monkeypatch):
+    """An image's rows would take half a gigabyte at once."""
+    block, sizes = JKOBlock(MLPVelocity(2, (8, 8), torch.Generator().manual_seed(1))), []
+    x, held_out = two_clusters(40, 0), judges(two_clusters(50, 1))
+    training = BlockTraining(block, 0.5, x, held_out, SMALL)
+    whole = training.record()
+    monkeypatch.setattr("sklearn_jko.flow.ROWS_AT_ONCE", 7)
+    block.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    in_parts = training.record()
+    assert sum(sizes) == 50
+    assert max(sizes) == 7
+    assert in_parts.distance == pytest.approx(whole.distance, rel=1e-5)
+    assert in_parts.movement == pytest.approx(whole.movement, rel=1e-5)
+
+
 def test_each_block_trains_by_itself(monkeypatch):
     """Rows come without a graph, and the blocks before keep their weights and get no gradient."""
     before, after = [], []

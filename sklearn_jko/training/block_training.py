@@ -336,8 +336,9 @@ class BlockTraining:
 
     @torch.no_grad()
     def _distance_and_movement(self):
-        y, _ = self.block(self.held_out.x, SOLVERS["rk4"], self.pace.solver_steps)
-        moved, size = (y - self.held_out.x).square().sum(), self.base.modelled(y).square().sum()
+        x, n_steps = self.held_out.x, self.pace.solver_steps
+        y = in_batches(self.block, lambda x: self.block(x, SOLVERS["rk4"], n_steps)[0], x)
+        moved, size = (y - x).square().sum(), self.base.modelled(y).square().sum()
         self.processes.all_reduce_([moved, size])
         return math.sqrt(moved / self.n_held_out), float(moved / size)
 
