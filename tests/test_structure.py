@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
 from sklearn_jko.export import as_torch_module
+from sklearn_jko.flow import JKOBlock
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.velocities import LocalVelocity
 
@@ -106,6 +107,14 @@ def test_a_node_sees_itself_and_rings_of_neighbours():
 )
 def test_an_edge_is_one_whatever_its_direction_and_form(graph):
     np.testing.assert_array_equal(structure_of(graph, modelled(5)).edges, EDGES[[0, 2, 1, 3]])
+
+
+@pytest.mark.parametrize(("size", "width"), [(28, 32), (48, 32), (28, 256)])
+def test_many_rows_of_large_images_are_taken_at_once(size, width):
+    """Each part reads all weights, so that parts of a few rows took five times as long."""
+    structure = structure_of((size, size), modelled(size**2))
+    velocity = LocalVelocity(size**2, (width, width), structure=structure)
+    assert JKOBlock(velocity).rows_at_once == 64
 
 
 @pytest.mark.parametrize(

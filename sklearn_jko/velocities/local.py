@@ -10,6 +10,10 @@ from sklearn_jko.velocities._tanh import tanh_from_, tanh_slope, uniform
 
 __all__ = ["LocalVelocity"]
 
+# Each part of the rows reads the weights of all nodes, which takes longer than a few rows. With
+# this limit 64 rows or more are taken at once.
+LARGEST_LAYER = 2**13
+
 
 class LocalVelocity(nn.Module):
     """One small tanh network, applied around every node of a `sklearn_jko.structure.Structure`.
@@ -74,8 +78,8 @@ class LocalVelocity(nn.Module):
 
     @property
     def numbers_of_layer(self):
-        """How many numbers a row has in the wider layer of all nodes."""
-        return self.structure.n_nodes * max(self.hidden_layer_sizes)
+        """How many numbers a row has in the wider layer of all nodes, limited to LARGEST_LAYER."""
+        return min(self.structure.n_nodes * max(self.hidden_layer_sizes), LARGEST_LAYER)
 
     def forward(self, t, x):
         """Velocity (n, d) of the rows ``x`` (n, d) at time ``t``, a number or a column (n, 1)."""
