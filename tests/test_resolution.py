@@ -1,10 +1,12 @@
 """Widths of the noise that gives tied or collinear columns a density."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from sklearn_jko.rows import resolution
 from sklearn_jko.rows.blurred import BlurredRows, blur
 from sklearn_jko.rows.resolution import FLOOR, noise_widths
 
@@ -215,3 +217,15 @@ def test_one_relation_in_a_wide_table_is_that_of_its_columns_alone(n):
     X = np.random.default_rng(0).normal(size=(n, 100))
     X[:, 1] = 2 * X[:, 0]
     np.testing.assert_array_equal(np.flatnonzero(noise_widths(X)), [0, 1])
+
+
+def test_memory_of_the_search_for_relations_is_bounded(monkeypatch):
+    monkeypatch.setattr(resolution, "MAX_VALUES", 2**16)
+    X = np.random.default_rng(0).normal(size=(20_000, 50))
+    X[:, 1] = 2 * X[:, 0]
+    tracemalloc.start()
+    try:
+        assert np.flatnonzero(noise_widths(X)).tolist() == [0, 1]
+        assert tracemalloc.get_traced_memory()[1] < X.nbytes
+    finally:
+        tracemalloc.stop()

@@ -22,7 +22,8 @@ ATOM_COPIES = 3
 # Relative to the column's spread. A nearly exact linear relation is one whose residual's
 # deviation is under a third of this.
 FLOOR = 1e-3
-MAX_ROWS = 100_000
+# Relations are sought among so many rows or values, of which there are several copies.
+MAX_ROWS, MAX_VALUES = 100_000, 2**24
 # Rows of integer multiples of a unit that each occur so often, on average, are not copies of a few
 # rows but counts, ages or grades, where single values hold a share of the data.
 MANY_COPIES = 4
@@ -56,7 +57,8 @@ def noise_widths(X, rows=None):
         nearly exact linear relation, noise of a thousandth of the spread in deviation.
     """
     rows = np.arange(len(X)) if rows is None else rows
-    some = bounded(X[evenly_spread(rows, MAX_ROWS)])
+    n_some = max(MAX_VALUES // X.shape[1], 4 * X.shape[1])  # fewer rows may relate all columns
+    some = bounded(X[evenly_spread(rows, min(n_some, MAX_ROWS))])
     _, spread = median_and_spread(some)
     # One column at a time in double precision: X itself may be a mapped file.
     columns = (column[rows] for column in X.T)
