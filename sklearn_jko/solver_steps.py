@@ -110,8 +110,8 @@ def n_measurable(flow, x, deadline):
     start = time.monotonic()
     _by_doubled_steps(flow, x[:PROBED_ROWS], 1)
     now = time.monotonic()
-    rows_in_time = PROBED_ROWS * (deadline - now) / (PROBES * (now - start))
-    return min(max(int(rows_in_time), FEW_ROWS), len(x))
+    rows_in_time = PROBED_ROWS * (deadline - now) / (PROBES * max(now - start, 1e-9))
+    return int(min(max(rows_in_time, FEW_ROWS), len(x)))
 
 
 def _steps_of_each(flow, x, tol):

@@ -58,6 +58,14 @@ def test_time_ends_training():
     assert pace.finished
 
 
+@pytest.mark.parametrize("elapsed", [0.0, 1e-3])
+def test_much_time_is_time_for_all_steps(elapsed):
+    pace = Pace(LONGER, 200, 50)
+    advance(pace, 10)
+    pace.keep_to(1e308, elapsed)
+    assert pace.end == LONGER.max_iter
+
+
 def test_overfitting_cools_down_once_and_then_ends():
     pace = Pace(replace(SMALL, max_iter=1000), 200, 50)
     advance(pace, 300)

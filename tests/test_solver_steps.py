@@ -45,6 +45,12 @@ def test_no_more_rows_are_measured_than_time_allows():
     assert n_measurable(JKOFlow(), x, time.monotonic() - 1) == 400
 
 
+@pytest.mark.parametrize(("deadline", "n"), [(6.0, 400), (5.0, 100), (1e307, 400)])
+def test_a_coarse_clock_may_show_no_time(deadline, n, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    assert n_measurable(make_flow(0.5), normal_rows(400, 2), deadline) == n
+
+
 @torch.no_grad()
 def test_draws_have_the_inputs_of_the_rows_beside_which_they_stand():
     velocity = MLPVelocity(3, (5, 5), torch.Generator().manual_seed(0), n_given=1).double()

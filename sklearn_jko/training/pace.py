@@ -146,11 +146,11 @@ class Pace:
 
     def keep_to(self, seconds, elapsed):
         """Adjust the end, so that training ends when its time is up."""
-        affordable = int(self.n_iter * seconds / max(elapsed, 1e-9))
+        affordable = self.n_iter * seconds / max(elapsed, 1e-9)
         if elapsed >= seconds:
             self.end = self.n_iter
         elif not self.overfits:
-            self.schedule_until(max(min(self.options.max_iter, affordable), self.n_iter + 1))
+            self.schedule_until(int(max(min(self.options.max_iter, affordable), self.n_iter + 1)))
 
     def schedule_until(self, end):
         """Schedule the end after so many optimiser steps; fewer if each takes many solver steps."""
