@@ -57,6 +57,15 @@ def test_what_the_user_says_stands():
     assert (said.batch_size, said.max_iter) == (7, 9)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int64])
+def test_integers_of_numpy_do_not_overflow(kind):
+    sizes = {"max_blocks": 8, "n_refinements": 70, "max_iter": 100, "batch_size": 120}
+    theirs = {name: kind(size) for name, size in sizes.items()}
+    assert options(1000, **theirs).n_visits == options(1000, **sizes).n_visits > 2**70
+    widths = options(1000, hidden_layer_sizes=np.array([100, 50], dtype=kind)).hidden_layer_sizes
+    assert widths[0] * 4096 == 409_600
+
+
 @pytest.mark.parametrize("h", [0, -1.0, float("nan"), "1"])
 def test_step_sizes_that_are_none_are_told(h):
     with pytest.raises(ValueError, match=r"step_size\(0\) is"):

@@ -81,10 +81,10 @@ def training_options(density, n, d, n_held_out, n_given=0, structure=None):
         max_blocks=int(density.max_blocks) if n_held_out >= MIN_VALIDATION_ROWS else 0,
         n_refinements=int(density.n_refinements),
         tol=0.0 if callable(density.step_size) else SETTLED,
-        max_iter=_unless_auto(
-            density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED
+        max_iter=int(
+            _unless_auto(density.max_iter, MAX_ITER if density.max_time is None else MAX_ITER_TIMED)
         ),
-        batch_size=_unless_auto(density.batch_size, auto.batch_size),
+        batch_size=int(_unless_auto(density.batch_size, auto.batch_size)),
         learning_rate=_unless_auto(density.learning_rate_init, auto.learning_rate),
         weight_decay=_unless_auto(density.weight_decay, auto.weight_decay),
         turns_axes=auto.turns_axes,
@@ -106,7 +106,7 @@ def _hidden_layer_sizes(given, n, d, is_local):
         raise ValueError(
             f"hidden_layer_sizes={hidden!r} must be two integers, or 'auto', with a structure."
         )
-    return hidden
+    return tuple(map(int, hidden))
 
 
 class _Defaults(NamedTuple):
