@@ -216,9 +216,12 @@ def test_rows_of_another_shape_are_refused(fitted, shape):
 
 
 def test_what_cannot_be_exported_is_refused(fitted, moons):
+    detector = JKOFlowOutlierDetector(density=JKOFlowDensity("standard", max_blocks=0))
+    with pytest.raises(NotFittedError, match="JKOFlowOutlierDetector instance is not fitted"):
+        as_torch_module(detector)
     with pytest.raises(TypeError, match=r"got JKOFlowOutlierDetector.*pass its `density_`"):
-        as_torch_module(JKOFlowOutlierDetector())
-    with pytest.raises(NotFittedError):
+        as_torch_module(detector.fit(moons[0]))
+    with pytest.raises(NotFittedError, match="JKOFlowDensity instance is not fitted"):
         as_torch_module(JKOFlowDensity())
     adaptive = density_of(moons[0], solver="dopri5", max_blocks=1, max_iter=3)
     with pytest.raises(ValueError, match=r"solver='dopri5'.*cannot be recorded"):

@@ -3,10 +3,9 @@
 import copy
 
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_jko.estimator import JKOFlowDensity
+from sklearn_jko.checks import check_is_flow
 from sklearn_jko.evaluation import LOWEST_LOG_DENSITY
 from sklearn_jko.export.torch_scalers import torch_scaler
 from sklearn_jko.solvers import TABLEAUS
@@ -67,12 +66,7 @@ def as_torch_module(density):
     >>> torch.export.save(program, "density.pt2")  # doctest: +SKIP
     >>> loaded = torch.export.load("density.pt2").module()  # doctest: +SKIP
     """
-    if not isinstance(density, JKOFlowDensity):
-        raise TypeError(
-            f"density must be a JKOFlowDensity; got {type(density).__name__}. For a "
-            "JKOFlowOutlierDetector, pass its `density_`."
-        )
-    check_is_fitted(density)
+    check_is_flow("density", density)
     if density.flow_.solver not in TABLEAUS:
         raise ValueError(
             f"A density fitted with solver={density.solver!r} scores each row with its own solver "
