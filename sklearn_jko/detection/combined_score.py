@@ -17,6 +17,7 @@ FLOW, INDEPENDENT, IN_COLUMNS, IN_LATENTS = np.array([2, 1, 2, 1]) / 6
 SCALING = "tails+standard"
 # Weight of distances in other columns, relative to those in columns that take precedence.
 SHARE_OF_OTHERS = 0.01
+WORKING_MEMORY = 64  # MiB of distances to rows with gaps
 
 
 class CombinedScore:
@@ -74,7 +75,11 @@ class CombinedScore:
             return np.argsort(np.nan_to_num(distances), axis=1, kind="stable")[:, :k]
 
         chunks = pairwise_distances_chunked(
-            points, self.columns.points, metric="nan_euclidean", reduce_func=indices
+            points,
+            self.columns.points,
+            metric="nan_euclidean",
+            reduce_func=indices,
+            working_memory=WORKING_MEMORY,
         )
         return np.concatenate([*chunks])
 
