@@ -53,7 +53,7 @@ FENCE = 1.5  # Tukey's, in interquartile ranges
 MIN_SCORES_OF_FENCE = 20
 # Completions of a row with gaps: from the mixture, and from its neighbours. Where rows lie close to
 # a curve, the mixture's draws are beside it, and score far too low.
-N_DRAWS = N_NEIGHBOURS = 8
+N_DRAWS = N_NEIGHBOURS = 4
 LARGEST_SCORE = 1e301
 FITTED = (
     "neighbours_",
@@ -89,9 +89,9 @@ class JKOFlowOutlierDetector(
     two rows with different labels are at a distance of 1, like rows whose values differ by a
     standard deviation.
 
-    The score of a row with missing values is the logarithm of the mean of exp(score) over sixteen
-    completions: eight random ones given the observed values, from a mixture that is fitted to
-    samples of the flow, and those by the missing columns of the eight training rows that are
+    The score of a row with missing values is the logarithm of the mean of exp(score) over eight
+    completions: four random ones given the observed values, from a mixture that is fitted to
+    samples of the flow, and those by the missing columns of the four training rows that are
     nearest in the observed ones. So a gap makes a row neither much rarer nor much more common than
     it is.
 
