@@ -234,6 +234,8 @@ def _concatenated_pandas(pandas, tables):
     """Labels that are strings in some frames and numbers in others would become two labels."""
     whole, types = pandas.concat(tables), pandas.api.types
     for j, name in enumerate(whole.columns):
+        if types.is_numeric_dtype(whole.dtypes.iloc[j]):  # its parts would take long to look at
+            continue
         parts = [table.iloc[:, j] for table in tables]
         numbers = [part for part in parts if types.is_numeric_dtype(part) and part.notna().any()]
         if numbers and len(numbers) < len(parts) and whole.iloc[:, j].map(type).eq(str).any():
