@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
+from sklearn_jko.missing import completion
 from sklearn_jko.missing.completion import completed
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_blocks": 2, "max_iter": 100, "random_state": 0}
@@ -214,6 +215,18 @@ def test_rows_without_values_do_not_count(n_valid):
     few[:, 2] = 1.0
     with pytest.raises(ValueError, match=message.format("X_val") + " apart from given"):
         model.set_params(condition=[2]).fit(X, X_val=few)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_middle_of_huge_values_does_not_overflow():
+    values = np.array([1.0e308, 1.3e308, 1.6e308])
+    X = normal_rows(200, seed=0)
+    X[:, 0] = values[np.arange(200) % 3]
+    X[::7, 0] = np.nan
+    (filled,) = completed(X, None, 0)
+    assert np.isin(filled[:, 0], values).all()
+    chosen = completion._nearest(values, np.array([1.1e308, 1.2e308, 1.5e308]))
+    assert chosen.tolist() == [1.0e308, 1.3e308, 1.6e308]
 
 
 def test_rows_in_turns_are_filled_in_as_shuffled_ones():

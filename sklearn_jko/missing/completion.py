@@ -141,5 +141,5 @@ def _width(values):
 
 def _nearest(values, x):
     """The nearest of ascending values to each x."""
-    middles = (values[:-1] + values[1:]) / 2
+    middles = values[:-1] / 2 + values[1:] / 2  # the sum of both may overflow
     return values[np.searchsorted(middles, x)]
