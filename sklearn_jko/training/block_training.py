@@ -129,7 +129,8 @@ class BlockRecord:
         Optimiser steps.
     seconds : float
     kept : bool
-        False if the block was dropped, as it did not lower the held-out mean by a standard error.
+        False if the block was dropped, as it did not lower the held-out mean by more than a
+        standard error and MIN_GAIN.
     overfits : bool
         Whether the held-out likelihood became worse during training.
     refinement : int
