@@ -157,8 +157,7 @@ class _Fit:
         if self.choice.before_blocks == "auto":
             self.choice = self.processes.on_first(self._best_scaling)
         self.scaling = self.choice.before_blocks
-        train = evenly_spread(self.parts.train, MAX_SCALER_ROWS)
-        self.scaler = self.processes.on_first(lambda: self._new_scaler(self.scaling).fit(train))
+        self.scaler = self.processes.on_first(lambda: self._fitted_scaler(self.parts.train))
 
     def train(self, progress, start, reports):
         """Train a flow of the scaled rows, and set all attributes except its errors."""
@@ -182,8 +181,7 @@ class _Fit:
         if len(flow.blocks) == 0:  # such a flow has no structure
             self.scaling = self.choice.alone
             rows = self.parts.train if self.spares_held_out else self.parts.all
-            rows = evenly_spread(rows, MAX_SCALER_ROWS)
-            self.scaler = self._new_scaler(self.scaling, whitens=True).fit(rows)
+            self.scaler = self._fitted_scaler(rows, whitens=True)
         vars(self.density).update(self.attributes(flow, history))
 
     def attributes(self, flow, history):
@@ -249,6 +247,9 @@ class _Fit:
             noise_width=self.parts.noise_width,
             share=self.parts.share,
         )
+
+    def _fitted_scaler(self, rows, whitens=False):
+        return self._new_scaler(self.scaling, whitens).fit(evenly_spread(rows, MAX_SCALER_ROWS))
 
     def _best_scaling(self):
         return choose_scaling(
