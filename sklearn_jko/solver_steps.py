@@ -124,9 +124,10 @@ def _steps_of_each(flow, x, tol):
 
 def _fewest_steps(flow, x, tol):
     """The fewest steps whose doubling changes little, and the rows moved by the doubled steps."""
+    # Steps that are too coarse mostly show this for a few rows already.
+    parts = (x[:FEW_ROWS], x) if len(x) > FEW_ROWS else (x,)
     for n_steps in STEPS[:-1]:
-        # Steps that are too coarse mostly show this for a few rows already.
-        for rows in (x[:FEW_ROWS], x):
+        for rows in parts:
             error, moved = _by_doubled_steps(flow, rows, n_steps)
             if not error <= tol:
                 break

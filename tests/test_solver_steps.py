@@ -8,7 +8,7 @@ import pytest
 import torch
 from reference import make_velocity, normal_rows
 
-from sklearn_jko import JKOFlowDensity
+from sklearn_jko import JKOFlowDensity, solver_steps
 from sklearn_jko.bases import StandardNormal
 from sklearn_jko.flow import JKOBlock, JKOFlow
 from sklearn_jko.solver_steps import calibrate_steps, n_measurable, with_draws
@@ -43,6 +43,13 @@ def test_no_more_rows_are_measured_than_time_allows():
     assert n_measurable(flow, x, math.inf) == n_measurable(flow, x, time.monotonic() + 600) == 400
     assert n_measurable(flow, x, time.monotonic() - 1) == 100
     assert n_measurable(JKOFlow(), x, time.monotonic() - 1) == 400
+
+
+def test_few_rows_are_measured_once():
+    flow, sizes = make_flow(0.1), []
+    flow.blocks[0].register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    solver_steps._fewest_steps(flow, normal_rows(50, 2), 1.0)
+    assert sizes == [50, 50]  # with one step and two
 
 
 @pytest.mark.parametrize(("deadline", "n"), [(6.0, 400), (5.0, 100), (1e307, 400)])
