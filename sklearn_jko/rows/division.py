@@ -73,6 +73,7 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
     def some(chosen):
         return BlurredRows(X, rows.repeated, places[chosen], widths, seed, bounds)
 
+    all_rows = some(slice(None))
     if X_val is None:
         hashes = hash_rows(X)
         splits = are_few_values(X, rows.observed, hashes)
@@ -80,13 +81,12 @@ def divide(X, weight, X_val, fraction, seed, roles=None):
         train, held_out = some(~is_held_out), some(is_held_out).some(n_held_out)
     else:
         chosen = evenly_spread(weighted_rows(X_val).repeated, MAX_HELD_OUT)
-        train = some(slice(None))
-        seed_of_others = seed + NOISE_OF_OTHERS
+        train, seed_of_others = all_rows, seed + NOISE_OF_OTHERS
         held_out = BlurredRows(
             X_val, chosen, np.arange(len(chosen)), widths, seed_of_others, bounds
         )
     train_size = rows.size * len(train) / len(rows.repeated)
-    return Parts(some(slice(None)), train, held_out, widths, train_size)
+    return Parts(all_rows, train, held_out, widths, train_size)
 
 
 def _held_out_places(rows, hashes, fraction, seed, splits_copies):
