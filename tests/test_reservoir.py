@@ -1,6 +1,5 @@
 """Tables that are too large, or come in parts, and the samples that are taken of them."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -184,16 +183,6 @@ def test_what_batches_mask_is_missing():
     X = np.ma.masked_array(table(100), mask=table(100) > 1)
     stream = in_memory(iter([X[:30], X[30:]])).X
     np.testing.assert_array_equal(stream, X.filled(np.nan))
-
-
-def test_many_small_frames_are_joined_about_as_fast_as_pandas_does():
-    """Each column of each was looked at for labels."""
-    frames = [pd.DataFrame(np.zeros((10, 20))) for _ in range(500)]
-    start = time.process_time()
-    pd.concat(frames)
-    middle = time.process_time()
-    in_memory(iter(frames))
-    assert time.process_time() - middle < 15 * (middle - start)
 
 
 def test_labels_that_some_batches_read_as_numbers_are_refused(tmp_path):

@@ -1,7 +1,5 @@
 """Laws of the split into training and held-out rows."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -166,17 +164,3 @@ def test_few_values_are_told_from_copies_of_rows(unit):
 def test_copies_are_counted_among_all_rows(monkeypatch):
     monkeypatch.setattr(resolution, "MAX_ROWS", 100)
     assert are_few(np.arange(1000.0)[:, None] // 10)
-
-
-def test_many_rows_are_told_apart_about_as_fast_as_sorted():
-    """The hash table of numpy took twenty times as long."""
-    hashes, rows = hash_rows(np.random.default_rng(0).normal(size=(500_000, 1))), np.arange(500_000)
-
-    def seconds(function, *args):
-        start = time.process_time()
-        function(*args)
-        return time.process_time() - start
-
-    taken = seconds(held_out_mask, hashes, 0.1, 0)
-    taken += seconds(are_few_values, np.zeros((500_000, 1)), rows, hashes)
-    assert taken < 15 * seconds(np.sort, hashes)
