@@ -3,8 +3,8 @@
 import ctypes
 import functools
 import gc
+import mmap
 import multiprocessing
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -25,7 +25,6 @@ __all__ = [
     "timed",
 ]
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 M_MMAP_THRESHOLD = -3  # of the C library's mallopt
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -88,7 +87,7 @@ def free_at_once():
     By default glibc keeps freed pieces of up to 32 MiB for later, so that the memory of a process
     tells less of what its program holds.
     """
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, PAGE)
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, mmap.PAGESIZE)
 
 
 def peak_memory_of(function):
@@ -102,7 +101,7 @@ def peak_memory_of(function):
     CLEAR.write_text("5", encoding="ascii")  # sets VmHWM back to what is resident now
     before = _status("VmHWM")
     function()
-    return max(_status("VmHWM") - before, PAGE)
+    return max(_status("VmHWM") - before, mmap.PAGESIZE)
 
 
 def _status(name):

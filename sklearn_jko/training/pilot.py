@@ -105,7 +105,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     if may_form_clusters and not has_many_rows and time.monotonic() < deadline:
         name, scalers[name] = _likeliest_clusters(make, base, X, X_held_out, deadline)
     alone = {
-        name: row_nll(base, as_rows(scaler, X_held_out, "cpu"))
+        name: _nll_alone(scaler, X_held_out, base)
         for name, scaler in scalers.items()
         if name == next(iter(finalists)) or name in CLUSTERS
     }
@@ -116,7 +116,7 @@ def choose_scaling(X, X_held_out, options, seed, device, max_time=math.inf, make
     }
     if may_form_clusters and has_many_rows and seconds >= SECONDS_OF_PILOT:
         scaler = make(CLUSTERS_OF_MANY).fit(evenly_spread(X, MAX_ROWS_OF_CLUSTERS))
-        alone[CLUSTERS_OF_MANY] = row_nll(base, as_rows(scaler, X_held_out, "cpu"))
+        alone[CLUSTERS_OF_MANY] = _nll_alone(scaler, X_held_out, base)
         pilots[CLUSTERS_OF_MANY] = alone[CLUSTERS_OF_MANY]
     return ScalingChoice(_best_first(pilots)[0], _best_first(alone)[0])
 
@@ -135,9 +135,7 @@ def _likeliest_clusters(make, base, X, X_held_out, deadline):
     """Name and scaler of the clusters that fit held-out rows best."""
     fits = {name: functools.partial(make(name).fit, X) for name in CLUSTERS}
     scalers = _in_time(fits, deadline)
-    nll = {
-        name: row_nll(base, as_rows(scaler, X_held_out, "cpu")) for name, scaler in scalers.items()
-    }
+    nll = {name: _nll_alone(scaler, X_held_out, base) for name, scaler in scalers.items()}
     name = _best_first(nll)[0]
     return name, scalers[name]
 
@@ -164,10 +162,15 @@ def _cross_validated_nll(make, name, base, X):
     n_folds = N_FOLDS if len(X) < MAX_ROWS_OF_FOLDS else 2
     folds = np.arange(len(X)) * n_folds // len(X)  # copies of a row are adjacent
     parts = [
-        as_rows(make(name).fit(X[folds != fold]), X[folds == fold], "cpu")
+        _nll_alone(make(name).fit(X[folds != fold]), X[folds == fold], base)
         for fold in range(n_folds)
     ]
-    return torch.cat([row_nll(base, rows) for rows in parts])
+    return torch.cat(parts)
+
+
+def _nll_alone(scaler, X, base):
+    """Negative log-density of each row without any block, in nats."""
+    return row_nll(base, as_rows(scaler, X, "cpu"))
 
 
 def _pilot_nll(scaler, X, X_held_out, options, seed, device, seconds):
