@@ -1,6 +1,7 @@
 """The values of one column encoded as numbers, and decoded."""
 
 import dataclasses
+import itertools
 import math
 from numbers import Number
 
@@ -9,7 +10,8 @@ import numpy as np
 from sklearn_jko.checks import check_choice, check_keys, check_number, short_repr
 from sklearn_jko.columns.guess import LARGEST_INTEGER
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, NUMERIC, Kind
-from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType, are_missing
+from sklearn_jko.columns.tables import FLOAT, TYPES, ColumnType
+from sklearn_jko.columns.values import are_missing, distinct, is_missing
 from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Column", "check_present", "column_from_state", "labels_of"]
@@ -63,21 +65,28 @@ class Column:
         UserWarning
             If a label has a type that none of the column's labels has.
         """
+        if self.kind.name == CATEGORY:
+            different, inverse = distinct(values)
+            return self._codes(different)[inverse]
         encoded = np.full(len(values), np.nan)
         is_present = ~are_missing(values)
         if is_present.any():
-            encoded[is_present] = self._encoded(values[is_present], rounds)
+            encoded[is_present] = self._numbers(values[is_present], rounds)
         return encoded
 
-    def _encoded(self, values, rounds):
-        if self.kind.name == CATEGORY:
-            return self._codes(_plain_labels(self.display_name, values))
+    def _numbers(self, values, rounds):
         numbers = _numbers(self.display_name, values)
         if self.kind.name == INTEGER:
             return _integers(self.display_name, numbers, rounds)
         return self._on_bounds(numbers)
 
-    def _codes(self, labels):
+    def _codes(self, values):
+        codes, is_label = np.full(len(values), np.nan), ~np.array(list(map(is_missing, values)))
+        labels = _plain_labels(self.display_name, itertools.compress(values, is_label))
+        codes[is_label] = self._codes_of_labels(labels)
+        return codes
+
+    def _codes_of_labels(self, labels):
         known, asked = (list(map(_in_single, part)) for part in (self.labels, labels))
         if len(set(known)) < len(known):
             known, asked = self.labels, labels
@@ -85,7 +94,7 @@ class Column:
         codes = [code_of.get(label, -1) for label in asked]
         unknown = [label for label, code in zip(labels, codes, strict=True) if code == -1]
         self._warn_of_types(unknown)
-        return np.array(codes, dtype=np.float64)
+        return codes
 
     def _warn_of_types(self, unknown):
         types = {TYPES_OF_LABELS[type(label)] for label in self.labels}
@@ -210,11 +219,12 @@ def labels_of(name, values, column_type):
         If a label is not a string, boolean or finite number, or there are more than 1,000.
     """
     if column_type.categories is not None:
-        labels = _plain_labels(name, np.array(column_type.categories, dtype=object))
+        labels = _plain_labels(name, column_type.categories)
     elif column_type.name.lower().startswith("bool"):
         labels = [False, True]
     else:
-        seen = set(_plain_labels(name, values[~are_missing(values)]))
+        different, _ = distinct(values)
+        seen = set(_plain_labels(name, itertools.filterfalse(is_missing, different)))
         labels = sorted(seen, key=lambda label: (isinstance(label, str), label))
     if len(labels) > MAX_LABELS:
         raise ValueError(
@@ -239,9 +249,10 @@ def _numbers(name, values):
     if values.dtype.kind not in "biufO":
         raise _not_a_number(name, values[0])
     if values.dtype == object:
-        for value in values.tolist():
-            if not isinstance(value, Number | np.bool_) or isinstance(value, NOT_REAL):
-                raise _not_a_number(name, value)
+        plain = values.tolist()
+        wrong = {kind for kind in set(map(type, plain)) if not _is_real(kind)}
+        if wrong:
+            raise _not_a_number(name, next(value for value in plain if type(value) in wrong))
     try:
         numbers = values.astype(np.float64)
     except OverflowError:
@@ -255,6 +266,10 @@ def _numbers(name, values):
             "infinite. Drop these rows, or replace the values by finite ones."
         )
     return numbers
+
+
+def _is_real(kind):
+    return issubclass(kind, Number | np.bool_) and not issubclass(kind, NOT_REAL)
 
 
 def _not_a_number(name, value):
@@ -289,7 +304,7 @@ def _integers(name, numbers, rounds):
 
 
 def _plain_labels(name, values):
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values.tolist()]
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
     for label in plain:
         if not _is_label(label):
             raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import skew
 
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, Kind
+from sklearn_jko.columns.values import distinct
 from sklearn_jko.statistics.columns import bounded
 
 __all__ = ["LARGEST_INTEGER", "are_two_values", "common_unit", "guess_kind"]
@@ -83,7 +84,7 @@ def _content(values):
     by_type = {"b": "boolean", "U": "text", "i": "integer", "u": "integer", "f": "number"}
     if values.dtype != object:
         return by_type.get(values.dtype.kind, "other")
-    contents = {by_type.get(_type_of(value), "other") for value in values.tolist()}
+    contents = {by_type.get(_type_of(value), "other") for value in distinct(values)[0]}
     if contents == {"integer", "number"}:
         return "number"
     return contents.pop() if len(contents) == 1 else "other"

@@ -7,7 +7,7 @@ from numbers import Real
 from sklearn_jko.checks import is_whole, short_repr
 from sklearn_jko.columns.guess import are_two_values, guess_kind
 from sklearn_jko.columns.kind import CATEGORY, INTEGER, LARGEST_BOUND, NUMERIC, Kind
-from sklearn_jko.columns.tables import are_missing
+from sklearn_jko.columns.values import are_missing
 
 __all__ = ["given_columns", "kinds_of_columns"]
 

@@ -10,13 +10,13 @@ from sklearn_jko.columns.parameters import given_columns, kinds_of_columns
 from sklearn_jko.columns.tables import TYPES, build_table, check_names, read_table, with_labels
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = ["Roles", "resolve_roles"]
+__all__ = ["Roles", "resolve_and_encode", "resolve_roles"]
 
 
 class Roles:
     """The roles of a table's columns: encodes tables as float64 arrays, and decodes these.
 
-    Made by `resolve_roles` or `Roles.from_state`.
+    Made by `resolve_and_encode` or `Roles.from_state`.
 
     Attributes
     ----------
@@ -188,7 +188,7 @@ class Roles:
         return np.stack([column.encode(values, rounds) for column, values in parts], axis=1)
 
     def decode(self, table, is_known=False):
-        """The numbers as a table like the one `resolve_roles` saw.
+        """The numbers as a table like the one from which the roles were resolved.
 
         Integers are rounded and clipped to their bounds and to the range of their type; given or
         known integers stay as they are, in a wider type if needed. Columns that are neither integer
@@ -296,8 +296,8 @@ class Roles:
         return cls(container, names, columns)
 
 
-def resolve_roles(X, columns=None, condition=None):
-    """Find the roles of the columns of X.
+def resolve_and_encode(X, columns=None, condition=None):
+    """Find the roles of the columns of X, and encode it by them.
 
     Parameters
     ----------
@@ -313,6 +313,8 @@ def resolve_roles(X, columns=None, condition=None):
     Returns
     -------
     roles : Roles
+    table : ndarray of shape (n, d)
+        As `Roles.encode` gives it.
 
     Raises
     ------
@@ -330,10 +332,9 @@ def resolve_roles(X, columns=None, condition=None):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_jko.columns.roles import resolve_roles
+    >>> from sklearn_jko.columns.roles import resolve_and_encode
     >>> X = np.array([["red", 3, 0.5], ["blue", 4, 0.9]], dtype=object)
-    >>> roles = resolve_roles(X, columns={0: "category", 1: "integer", 2: (0, 1)})
-    >>> table = roles.encode(X)
+    >>> roles, table = resolve_and_encode(X, {0: "category", 1: "integer", 2: (0, 1)})
     >>> table.tolist()
     [[1.0, 3.0, 0.5], [0.0, 4.0, 0.9]]
     >>> roles.decode(table + [0, 0.2, 0]).tolist()
@@ -348,7 +349,12 @@ def resolve_roles(X, columns=None, condition=None):
     encoded = roles.encode_table(table)
     roles.check_inside(encoded)
     _warn_of_units(roles, encoded)
-    return roles
+    return roles, encoded
+
+
+def resolve_roles(X, columns=None, condition=None):
+    """The roles of the columns of X alone, see `resolve_and_encode`."""
+    return resolve_and_encode(X, columns, condition)[0]
 
 
 def _warn_of_units(roles, encoded):

@@ -2,9 +2,7 @@
 
 import importlib
 import itertools
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +17,6 @@ __all__ = [
     "TYPES",
     "ColumnType",
     "Table",
-    "are_missing",
     "build_table",
     "check_different_names",
     "check_names",
@@ -221,15 +218,6 @@ def has_times(X):
     return any(str(column_type).lower().startswith(names) for column_type in types)
 
 
-def are_missing(values):
-    """Which of a column's values (n,) are missing: NaN, None, or pandas' NA or NaT."""
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype != object:
-        return np.zeros(len(values), dtype=bool)
-    return np.array([_is_missing(value) for value in values.tolist()], dtype=bool)
-
-
 def build_table(container, names, types, values):
     """The table of these columns.
 
@@ -247,16 +235,6 @@ def build_table(container, names, types, values):
         An array has the one type that can hold all columns.
     """
     return _BUILDERS[container](names, types, values)
-
-
-def _is_missing(value):
-    if isinstance(value, float | np.floating):
-        return math.isnan(value)
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return bool(np.isnat(value))
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    return value is None or type(value).__name__ in ("NAType", "NaTType")  # of pandas
 
 
 def _remedy(X, parameter):

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
 from sklearn_jko.checks import are_nan, columns_in_words, short_repr
-from sklearn_jko.columns.roles import Roles, resolve_roles
+from sklearn_jko.columns.roles import Roles, resolve_and_encode, resolve_roles
 from sklearn_jko.columns.tables import (
     check_different_names,
     check_names,
@@ -200,7 +200,7 @@ def _numbers_of_objects(X, parameter, refusal):
     check_names(X, parameter)
     read_table(X, parameter)  # its error explains what is not a table
     try:
-        numbers = resolve_roles(X).encode(X)
+        _, numbers = resolve_and_encode(X)
     except ValueError as error:
         raise TypeError(f"{refusal}. {parameter}: {error}") from error
     return type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers
@@ -210,7 +210,7 @@ def _rows(density, X):
     """The rows as an array, and the roles of their columns, or None."""
     if density.columns is None and density.condition is None:
         return _numbers(density, X), None
-    roles = resolve_roles(X, density.columns, density.condition)
+    roles, encoded = resolve_and_encode(X, density.columns, density.condition)
     if len(roles.modelled) == 0:
         raise ValueError(
             f"columns={density.columns!r} and condition={density.condition!r} leave no numbers "
@@ -218,7 +218,7 @@ def _rows(density, X):
             "numbers out of both, or add one."
         )
     _check_feature_names(density, X, reset=True)
-    X = check_array(roles.encode(X), ensure_min_samples=2, ensure_all_finite="allow-nan")
+    X = check_array(encoded, ensure_min_samples=2, ensure_all_finite="allow-nan")
     density.n_features_in_ = X.shape[1]
     return X, roles
 
