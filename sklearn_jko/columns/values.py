@@ -34,14 +34,14 @@ def distinct(values):
     >>> different, inverse.tolist()
     (['red', 1, True], [0, 1, 0, 2])
     """
-    plain, places = values.tolist(), {}
+    plain = values.tolist()
+    keys = list(zip(map(type, plain), plain, strict=True))
     try:
-        indices = [
-            places.setdefault(key, len(places)) for key in zip(map(type, plain), plain, strict=True)
-        ]
+        places = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     except TypeError:  # lists and the like, which no kind of column may hold
         return plain, np.arange(len(plain))
-    return [value for _, value in places], np.array(indices, dtype=np.intp)
+    inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
+    return [value for _, value in places], inverse
 
 
 def are_missing(values):
