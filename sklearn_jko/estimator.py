@@ -390,7 +390,7 @@ class JKOFlowDensity(
             If X is a sparse matrix, or a lazy polars frame.
         """
         with _plain_torch():
-            fit_density(self, X, y, sample_weight, X_val, process_group)
+            fit_density(self, X, sample_weight, X_val, process_group)
         return self
 
     @with_callbacks
@@ -398,7 +398,7 @@ class JKOFlowDensity(
     def _fit_to_calibrate(self, X, sample_weight):
         """Fit without ever using the held-out rows, and return the indices of the others."""
         with _plain_torch():
-            return fit_density(self, X, sample_weight=sample_weight, spares_held_out=True)
+            return fit_density(self, X, sample_weight, spares_held_out=True)
 
     @by_partitions()
     def score_samples(self, X, return_std=False):
@@ -678,7 +678,7 @@ class JKOFlowDensity(
                 f"condition=None, but the columns {names} are given or hold categories: pass a "
                 "table of these columns, such as condition=X[[...]]."
             )
-        return roles.encode_some(condition, indices, "condition")
+        return roles.encode_condition(condition, indices)
 
     def _decoded(self, rows, like=None, is_known=False):
         """A table with the types of X in `fit` and, for pandas, the index of the table `like`."""

@@ -13,6 +13,7 @@ from sklearn_jko.flow import ROWS_AT_ONCE, in_batches
 from sklearn_jko.missing.completion import fit_proposal
 from sklearn_jko.missing.importance_sampling import draw_missing, observed_log_density
 from sklearn_jko.missing.label_combinations import label_combinations
+from sklearn_jko.statistics.drawing import drawn_index
 
 __all__ = ["LOWEST_LOG_DENSITY", "Evaluator"]
 
@@ -132,13 +133,12 @@ class Evaluator:
     def imputed(self, X, seed):
         """Rows whose missing values are filled with draws given the observed ones."""
         completed = np.array(X, dtype=np.float64)
-        if not np.isnan(completed).any():
-            return completed
         random_state = np.random.default_rng(seed)
         for rows, combinations, log_p, _ in self._of_combinations(np.asarray(X, dtype=np.float64)):
-            # The largest of Gumbel's variables at log-probabilities is a draw by these.
-            taken = np.argmax(log_p + random_state.gumbel(size=log_p.shape), axis=1)
+            taken = drawn_index(softmax(log_p, axis=1), random_state.random(len(rows)))
             completed[rows] = combinations[np.arange(len(rows)), taken]
+        if not np.isnan(completed).any():  # then there is nothing to fit a mixture for
+            return completed
         return draw_missing(
             self.point_log_density,
             self.proposal,
@@ -176,7 +176,7 @@ class Evaluator:
             table[:, self.roles.given] = np.resize(
                 self.given_rows, (PROPOSAL_ROWS, self.given_rows.shape[1])
             )
-        return fit_proposal(self.draw(PROPOSAL_ROWS, table, seed=0), self.roles, seed=0)
+        return fit_proposal(self.draw(PROPOSAL_ROWS, table, seed=0), self.roles)
 
     @by_chunks
     def _latent_beside_log_density(self, X):

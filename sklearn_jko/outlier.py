@@ -1,6 +1,5 @@
 """Outlier detector with the interface of scikit-learn."""
 
-import copy
 from numbers import Real
 from typing import ClassVar
 
@@ -191,8 +190,8 @@ class JKOFlowOutlierDetector(
         """
         sampled = read_rows(X, sample_weight)
         X, sample_weight = sampled.X, sampled.weight
-        fitted = copy.copy(self)  # until all is done, the detector stays as it was
-        vars(fitted).pop("feature_names_in_", None)  # of an earlier fit
+        # Until all is done, the detector stays as it was.
+        fitted = type(self)(**self.get_params(deep=False))
         density = self._unfitted_density()
         if density.columns is None:
             _check_numbers(fitted, X)
@@ -428,12 +427,8 @@ class JKOFlowOutlierDetector(
         log_likelihood : float
             In nats.
         """
-        return float(self._log_densities(X).sum())
-
-    @by_partitions()
-    def _log_densities(self, X):
-        X = self._validated(X)
-        return self._new_evaluator().log_density(X)
+        check_is_fitted(self)
+        return self.density_.score(X)
 
     @property
     def _n_features_out(self):

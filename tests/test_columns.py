@@ -329,7 +329,7 @@ def test_missing_values_are_nan_unless_given(missing):
     with pytest.raises(ValueError, match=message):
         resolve_roles(X[:1], {0: "category"}, [0]).encode(X)
     with pytest.raises(ValueError, match=message):
-        roles.encode_some(X[:, :1], [0], "condition")
+        roles.encode_condition(X[:, :1], [0])
 
 
 @pytest.mark.parametrize(
@@ -613,7 +613,7 @@ def test_a_condition_may_keep_the_number_of_its_column():
     """As it has in a part of a frame whose columns are numbered."""
     frame = pd.DataFrame(np.linspace(0, 1, 40).reshape(10, 4))
     roles = resolve_roles(frame, None, [2])
-    table = roles.encode_some(frame[[2]], roles.given, "condition")
+    table = roles.encode_condition(frame[[2]], roles.given)
     np.testing.assert_array_equal(table[:, 2], frame[2])
 
 
@@ -623,10 +623,10 @@ def test_a_condition_of_numbered_columns_goes_by_their_numbers():
     roles = resolve_roles(frame, None, [1, 2])
     expected = frame.to_numpy()[:, 1:]
     for condition in (frame[[1, 2]], frame[[2, 1]], frame, frame[[1, 2]].to_numpy()):
-        table = roles.encode_some(condition, roles.given, "condition")
+        table = roles.encode_condition(condition, roles.given)
         np.testing.assert_array_equal(table[:, 1:], expected)
     named = resolve_roles(frame.set_axis(list("abc"), axis=1), None, ["b", "c"])
-    table = named.encode_some(pd.DataFrame(expected), named.given, "condition")  # has no names
+    table = named.encode_condition(pd.DataFrame(expected), named.given)  # has no names
     np.testing.assert_array_equal(table[:, 1:], expected)
 
 
@@ -636,7 +636,7 @@ def test_a_condition_is_read_only_where_it_is_needed(library):
     frame_type = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
     roles = resolve_roles(frame_type({"a": [0.0, 1.0], "b": [2.0, 3.0]}), None, ["b"])
     condition = frame_type({"day": [datetime.datetime(2026, 1, 1)], "b": [2.5]})
-    assert roles.encode_some(condition, roles.given, "condition")[:, 1].tolist() == [2.5]
+    assert roles.encode_condition(condition, roles.given)[:, 1].tolist() == [2.5]
 
 
 def test_a_condition_of_columns_numbered_otherwise_is_refused():
@@ -644,10 +644,10 @@ def test_a_condition_of_columns_numbered_otherwise_is_refused():
     for X in (frame, frame.to_numpy()):
         roles = resolve_roles(X, None, [1, 2])
         with pytest.raises(ValueError, match=r"lacks the column 2; it has \[0, 1\].*order"):
-            roles.encode_some(frame[[0, 1]], roles.given, "condition")
+            roles.encode_condition(frame[[0, 1]], roles.given)
     named = resolve_roles(frame.set_axis(list("abc"), axis=1), None, ["b", "c"])
     with pytest.raises(ValueError, match=r"condition has the column names \[2, 1\].*them strings"):
-        named.encode_some(frame[[2, 1]], named.given, "condition")
+        named.encode_condition(frame[[2, 1]], named.given)
 
 
 def test_sparse_tables_are_refused_by_their_name():

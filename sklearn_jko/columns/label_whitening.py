@@ -9,7 +9,7 @@ __all__ = ["LabelWhitening"]
 
 # Numbers of prior rows, with the covariance of all rows, that are added to those of a label.
 PRIOR_ROWS = np.geomspace(1.0, 1e6, 25)
-# Largest number of entries in all matrices: beyond it, rows are left unchanged.
+# Largest number of entries in all matrices: beyond it, no label has one, and rows stay unchanged.
 MAX_NUMBERS = 500_000
 
 
@@ -29,11 +29,12 @@ class LabelWhitening:
 
     Attributes
     ----------
-    means_ : ndarray of shape (n_labels + 1, p)
-        Mean of each label and, last, where code -1 finds it, of an unknown one.
-    whitening_, colouring_ : ndarrays of shape (n_labels + 1, p, p)
+    means_ : ndarray of shape (k + 1, p)
+        Mean of each of k = `n_labels` labels, or of none if these are too many, and, last, where
+        code -1 finds it, of all others.
+    whitening_, colouring_ : ndarrays of shape (k + 1, p, p)
         Symmetric, and each other's inverse.
-    log_dets_ : ndarray of shape (n_labels + 1,)
+    log_dets_ : ndarray of shape (k + 1,)
 
     References
     ----------
@@ -59,12 +60,14 @@ class LabelWhitening:
 
     def fit(self, Z, codes):
         p = Z.shape[1]
-        self.means_ = np.zeros((self.n_labels + 1, p))
-        self.whitening_ = np.tile(np.eye(p), (self.n_labels + 1, 1, 1))
+        n = self._n_matrices(p)
+        self.means_ = np.zeros((n, p))
+        self.whitening_ = np.tile(np.eye(p), (n, 1, 1))
         self.colouring_ = self.whitening_.copy()
-        self.log_dets_ = np.zeros(self.n_labels + 1)
-        rows_of = {int(k): Z[codes == k] for k in np.unique(codes[codes >= 0])}
-        if self.whitening_.size > MAX_NUMBERS or not rows_of:
+        self.log_dets_ = np.zeros(n)
+        codes = self._of_matrices(codes)
+        rows_of = {k: Z[codes == k] for k in np.unique(codes[codes >= 0])}
+        if not rows_of:
             return self
         losses = sum(held_out_losses(rows, _shrunk) for rows in rows_of.values())
         prior = PRIOR_ROWS[np.argmin(losses)]
@@ -77,7 +80,7 @@ class LabelWhitening:
 
     def check(self, p):
         """Raise ValueError unless what was learned fits rows of p columns."""
-        n = self.n_labels + 1
+        n = self._n_matrices(p)
         check_ndarray("means_", self.means_, (n, p))
         check_ndarray("whitening_", self.whitening_, (n, p, p))
         check_ndarray("colouring_", self.colouring_, (n, p, p))
@@ -85,7 +88,7 @@ class LabelWhitening:
 
     def transform(self, Z, codes):
         """Rows (n, p) made white within their labels (n,), and log |det| (n,)."""
-        codes, out = codes.astype(int), np.empty(Z.shape)
+        codes, out = self._of_matrices(codes), np.empty(Z.shape)
         for k in np.unique(codes):
             rows = codes == k
             out[rows] = (Z[rows] - self.means_[k]) @ self.whitening_[k]
@@ -93,11 +96,19 @@ class LabelWhitening:
 
     def inverse_transform(self, Z, codes):
         """The rows that `transform` maps to Z."""
-        codes, out = codes.astype(int), np.empty(Z.shape)
+        codes, out = self._of_matrices(codes), np.empty(Z.shape)
         for k in np.unique(codes):
             rows = codes == k
             out[rows] = Z[rows] @ self.colouring_[k] + self.means_[k]
         return out
+
+    def _n_matrices(self, p):
+        n = self.n_labels + 1
+        return n if n * p**2 <= MAX_NUMBERS else 1
+
+    def _of_matrices(self, codes):
+        """The codes of labels that have a matrix, and -1 for others."""
+        return np.where(codes < len(self.means_) - 1, codes, -1).astype(int)
 
 
 def _shrunk(eigenvalues, n):

@@ -12,6 +12,8 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["Roles", "resolve_and_encode", "resolve_roles"]
 
+CONDITION = "condition"  # the name of a table of given values in messages
+
 
 class Roles:
     """The roles of a table's columns: encodes tables as float64 arrays, and decodes these.
@@ -129,8 +131,8 @@ class Roles:
             check_present(self.columns[j].display_name, table.values[j])
         return encoded
 
-    def encode_some(self, X, indices, parameter):
-        """Some columns as numbers, in a table of all columns that is otherwise empty.
+    def encode_condition(self, X, indices):
+        """Some given columns as numbers, in a table of all columns that is otherwise empty.
 
         Parameters
         ----------
@@ -139,8 +141,6 @@ class Roles:
             or indices, may hold them in any order, and other columns too.
         indices : ndarray of int
             Indices of the columns.
-        parameter : str
-            Name of X in messages.
 
         Returns
         -------
@@ -154,12 +154,12 @@ class Roles:
             frame lacks a column.
         """
         columns, labels = ([part[j] for j in indices] for part in (self.columns, self._labels))
-        table = read_table(with_labels(X, labels, parameter), parameter)
+        table = read_table(with_labels(X, labels, CONDITION), CONDITION)
         encoded = np.full((len(table.values[0]), len(self.columns)), np.nan)
-        encoded[:, indices] = self._encoded(table, columns, parameter)
+        encoded[:, indices] = self._encoded(table, columns, CONDITION)
         for column, values in zip(columns, table.values, strict=True):
             check_present(column.display_name, values)
-        self.check_known(encoded, parameter)
+        self.check_known(encoded, CONDITION)
         self.check_inside(encoded)
         return encoded
 
@@ -250,7 +250,8 @@ class Roles:
         moved : ndarray of int
             Indices of the columns that held such values.
         """
-        outside = self.outside(table)[:, self.given].any(axis=0)
+        values, low, high = (part[..., self.given] for part in (table, self.low, self.high))
+        outside = ((values < low) | (values > high)).any(axis=0)
         for j in self.given[outside]:
             table[:, j] = table[:, j].clip(self.columns[j].kind.low, self.columns[j].kind.high)
         return self.given[outside]

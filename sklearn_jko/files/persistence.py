@@ -31,7 +31,7 @@ from sklearn_jko.user_warnings import warn_user
 
 __all__ = ["FORMAT_VERSION", "FileMixin", "SavedModelError"]
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 # Room for 50,000 column names or 1,000 blocks. It limits what a hostile header can cost: a second,
 # and 100 MB.
 MAX_HEADER = 2 * 2**20

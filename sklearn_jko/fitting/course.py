@@ -46,7 +46,8 @@ NOTABLE_GAIN = 0.05
 FEW_ROWS = 26
 # Differences and products of larger numbers overflow.
 LARGEST_SAFE = np.float64(1e290)
-MAX_SCALER_ROWS = 200_000
+# A scaler is fitted to so many rows at most; they hold so many numbers, including codes of labels.
+MAX_SCALER_ROWS, MAX_SCALER_NUMBERS = 200_000, 2**25
 MANY_ROWS = 100_000
 MAX_MEASURED_ROWS = 1000
 MAX_GIVEN_ROWS = 1000
@@ -55,7 +56,6 @@ MAX_GIVEN_ROWS = 1000
 def fit_density(
     density,
     X,
-    y=None,
     sample_weight=None,
     X_val=None,
     process_group=None,
@@ -66,7 +66,7 @@ def fit_density(
     Parameters
     ----------
     density : JKOFlowDensity
-    X, y, sample_weight, X_val, process_group
+    X, sample_weight, X_val, process_group
         See its `fit`.
     spares_held_out : bool, default=False
         Whether the scaling never uses the held-out rows, so that these score like new rows.
@@ -86,7 +86,7 @@ def fit_density(
             "torch.distributed.init_process_group() and then pass "
             "process_group=torch.distributed.group.WORLD, which is None before that call."
         )
-    fitted = copy.copy(density)
+    fitted = type(density)(**density.get_params(deep=False))
     with processes.failing_together():
         read = read_input(fitted, X, sample_weight, X_val)
     if not processes.is_alone:
@@ -105,8 +105,7 @@ def fit_density(
     reports = NOBODY
     with processes.failing_together():
         if processes.is_first:
-            X, y = read.sampled.X, read.sampled.of_the_same_rows(y)
-            reports = open_reports(checkpoint and save, density, X, y, fit.attributes)
+            reports = open_reports(checkpoint and save, density, read.sampled.X, fit.attributes)
     fit.train(saved and saved.progress, start, reports)
     fit.measure(start + fit.max_time)
     vars(density).pop("feature_names_in_", None)  # of an earlier fit
@@ -249,7 +248,9 @@ class _Fit:
         )
 
     def _fitted_scaler(self, rows, whitens=False):
-        return self._new_scaler(self.scaling, whitens).fit(evenly_spread(rows, MAX_SCALER_ROWS))
+        n_numbers = self.read.X.shape[1] + n_codes_given(self.read.roles)
+        n_rows = min(MAX_SCALER_ROWS, MAX_SCALER_NUMBERS // n_numbers)
+        return self._new_scaler(self.scaling, whitens).fit(evenly_spread(rows, n_rows))
 
     def _best_scaling(self):
         return choose_scaling(

@@ -79,7 +79,7 @@ def completed(X, weight, seed, *others, roles=None):
     return tables
 
 
-def fit_proposal(rows, roles, seed):
+def fit_proposal(rows, roles):
     """The mixture from which missing values are drawn for a fitted density.
 
     Parameters
@@ -87,7 +87,6 @@ def fit_proposal(rows, roles, seed):
     rows : ndarray of shape (n, d)
         Rows drawn from the density, with fractions in columns of integers, and codes of labels.
     roles : Roles or None
-    seed : int
 
     Returns
     -------
@@ -97,8 +96,8 @@ def fit_proposal(rows, roles, seed):
     widths = np.zeros(rows.shape[1])
     if roles is not None:
         widths[roles.category] = 1.0
-    blurred = _blurred(rows, widths, roles, np.random.default_rng(seed))
-    return _new_mixture(roles).fit(blurred, seed)
+    blurred = _blurred(rows, widths, roles, np.random.default_rng(0))
+    return _new_mixture(roles).fit(blurred, seed=0)
 
 
 def _check_columns(is_missing):
@@ -128,9 +127,11 @@ def _blurred(X, widths, roles, random_state):
 
 
 def _in_order(fill, X, random_state):
-    """The rows filled in one by one, in an order that depends only on their values."""
-    order, filled = np.argsort(hash_rows(X), kind="stable"), np.empty(X.shape)
-    filled[order] = fill(X[order].astype(np.float64, copy=False), random_state)
+    """Rows with gaps filled in one by one, in an order that depends only on their values."""
+    filled, rows = X.astype(np.float64), np.flatnonzero(np.isnan(X).any(axis=1))
+    if len(rows):
+        rows = rows[np.argsort(hash_rows(X[rows]), kind="stable")]
+        filled[rows] = fill(filled[rows], random_state)
     return filled
 
 

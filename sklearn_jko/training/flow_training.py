@@ -103,15 +103,15 @@ def train_flow(
     else:
         processes.on_first(lambda: observer.started(training))
     with no_idle_threads(options):
-        is_out_of_time = _add_blocks(training, observer, deadline)
+        is_out_of_time = _add_blocks(training, observer)
     flow = training.flow.eval().requires_grad_(False)
     return Trained(flow, training.history, is_out_of_time)
 
 
-def _add_blocks(training, observer, deadline):
+def _add_blocks(training, observer):
     """Train until there is nothing to gain, or the observer ends it; return whether time did."""
     while not training.is_done:
-        if training.processes.on_first(lambda: time.monotonic() >= deadline):
+        if training.processes.on_first(lambda: time.monotonic() >= training.deadline):
             return True
         training.add_block(observer)
         if training.processes.on_first(lambda: bool(observer.block_ended(training))):

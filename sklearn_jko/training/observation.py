@@ -6,8 +6,8 @@ __all__ = ["NOBODY", "Observer"]
 class Observer:
     """Observer that does nothing; override the methods of interest.
 
-    A training is an object with the properties `flow`, `history` and `progress`, which are computed
-    on access.
+    A training is an object with the attributes `flow`, `history` and `progress`; the first and the
+    last are made on access.
     """
 
     def started(self, training):

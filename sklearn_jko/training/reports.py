@@ -72,17 +72,17 @@ class CallbackReports(Reports):
         The estimator that is being fitted.
     context : CallbackContext
         Context of the whole fit.
-    X, y : array-like
+    X : array-like
         Data of the fit.
     attributes : callable
         Takes the flow and the history so far, and returns the attributes of an estimator fitted
         with them.
     """
 
-    def __init__(self, save, verbose, estimator, context, X, y, attributes):
+    def __init__(self, save, verbose, estimator, context, X, attributes):
         super().__init__(save, verbose)
         self.estimator, self.context, self.attributes = estimator, context, attributes
-        self.data = _data_of_tasks(X, y)
+        self.data = _data_of_tasks(X)
 
     def block_started(self, max_evaluations):
         self.block = self.context.subcontext("block", max_subtasks=max_evaluations)
@@ -111,13 +111,13 @@ class CallbackReports(Reports):
         )
 
 
-def open_reports(save, estimator, X, y, attributes):
+def open_reports(save, estimator, X, attributes):
     """The reports of a fit that begins; parameters as in `CallbackReports`."""
     if not hasattr(estimator, "_init_callback_context"):
         return Reports(save, estimator.verbose)
     n_blocks = None if estimator.n_refinements else estimator.max_blocks
     context = estimator._init_callback_context(max_subtasks=n_blocks)
-    reports = CallbackReports(save, estimator.verbose, estimator, context, X, y, attributes)
+    reports = CallbackReports(save, estimator.verbose, estimator, context, X, attributes)
     context.call_on_fit_task_begin(estimator=estimator, **reports.data)
     return reports
 
@@ -139,9 +139,9 @@ def watched_part(estimator, part, X):
     whole.call_on_fit_task_end(estimator=estimator, **data, reconstruction_attributes={})
 
 
-def _data_of_tasks(X, y=None):
+def _data_of_tasks(X):
     # ScoringMonitor does not score without a y.
-    return {"X": X, "y": np.zeros(_num_samples(X)) if y is None else y}
+    return {"X": X, "y": np.zeros(_num_samples(X))}
 
 
 def _line(number, record):
