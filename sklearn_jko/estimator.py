@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from sklearn_jko.checks import are_nan, columns_in_words, is_whole, short_repr
 from sklearn_jko.columns.input_codes import n_codes_given
+from sklearn_jko.columns.numbers import NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.columns.tables import check_different_names
 from sklearn_jko.devices import device_named
 from sklearn_jko.evaluation import Evaluator
@@ -28,7 +29,6 @@ from sklearn_jko.files.density_state import density_state, restore_density
 from sklearn_jko.files.model_state import flow_from_state, flow_state
 from sklearn_jko.files.persistence import FileMixin
 from sklearn_jko.fitting.course import fit_density
-from sklearn_jko.fitting.fit_input import NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.rows.dask_tables import by_partitions, check_computed
 from sklearn_jko.rows.table_types import without_masks_or_arrow
 from sklearn_jko.solvers import TRAINING_SOLVERS

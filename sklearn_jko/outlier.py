@@ -19,19 +19,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_jko.checks import check_complete, check_keys, check_ndarray, check_number
+from sklearn_jko.columns.numbers import FLOATS, NOT_NUMERIC, NUMERIC_DTYPES, validated_numbers
 from sklearn_jko.detection.attribution import attribute
 from sklearn_jko.detection.combined_score import SCALING, CombinedScore
 from sklearn_jko.detection.conformal import conformal_p_values, score_tolerance
 from sklearn_jko.detection.coordinates import standard_normal_log_density
 from sklearn_jko.estimator import JKOFlowDensity
 from sklearn_jko.files.persistence import FileMixin
-from sklearn_jko.fitting.fit_input import (
-    FLOATS,
-    NOT_NUMERIC,
-    NUMERIC_DTYPES,
-    read_rows,
-    validated_numbers,
-)
+from sklearn_jko.fitting.fit_input import read_rows
 from sklearn_jko.flow import ROWS_AT_ONCE
 from sklearn_jko.rows.dask_tables import by_partitions
 from sklearn_jko.rows.row_hash import hash_rows

@@ -9,23 +9,22 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sklearn_jko.checks import columns_in_words
 from sklearn_jko.columns.category_model import CategoryModel
 from sklearn_jko.columns.input_codes import n_codes_given
 from sklearn_jko.devices import on_device_of
 from sklearn_jko.files.checkpoint import SavedFit
 from sklearn_jko.files.density_state import attributes_of_flow, density_state, restore_density
+from sklearn_jko.fitting.advice import warn_of_convergence, warn_of_rows
 from sklearn_jko.fitting.fit_input import read_input
 from sklearn_jko.fitting.fit_job import check_group, open_checkpoint
 from sklearn_jko.rows.processes import ALONE, Group, is_one_of_many
-from sklearn_jko.rows.row_hash import hash_rows
 from sklearn_jko.rows.shards import divide_among
 from sklearn_jko.solver_steps import calibrate_steps, n_measurable, with_draws
 from sklearn_jko.solvers import SCORING_SOLVERS, TABLEAUS
 from sklearn_jko.statistics.columns import bounded, median_and_spread
 from sklearn_jko.statistics.thinning import evenly_spread
 from sklearn_jko.table_scaler import make_table_scaler
-from sklearn_jko.training.automatic import MIN_VALIDATION_ROWS, training_options
+from sklearn_jko.training.automatic import training_options
 from sklearn_jko.training.flow_training import train_flow
 from sklearn_jko.training.observation import NOBODY
 from sklearn_jko.training.pilot import ScalingChoice, choose_scaling
@@ -39,13 +38,6 @@ __all__ = ["fit_density"]
 AFTER_EQUAL_STEPS, AFTER_ADAPTIVE_STEPS = SCORING_SOLVERS
 # Share of `max_time` for training; the rest is for measuring the errors of the finished flow.
 TRAINING_SHARE = 0.93
-# Nats per row: if the last block gained more than this, a warning says so.
-NOTABLE_GAIN = 0.05
-# A quarter of up to so many rows is fewer than MIN_VALIDATION_ROWS, so no block is trained, as
-# documented.
-FEW_ROWS = 26
-# Differences and products of larger numbers overflow.
-LARGEST_SAFE = np.float64(1e290)
 # A scaler is fitted to so many rows at most; they hold so many numbers, including codes of labels.
 MAX_SCALER_ROWS, MAX_SCALER_NUMBERS = 200_000, 2**25
 MANY_ROWS = 100_000
@@ -78,14 +70,7 @@ def fit_density(
         Indices of the rows of X that were not held out; None in a group of processes.
     """
     start = time.monotonic()
-    processes = ALONE if process_group is None else Group(process_group)
-    if processes.is_alone and is_one_of_many():
-        warn_user(
-            "process_group=None in a process of torchrun: this process fits a model to its own "
-            "rows only. To fit one model to the rows of all processes, call "
-            "torch.distributed.init_process_group() and then pass "
-            "process_group=torch.distributed.group.WORLD, which is None before that call."
-        )
+    processes = _processes(process_group)
     fitted = type(density)(**density.get_params(deep=False))
     with processes.failing_together():
         read = read_input(fitted, X, sample_weight, X_val)
@@ -114,6 +99,19 @@ def fit_density(
     if not processes.is_alone:
         return None
     return fit.read.sampled.indices_of(fit.parts.train.row_indices)
+
+
+def _processes(process_group):
+    if process_group is not None:
+        return Group(process_group)
+    if is_one_of_many():
+        warn_user(
+            "process_group=None in a process of torchrun: this process fits a model to its own "
+            "rows only. To fit one model to the rows of all processes, call "
+            "torch.distributed.init_process_group() and then pass "
+            "process_group=torch.distributed.group.WORLD, which is None before that call."
+        )
+    return ALONE
 
 
 class _Fit:
@@ -146,7 +144,7 @@ class _Fit:
             n_codes_given(read.roles),
             read.structure,
         )
-        self.processes.on_first(self._warn_of_rows)
+        self.processes.on_first(lambda: warn_of_rows(density, read, self.parts))
         self.categories = _category_model(read.roles, self.parts.train)
         self.max_time = density.max_time or math.inf
 
@@ -176,7 +174,7 @@ class _Fit:
             observer=reports,
             processes=self.processes,
         )
-        self.processes.on_first(lambda: _warn_of_convergence(self.density, history, is_out_of_time))
+        self.processes.on_first(lambda: warn_of_convergence(self.density, history, is_out_of_time))
         if len(flow.blocks) == 0:  # such a flow has no structure
             self.scaling = self.choice.alone
             rows = self.parts.train if self.spares_held_out else self.parts.all
@@ -231,11 +229,6 @@ class _Fit:
             processes,
             read.sampled.scale,
         )
-
-    def _warn_of_rows(self):
-        _warn_of_far_values(self.density, self.read.X)
-        _warn_of_noise(self.density, self.parts.noise_width, self.read)
-        _warn_of_few_held_out(self.density, self.parts, self.read.X_val)
 
     def _new_scaler(self, name, whitens=False):
         """An unfitted scaler; it may mix columns if `whitens`, or if the flow has no structure."""
@@ -298,73 +291,3 @@ def _given_rows(roles, rows):
     if roles is None or len(roles.given) == 0:
         return None
     return evenly_spread(rows, MAX_GIVEN_ROWS).take(roles.given, axis=1)
-
-
-def _warn_of_far_values(density, X):
-    is_far = (np.fmax.reduce(X) > LARGEST_SAFE) | (np.fmin.reduce(X) < -LARGEST_SAFE)
-    if is_far.any():
-        warn_user(
-            f"{columns_in_words(density, is_far)} hold values beyond {LARGEST_SAFE:g}, where "
-            "computations overflow and are clipped. If these values mark missing ones, use NaN; "
-            "otherwise rescale the column."
-        )
-
-
-def _warn_of_noise(density, noise_width, read):
-    is_unasked = True if read.roles is None else np.isnan(read.roles.noise_width)
-    noisy = np.flatnonzero(is_unasked & (noise_width > 0))
-    if len(noisy):
-        repeated = "repeated values"
-        if read.sample_weight is not None:
-            repeated += " (whole weights repeat rows)"
-        warn_user(
-            f"{columns_in_words(density, noisy)} hold {repeated} or depend linearly on others, so "
-            "that their likelihood has no upper bound. Uniform noise of the width `noise_width_` "
-            "was added to them for training. For rounded measurements no action is needed; "
-            "declare integers or labels with columns={...: 'integer'} or {...: 'category'}."
-        )
-
-
-def _warn_of_few_held_out(density, parts, X_val):
-    """Warn if no block is trained, except for tables so small that this is documented."""
-    n, n_held_out = len(parts.all.X), len(parts.held_out)
-    if n_held_out >= MIN_VALIDATION_ROWS or density.max_blocks == 0:
-        return
-    fate = (
-        "too few to measure whether a block helps, so no block is trained and the density is that "
-        "of the scaling alone"
-    )
-    if X_val is not None:
-        beside = " apart from copies" if n_held_out < len(parts.held_out.X) else ""
-        more = f"Pass {MIN_VALIDATION_ROWS} rows or more."
-        warn_user(f"X_val has {n_held_out} rows{beside}, {fate}. {more}")
-    elif n > FEW_ROWS and parts.share < 1:
-        warn_user(
-            f"sample_weight leaves {n_held_out} of {n} rows as held-out rows, {fate}. A few "
-            "weights outweigh all others: limit them, or pass X_val."
-        )
-    elif n > FEW_ROWS:
-        n_different = len(np.unique(hash_rows(parts.all.X)))
-        warn_user(
-            f"X has {n} rows, at most {n_different} of them different, which leaves {n_held_out} "
-            f"held-out rows, {fate}. Pass more rows that are not copies, or X_val."
-        )
-
-
-def _warn_of_convergence(density, history, is_out_of_time):
-    history = [record for record in history if record.refinement == 0]
-    n_kept = sum(record.kept for record in history)
-    last = history[-1] if history else None
-    gains = last is not None and last.gain > NOTABLE_GAIN and not last.overfits
-    if is_out_of_time and (gains or n_kept == 0):
-        reason = f"max_time={density.max_time} ended training"
-    elif len(history) == density.max_blocks and gains:
-        reason = f"max_blocks={density.max_blocks} and max_iter={density.max_iter} ended training"
-    else:
-        return
-    gain = f", the last of which gained {last.gain:.2f} nats per row" if gains else ""
-    warn_user(
-        f"{reason} with {n_kept} of {len(history)} blocks kept{gain}. Raise the limit for a "
-        "better density.",
-        ConvergenceWarning,
-    )

@@ -8,40 +8,27 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import check_array
-from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from sklearn_jko.checks import are_nan, columns_in_words, short_repr
-from sklearn_jko.columns.roles import Roles, resolve_and_encode, resolve_roles
-from sklearn_jko.columns.tables import (
-    check_different_names,
-    check_names,
-    has_times,
-    read_table,
+from sklearn_jko.columns.numbers import (
+    FLOATS,
+    NOT_NUMERIC,
+    as_numbers,
+    check_at_hand,
+    validated_numbers,
 )
+from sklearn_jko.columns.roles import Roles, resolve_and_encode, resolve_roles
 from sklearn_jko.devices import device_named
 from sklearn_jko.missing.completion import completed
-from sklearn_jko.rows.dask_tables import check_computed, is_partitioned
+from sklearn_jko.rows.dask_tables import is_partitioned
 from sklearn_jko.rows.reservoir import Sampled, in_memory
 from sklearn_jko.rows.table_types import check_collected, without_masks_or_arrow
 from sklearn_jko.scaling import make_scaler
 from sklearn_jko.structure import Structure, structure_of
 from sklearn_jko.user_warnings import warn_user
 
-__all__ = [
-    "FLOATS",
-    "NOT_NUMERIC",
-    "NUMERIC_DTYPES",
-    "FitInput",
-    "read_input",
-    "read_rows",
-    "validated_numbers",
-]
-
-FLOATS = (np.float64, np.float32)
-# Types that tables to score may keep; a table of any other type is converted as in `fit`.
-NUMERIC_DTYPES = (*FLOATS, *map(np.dtype, np.typecodes["AllInteger"]))
-# In the errors of numpy and scikit-learn about strings, and about lists in cells.
-NOT_NUMERIC, NOT_SINGLE = "could not convert", "setting an array element with a sequence"
+__all__ = ["FitInput", "read_input", "read_rows"]
 
 
 class FitInput(NamedTuple):
@@ -145,67 +132,6 @@ def read_input(density, X, sample_weight, X_val):
     return FitInput(sampled, X, X_val, roles, structure, device)
 
 
-def validated_numbers(estimator, X, **options):
-    """X as an array of numbers, checked as scikit-learn does for an estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-    X : array-like of shape (n, d)
-    **options
-        Options of `sklearn.utils.validation.validate_data`.
-
-    Raises
-    ------
-    ValueError
-        As in `validate_data`, except that NaN may stand for missing values; and if a column holds
-        times, whose numbers would depend on their unit.
-    TypeError
-        If X is sparse, a lazy frame, a collection of Dask or an iterator, or holds objects that are
-        not numbers.
-    """
-    X = without_masks_or_arrow(X)
-    _check_at_hand(X, "X")
-    validate = functools.partial(validate_data, estimator, ensure_all_finite="allow-nan", **options)
-    return _as_numbers(validate, X, "X")
-
-
-def _check_at_hand(X, parameter):
-    """Raise TypeError if rows are yet to be computed or read; ValueError if names repeat."""
-    check_computed(X, parameter)
-    check_different_names(X)  # scikit-learn would fail with an error from another library
-    if isinstance(X, Iterator):
-        raise TypeError(
-            f"{parameter} is an iterator ({type(X).__name__}), which is accepted only as X of "
-            "`fit`, as it can be read only once; pass a table here."
-        )
-
-
-def _as_numbers(validate, X, parameter):
-    """A table validated by a function, where its objects may include pandas' missing values."""
-    if has_times(X):
-        read_table(X, parameter)  # its error names the column
-    try:
-        return validate(X)
-    except (OverflowError, ValueError) as error:
-        if isinstance(error, OverflowError) or NOT_SINGLE in str(error):
-            resolve_roles(X)  # its error names the column
-        raise
-    except TypeError as error:
-        return validate(_numbers_of_objects(X, parameter, error))
-
-
-def _numbers_of_objects(X, parameter, refusal):
-    """The table without objects; the TypeError by which they were refused, and why, otherwise."""
-    check_names(X, parameter)
-    read_table(X, parameter)  # its error explains what is not a table
-    try:
-        _, numbers = resolve_and_encode(X)
-    except ValueError as error:
-        raise TypeError(f"{refusal}. {parameter}: {error}") from error
-    return type(X)(numbers, columns=X.columns) if hasattr(X, "columns") else numbers
-
-
 def _rows(density, X):
     """The rows as an array, and the roles of their columns, or None."""
     if density.columns is None and density.condition is None:
@@ -245,7 +171,7 @@ def _checked_validation_rows(density, X_val, roles):
     if is_partitioned(X_val):  # scikit-learn does not see the names of a Dask frame
         X_val = in_memory(X_val).X
     X_val = without_masks_or_arrow(X_val)
-    _check_at_hand(X_val, "X_val")
+    check_at_hand(X_val, "X_val")
     _check_feature_names(density, X_val, reset=False)
     check = functools.partial(
         check_array,
@@ -256,7 +182,7 @@ def _checked_validation_rows(density, X_val, roles):
         ensure_all_finite="allow-nan",
     )
     encoded = X_val if roles is None else roles.encode(X_val, "X_val")
-    X_val = _as_numbers(check, encoded, "X_val")
+    X_val = as_numbers(check, encoded, "X_val")
     if X_val.shape[1] != density.n_features_in_:
         raise ValueError(
             f"X_val has {X_val.shape[1]} features; it must have {density.n_features_in_}, like X."
