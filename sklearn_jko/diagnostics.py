@@ -53,6 +53,8 @@ def measure_blocks(density, X):
     ------
     TypeError
         If `density` is not a JKOFlowDensity.
+    ValueError
+        If X has missing values, or `density.transform` refuses it.
 
     Examples
     --------
@@ -105,6 +107,8 @@ def path_through_blocks(density, X):
     ------
     TypeError
         If `density` is not a JKOFlowDensity.
+    ValueError
+        If X has missing values, or `density.transform` refuses it.
     """
     return _path(density, X)[0]
 

@@ -84,9 +84,10 @@ class JKOFlowDensity(
           outside, and samples are inside. The column is first mapped by a logarithm or logit (with
           an exact Jacobian, like every scaling), so that no probability is lost at the bounds.
         - ``"integer"`` or ``("integer", low, high)``: scores contain the probability of the
-          integer, and samples are integers.
-        - ``"category"``, of strings, booleans or numbers: its probability comes from a logistic
-          regression, and the flow is conditioned on it.
+          integer, of up to 2^52, and samples are integers.
+        - ``"category"``, of at most 1,000 strings, booleans or numbers: its probability comes from
+          a logistic regression, and the flow is conditioned on it. Beside other columns, a label
+          that only one training row has counts as no label.
 
         ``"auto"`` guesses the kind of every column, from its type and then from its values.
         ``roles_.kinds`` holds the result: pass it as `columns` to fix the kinds across the folds of
@@ -106,7 +107,9 @@ class JKOFlowDensity(
         numbers are then neighbours of some nodes. Categories are never part of it.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the velocity network's hidden layers; "auto" is two layers, see Notes. ``()``
-        makes the velocity linear.
+        makes the velocity linear. With three or more the divergence is estimated in training, by
+        random projections, and computed one column at a time in scores, which takes longer. With a
+        `structure`, two integers.
     max_blocks : int, default=6
         Largest number of blocks tried. 0 fits the scaling alone, as does a fit with fewer than
         seven held-out rows (by default up to 26 rows in all): these cannot show what a block gains.
@@ -121,7 +124,8 @@ class JKOFlowDensity(
         Largest number of rounds in which all blocks are trained again, each from its own weights.
         Before a round, step sizes are adjusted to make the distances covered by the blocks more
         even or, where these are even already, every block is split in two. Refinement ends with the
-        first round that does not improve the held-out likelihood; that round is undone.
+        first round that does not improve the held-out likelihood; that round is undone. Each round,
+        and the training before them, has an equal part of `max_time`.
     max_iter : "auto" or int, default="auto"
         Largest number of optimiser steps per block; a block that needs more than two solver steps
         takes fewer. "auto" is 1000 or, with `max_time`, as many as that allows.
@@ -162,8 +166,8 @@ class JKOFlowDensity(
     verbose : bool, default=False
         Whether to print a line after each block, unless the logger "sklearn_jko" shows it.
     device : str, default="auto"
-        Where to compute, by torch's names: "cpu", "cuda" or "cuda:1", say. "auto" is "cuda" if
-        available, else "cpu".
+        Where to compute: "cpu", "cuda", or "cuda:1" and so on; other devices of torch are refused.
+        "auto" is "cuda" if available, else "cpu".
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the batches, the split and the noise of `fit`. Held-out rows are chosen
         by hashing the values, so rescaling X or converting it to float32 gives another split.
@@ -180,7 +184,8 @@ class JKOFlowDensity(
         Number of blocks kept.
     history_ : list of BlockRecord
         One record per block tried, in all rounds: step size, loss terms, movement, held-out
-        negative log-likelihood (nats per row), solver error, seconds, whether it was kept.
+        negative log-likelihood (nats per row), solver error, seconds, whether it was kept; see
+        `sklearn_jko.training.block_training.BlockRecord`.
     n_iter_ : int
         Number of optimiser steps, over all blocks tried.
     roles_ : Roles or None
@@ -220,10 +225,12 @@ class JKOFlowDensity(
         added; if values are missing and were filled in; if values are beyond 1e290, where
         computations are clipped; or if the values of a column of the kind "integer" differ only by
         multiples of another number. Also if `X_val` has fewer than seven rows, or fewer than seven
-        of more than 26 rows are held out, so that no block is trained. In scores, naming the
-        columns, if labels were not seen in `fit`, or are strings where those were numbers; if given
-        values are outside their bounds; or if values of a column of the kind "integer" are not
-        integers: these are rounded.
+        of more than 26 rows are held out, so that no block is trained; and if torchrun started this
+        process among others and no `process_group` is passed. In scores, naming the columns, if
+        labels of a given category were not seen in `fit`, or none of those of another in several
+        rows; if labels are of another type than in `fit`; if given values are outside their bounds;
+        or if values of a column of the kind "integer" are not integers, which are rounded, or are
+        beyond 2^52, where they are clipped.
     ConvergenceWarning
         If `max_blocks` or `max_time` ended the training while blocks still gained more than 0.05
         nats per row; if `max_time` left no block; or if `solver_error_` exceeds `solver_tol`.
@@ -381,11 +388,12 @@ class JKOFlowDensity(
             If another process of the group failed, ended, or did not answer within the timeout of
             the group.
         ValueError
-            If a parameter is out of range; X or X_val is not a numeric table (apart from
-            categories), has infinite values or fewer than two rows; X has a column of NaN only; a
-            value is not of its column's kind, is outside its bounds, or is missing in a given
-            column; `structure` does not match the columns, or has more than 4,096 columns, too many
-            channels or too many edges; a weight is negative, or fewer than two are positive.
+            If a parameter is out of range, or names no scaling or device; X or X_val is not a
+            numeric table (apart from categories), has infinite values or fewer than two rows; X has
+            a column of NaN only; a value is not of its column's kind, is outside its bounds, or is
+            missing in a given column; a category has more than 1,000 labels; `checkpoint` holds
+            another fit; `structure` does not match the columns, or has more than 4,096 columns, too
+            many channels or too many edges; a weight is negative, or fewer than two are positive.
         TypeError
             If X is a sparse matrix, or a lazy polars frame.
         """
@@ -462,8 +470,9 @@ class JKOFlowDensity(
         Raises
         ------
         ValueError
-            If X has infinite values, labels that were not seen in `fit`, values outside the bounds
-            of their column, or missing values in a given column.
+            If X has infinite values, labels that were not seen in `fit`, fractions in a column of
+            integers, values outside the bounds of their column, or missing values in a given
+            column.
 
         Examples
         --------
