@@ -1,6 +1,5 @@
-"""Examples, run as a user runs them, and the code in texts, which is read alone."""
+"""Examples, run as a user runs them, and the links between texts."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -15,23 +14,6 @@ PAGES = [
     for folder in (".", "docs", "examples", "examples/benchmarks", "examples/paper")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
-# With code.
-TEXTS = ("README.md", "docs/guide.md", "docs/outliers.md", "docs/beyond_one_machine.md")
-
-
-def code_in(text):
-    """The blocks of Python in a text of Markdown, as one tree."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / text).read_text(), re.M | re.S)
-    assert blocks
-    return ast.parse("\n".join(blocks))
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_a_density_of_a_text_stays_fitted(text):
-    """As later blocks score and save it."""
-    for node in ast.walk(code_in(text)):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "density":
-            assert re.search(r"\.(fit|load)\(", ast.unparse(node.value))
 
 
 def anchors_of(text):
