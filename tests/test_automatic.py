@@ -14,6 +14,53 @@ def options(n, d=10, structure=None, n_held_out=50, **parameters):
     return training_options(JKOFlowDensity(**parameters), n, d, n_held_out, structure=structure)
 
 
+IMAGE, GRAPH = (8, 4), np.eye(32, k=1) + np.eye(32, k=-1)
+# "Automatic settings" in the docstring of JKOFlowDensity, on both sides of each threshold:
+# rows, columns, structure; widths, batch, SOAP, learning rate, weight decay.
+DOCUMENTED = [
+    (100, 1, None, 64, 256, False, 0.01, 2.0),
+    (100, 2, None, 64, 256, False, 0.01, 3.0),
+    (699, 2, None, 64, 256, False, 0.01, 400 / 699),
+    (700, 2, None, 64, 256, True, 0.02, 400 / 700),
+    (2999, 40, None, 64, 256, True, 0.02, 8000 / 2999),
+    (3000, 31, None, 128, 256, True, 2 / 128, 6200 / 3000),
+    (3000, 32, None, 256, 256, True, 2 / 256, 6400 / 3000),
+    (20_000, 10, None, 128, 256, True, 2 / 128, 0.1),
+    (50_000, 10, None, 128, 256, True, 2 / 128 * 0.4**0.5, 0.04),
+    (50_000, 40, None, 256, 256, True, 2 / 256 * 0.4**0.5, 0.16),
+    (50_001, 40, None, 256, 512, True, 2 / 256 * (20_000 / 50_001) ** 0.5, 8000 / 50_001),
+    (10**6, 10, None, 128, 256, True, 2 / 128 * 0.3, 0.002),
+    (100, 32, IMAGE, 32, 128, True, 0.4 * 0.02, 0.3),
+    (100, 32, GRAPH, 32, 128, True, 0.4 * 0.02, 1.5),
+    (10**6, 32, IMAGE, 32, 128, True, 0.4 * 0.02, 0.00064),
+    (10**6, 32, GRAPH, 32, 128, True, 0.4 * 0.02, 0.0032),
+]
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED, ids=lambda row: f"{row[0]}x{row[1]}")
+def test_automatic_settings_are_the_documented_ones(documented):
+    n, d, structure, width, batch, by_soap, *numbers = documented
+    if structure is not None:
+        structure = structure_of(structure, np.zeros(d, dtype=bool))
+    found = options(n, d, structure)
+    assert found.hidden_layer_sizes == (width, width)
+    assert (found.batch_size, found.turns_axes, found.max_iter) == (batch, by_soap, 1000)
+    assert [found.learning_rate, found.weight_decay] == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(64, 0.01), (65, 0.64 / 65), (128, 0.005)])
+def test_adamw_learns_as_slowly_as_documented(width, rate):
+    found = options(699, hidden_layer_sizes=(8, width))
+    assert found.learning_rate == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("structure", [IMAGE, GRAPH], ids=["image", "graph"])
+def test_wide_structures_are_learned_slower(structure):
+    structure = structure_of(structure, np.zeros(32, dtype=bool))
+    found = options(100, 32, structure, hidden_layer_sizes=(200, 8))
+    assert found.learning_rate == pytest.approx(0.4 * 2 / 200)
+
+
 @pytest.mark.parametrize("width", [32, 128, 512])
 def test_more_rows_and_wider_networks_are_learned_slower(width):
     rates = [
