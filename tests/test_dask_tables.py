@@ -77,6 +77,8 @@ def test_what_cannot_be_done_by_parts_is_told(fitted, detector):
     lazy = da.from_array(ROWS, chunks=(100, 2))
     with pytest.raises(ValueError, match="takes no other argument than X"):
         detector.predict(lazy, fdr=0.1)
+    with pytest.raises(ValueError, match="score_samples takes no other argument than X"):
+        fitted.score_samples(lazy, return_std=True)
     with pytest.raises(ValueError, match="X has 3 features, but JKOFlowDensity is expecting 2"):
         fitted.score_samples(da.ones((5, 3)))
     with pytest.raises(ValueError, match="not a table of rows and columns"):

@@ -208,6 +208,8 @@ def fit_with_a_failure(rank, folder, what):
         params["checkpoint"] = folder / "no folder" / "fit"
     elif what == "bounds":
         params["columns"] = {0: (None, 100.0)}
+    elif what == "condition":
+        params["condition"] = [0]
     elif what == "gaps":
         X[5, 1] = np.nan
     elif what == "no rows" and rank == 1:
@@ -234,6 +236,7 @@ FAILURES = {
         "RuntimeError: process 0 of the group failed with ValueError: checkpoint=.*",
     ),
     "bounds": ("ValueError: columns=.* is not supported with a process group",) * 2,
+    "condition": (r"ValueError: condition=\[0\] is not supported with a process group",) * 2,
     "gaps": ("ValueError: X or X_val has missing values",) * 2,
 }
 
