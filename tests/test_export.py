@@ -121,6 +121,28 @@ def test_exported_module_without_a_block():
     np.testing.assert_allclose(found, density.score_samples(X), rtol=0, atol=1e-9)
 
 
+def image_density(height, width):
+    d = height * width
+    X = np.random.default_rng(0).normal(size=(40, d)) @ (np.eye(d) + 0.3 * np.eye(d, k=1))
+    sizes = {"hidden_layer_sizes": (4, 4), "max_iter": 3, "max_blocks": 1}
+    return density_of(X, structure=(height, width), **sizes), X
+
+
+def test_exported_module_agrees_for_an_image_of_a_hundred_pixels():
+    density, X = image_density(10, 10)
+    assert density.n_blocks_ == 1
+    found = exported(density, X).module()(torch.tensor(X)).numpy()
+    np.testing.assert_allclose(found, density.score_samples(X), rtol=0, atol=1e-9)
+
+
+def test_larger_images_have_a_module_that_is_not_exported():
+    density, X = image_density(10, 11)
+    found = as_torch_module(density)(torch.tensor(X)).numpy()
+    np.testing.assert_allclose(found, density.score_samples(X), rtol=0, atol=1e-9)
+    with pytest.raises(RuntimeError, match=r"aten\.mm"):  # a sparse product
+        exported(density, X)
+
+
 LOAD = """
 import sys, torch
 rows, program, scores = sys.argv[1:]
