@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zuko
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from scripts import in_new_python, in_this_python
@@ -88,8 +89,6 @@ def tiny(tmp_path_factory):
 
     @functools.cache
     def run(name):
-        for package in ("zuko", "pyod"):
-            pytest.importorskip(package)
         prefix = tmp_path_factory.mktemp("results") / "new" / name
         options = ["--default-fit", 1] if name == "likelihood" else []
         printed, _ = in_this_python(
@@ -452,7 +451,6 @@ def test_one_component_is_the_gaussian_of_both_parts():
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_flows_integrate_to_one(name):
-    pytest.importorskip("zuko")
     train, validation, _ = gaussian_parts()
     log_density, _ = baselines.BASELINES[name](train, validation, 0.5, 0)
     axis = np.linspace(-6, 6, 61)
@@ -465,7 +463,6 @@ def test_flows_integrate_to_one(name):
 @pytest.mark.parametrize("name", [name for name in baselines.BASELINES if name != "diffusion"])
 def test_rows_drawn_from_a_baseline_are_of_its_density(name):
     """E[q(x) / p(x)] = 1 over rows x of p, for any density q whose tails are lighter."""
-    pytest.importorskip("zuko")
     train, validation, _ = gaussian_parts()
     density = baselines.BASELINES[name](train, validation, 0.5, 0)
     X = density.sample(1000, 1)
@@ -508,7 +505,6 @@ def test_diffusion_of_the_best_guess_is_the_normal_density():
 
 def test_flow_training_keeps_the_best_weights(monkeypatch):
     """At an absurd learning rate the flow ends no worse on validation than it began."""
-    zuko = pytest.importorskip("zuko")
     monkeypatch.setattr(baselines, "LEARNING_RATE", 10.0)
     train, validation, _ = gaussian_parts()
     flow = zuko.flows.MAF(2, transforms=1, hidden_features=(8,))

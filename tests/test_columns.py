@@ -394,8 +394,6 @@ UNUSUAL = {
 )
 @pytest.mark.parametrize("has_gap", [False, True])
 def test_types_of_few_are_read_as_the_nearest(library, values, dtype, usual, has_gap):
-    if "pyarrow" in str(dtype):
-        pytest.importorskip("pyarrow")
     values = [None if has_gap and k == 0 else value for k, value in enumerate(values.tolist())]
     if library == "pandas":
         frame = pd.DataFrame({"m": pd.Series(values, dtype=dtype), "x": SHARES})

@@ -409,7 +409,6 @@ def test_noise_of_a_stochastic_divergence_leaves_given_columns_alone():
 
 
 def test_trajectory_shows_the_modelled_columns(of_fish):
-    pytest.importorskip("matplotlib")
     display = FlowTrajectoryDisplay.from_estimator(of_fish, fish(50, seed=10))
     assert display.coordinate_names == ["scaled size"]
     assert display.path.shape[1:] == (50, 1)

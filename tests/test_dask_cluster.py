@@ -3,17 +3,16 @@
 import functools
 import pickle
 
+import dask.array as da
 import joblib
 import numpy as np
 import pytest
 from conftest import SMALL, two_moons
+from dask import distributed
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sklearn_jko import JKOFlowDensity
 from sklearn_jko.step_sizes import geometric_step
-
-distributed = pytest.importorskip("dask.distributed")
-da = pytest.importorskip("dask.array")
 
 ROWS = two_moons(600, 4)
 

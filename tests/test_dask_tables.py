@@ -2,16 +2,15 @@
 
 import pickle
 
+import dask
+import dask.array as da
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import SMALL, two_moons
 
 from sklearn_jko import JKOFlowDensity, JKOFlowOutlierDetector
-
-dask = pytest.importorskip("dask")
-da = pytest.importorskip("dask.array")
-dd = pytest.importorskip("dask.dataframe")
 
 ROWS = two_moons(500, 3)
 METHODS = ("score_samples", "transform", "decision_function", "predict", "p_values", "explain")

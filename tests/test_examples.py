@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from scripts import in_new_python, in_this_python
 
@@ -41,10 +42,9 @@ def check_density_table(printed):
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("plot_*.py")))
 def test_example_writes_its_figures_and_its_picture(example, tmp_path, capfd):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
     picture = tmp_path / "picture.png"
     printed, complaints = in_this_python(EXAMPLES / example, "--short", "--output", picture)
-    pyplot.close("all")
+    plt.close("all")
     assert complaints == []
     assert "Warning" not in capfd.readouterr().err  # of processes that it started
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -63,7 +63,6 @@ def test_processes_end_with_one_model():
 
 
 def test_workers_of_dask_score_as_one_process():
-    pytest.importorskip("distributed")
     printed = in_new_python(EXAMPLES / "score_with_dask.py", "--short")
     assert len(re.findall(rf"^  [a-z+]+ +{NUMBER}$", printed, re.MULTILINE)) == 3, printed
     (difference,) = re.findall(r"one process: (\d\.\de[-+]\d+)", printed)

@@ -4,6 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow
 import pytest
 import torch
 from conftest import SMALL
@@ -33,9 +36,9 @@ def small_detector():
 both = pytest.mark.parametrize("make", [small_density, small_detector])
 
 
-@pytest.fixture(params=["pandas", "polars"])
+@pytest.fixture(params=[pd, pl], ids=["pandas", "polars"])
 def library(request):
-    return pytest.importorskip(request.param)
+    return request.param
 
 
 def frame_of(library, X):
@@ -58,8 +61,7 @@ def test_a_frame_is_its_values(library, moons, make):
 @both
 def test_a_table_of_pyarrow_goes_by_its_names(moons, make):
     """It had no `dtypes`, and with `columns` it was read as an array: by place."""
-    pyarrow, pandas = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
-    frame = frame_of(pandas, moons[0][:200])
+    frame = frame_of(pd, moons[0][:200])
     model = make().fit(pyarrow.Table.from_pandas(frame))
     assert model.feature_names_in_.tolist() == NAMES
     swapped = pyarrow.Table.from_pandas(frame[NAMES[::-1]])
@@ -77,15 +79,14 @@ def test_a_table_of_pyarrow_goes_by_its_names(moons, make):
 @pytest.mark.parametrize("columns", [None, {0: (None, 1e9)}])
 def test_names_that_repeat_are_told(moons, make, columns):
     """Scikit-learn ended in an error of a library that users need not know."""
-    pandas = pytest.importorskip("pandas")
     X = moons[0][:100]
-    twice = pandas.DataFrame(X, columns=["height", "height"])
+    twice = pd.DataFrame(X, columns=["height", "height"])
     model = make()
     getattr(model, "density", model).set_params(columns=columns)
     with pytest.raises(ValueError, match="two columns have the name 'height'; rename one"):
         model.fit(twice)
     with pytest.raises(ValueError, match="two columns have the name 'height'; rename one"):
-        model.fit(frame_of(pandas, X)).score_samples(twice)
+        model.fit(frame_of(pd, X)).score_samples(twice)
 
 
 @both
@@ -99,10 +100,9 @@ def test_integers_too_large_for_a_float_are_told_by_their_column(make):
 @pytest.mark.parametrize("columns", [None, "auto"])
 @pytest.mark.parametrize("cell", [[1], (1.0, 2.0), np.ones(3), ["a"], [[1], [1, 2]]], ids=str)
 def test_lists_in_cells_are_told_by_their_column(columns, cell):
-    pandas = pytest.importorskip("pandas")
     x = np.random.default_rng(0).normal(size=30)
-    table = pandas.DataFrame({"height": x, "width": [cell] * 30})
-    complete = pandas.DataFrame({"height": x, "width": x[::-1]})
+    table = pd.DataFrame({"height": x, "width": [cell] * 30})
+    complete = pd.DataFrame({"height": x, "width": x[::-1]})
     density = small_density(columns=columns)
     message = r"column 'width': .* is not a number; convert it\.$"
     with pytest.raises(ValueError, match=message):
@@ -140,7 +140,7 @@ def test_a_series_is_no_table(library, make):
 
 @pytest.mark.parametrize("columns", [None, "auto"])
 def test_a_lazy_frame_is_to_be_collected(columns):
-    frame = pytest.importorskip("polars").DataFrame({"a": [0.0, 1.0, 3.0], "b": [1.0, 0.0, 2.0]})
+    frame = pl.DataFrame({"a": [0.0, 1.0, 3.0], "b": [1.0, 0.0, 2.0]})
     density = JKOFlowDensity("standard", max_blocks=0, columns=columns)
     for model in (density, JKOFlowOutlierDetector(density=density)):
         with pytest.raises(TypeError, match=r"lazy frame of polars; pass X.collect\(\)"):
@@ -272,7 +272,6 @@ def test_pipelines_take_the_mean_too(moons, make):
 
 @pytest.fixture
 def pyod_class():
-    pytest.importorskip("pyod")
     spec = importlib.util.spec_from_file_location("pyod_detector", PYOD_EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

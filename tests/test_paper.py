@@ -47,7 +47,6 @@ def tiny(tmp_path_factory):
 
     @functools.cache
     def run(name):
-        pytest.importorskip("zuko")
         results = tmp_path_factory.mktemp("results")
         options = ["--pictures", results / "pictures"] if name in DRAWN else []
         in_this_python(

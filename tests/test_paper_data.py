@@ -4,8 +4,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import chisquare, norm
 
@@ -51,12 +54,11 @@ def log_density_of_all_bumps(intensity, centres, deviation, X):
 
 def save_image(path, mode):
     """Black on white, the top left quarter of 6 x 4 pixels; in RGBA the white is transparent."""
-    image = pytest.importorskip("PIL.Image")
     gray = np.full((4, 6), 255, dtype=np.uint8)
     gray[:2, :3] = 0
-    picture = image.fromarray(gray)
+    picture = Image.fromarray(gray)
     if mode == "RGBA":
-        picture = image.fromarray(np.dstack([np.zeros((4, 6, 3), dtype=np.uint8), 255 - gray]))
+        picture = Image.fromarray(np.dstack([np.zeros((4, 6, 3), dtype=np.uint8), 255 - gray]))
     picture.convert(mode).save(path)
 
 
@@ -70,7 +72,6 @@ def power_rows(n=1005, seed=0):
 
 def gas_frame(n=200, seed=0):
     """Columns c, a and b are one; d is the negative of it, e is by itself."""
-    pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(seed)
     signal = rng.normal(5, 2, size=n)
     columns = {
@@ -78,7 +79,7 @@ def gas_frame(n=200, seed=0):
         **{name: signal + 0.01 * rng.normal(size=n) for name in "cab"},
         **{"d": -signal, "e": rng.normal(size=n)},
     }
-    return pandas.DataFrame(columns)
+    return pd.DataFrame(columns)
 
 
 def save_gas(folder, frame):
@@ -233,22 +234,19 @@ def test_the_top_left_of_an_image_is_left_of_and_above_the_origin(tmp_path):
 
 
 def test_gray_is_less_likely_than_black(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    image.fromarray(np.array([[0, 102, 255]], dtype=np.uint8)).save(tmp_path / "gray.png")
+    Image.fromarray(np.array([[0, 102, 255]], dtype=np.uint8)).save(tmp_path / "gray.png")
     np.testing.assert_allclose(toys.image_intensity(tmp_path / "gray.png"), [[1, 0.6, 0]])
 
 
 def test_half_transparent_black_is_gray(tmp_path):
-    image = pytest.importorskip("PIL.Image")
     pixels = np.array([[[0, 0, 0, 51]]], dtype=np.uint8)
-    image.fromarray(pixels).save(tmp_path / "veil.png")
+    Image.fromarray(pixels).save(tmp_path / "veil.png")
     np.testing.assert_allclose(toys.image_intensity(tmp_path / "veil.png"), [[0.2]])
 
 
 def test_white_images_are_explained(tmp_path):
-    image = pytest.importorskip("PIL.Image")
     path = tmp_path / "blank.png"
-    image.new("RGBA", (3, 2)).save(path)
+    Image.new("RGBA", (3, 2)).save(path)
     with pytest.raises(ValueError, match=r"blank\.png is white all over.*give an image with dark"):
         toys.image_rows(path, 10, np.random.default_rng(0))
     with pytest.raises(ValueError, match="All pixels have the intensity 0: give"):
@@ -339,7 +337,6 @@ def test_gas_drops_columns_one_by_one(tmp_path, seed):
 
 
 def test_bsds300_is_read_as_stored(tmp_path):
-    h5py = pytest.importorskip("h5py")
     rng = np.random.default_rng(0)
     sizes = {"train": 20, "validation": 5, "test": 10}
     stored = {name: rng.normal(size=(n, 63)).astype(np.float32) for name, n in sizes.items()}
@@ -367,8 +364,6 @@ def test_the_part_of_miniboone_keeps_the_test_rows(tmp_path):
 
 @pytest.mark.parametrize("name", tabular.LOADERS)
 def test_missing_files_are_explained(tmp_path, name):
-    if name == "BSDS300":
-        pytest.importorskip("h5py")
     remedy = r"There is no file .*\.(npy|pickle|hdf5): take it from .*https://"
     with pytest.raises(SystemExit, match=remedy) as error:
         tabular.LOADERS[name](tmp_path, 0)
@@ -386,7 +381,6 @@ def test_missing_packages_are_explained(tmp_path, monkeypatch, name, module):
 
 def test_pickles_of_another_pandas_are_explained(tmp_path):
     """Early releases name a module that is no more."""
-    pytest.importorskip("pandas")
     (tmp_path / "gas").mkdir()
     (tmp_path / "gas" / "ethylene_CO.pickle").write_bytes(b"cpandas.no_such_module\nIndex\n.")
     with pytest.raises(SystemExit, match=r"cannot read .*pickle.*pip install \"pandas<3\""):

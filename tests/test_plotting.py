@@ -7,9 +7,11 @@ import warnings
 from dataclasses import replace
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars
+import pyarrow
 import pytest
 from conftest import SMALL, two_moons
 from scipy import sparse
@@ -37,7 +39,6 @@ from sklearn_jko.plotting._regions import SHARES
 from sklearn_jko.training.block_training import BlockRecord
 
 matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 
 NAMES = ["height", "width_$", "depth ($)", "age", "weight"]
 
@@ -462,7 +463,6 @@ def test_numbers_of_any_type_are_drawn():
 
 @pytest.mark.parametrize("n_columns", [2, 3])
 def test_a_table_of_pyarrow_is_drawn_by_its_names(n_columns):
-    pyarrow = pytest.importorskip("pyarrow")
     X = pd.DataFrame(normal_rows(n_columns), columns=NAMES[:n_columns])
     table, density = pyarrow.Table.from_pandas(X), zero_block_flow(X)
     display = DensityDisplay.from_estimator(density, table, n_samples=100)
@@ -763,8 +763,6 @@ def test_labels_may_be_booleans():
 
 @pytest.mark.parametrize("dtype", ["boolean", "bool[pyarrow]", object])
 def test_labels_may_be_booleans_of_any_type(dtype):
-    if "pyarrow" in str(dtype):
-        pytest.importorskip("pyarrow")
     X = normal_rows(2)
     forest, is_outlier = IsolationForest(random_state=0).fit(X), X[:, 0] > 1
     y = pd.Series(is_outlier, dtype=dtype)

@@ -2,9 +2,11 @@
 
 import tracemalloc
 
+import dask
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow
 import pytest
 import torch
 from conftest import SMALL, two_moons
@@ -170,7 +172,6 @@ def test_streams_of_anything_else_are_refused(stream, message):
 
 
 def test_batches_of_pyarrow_are_frames():
-    pyarrow = pytest.importorskip("pyarrow")
     frame = pd.DataFrame(table(50), columns=[*"abcd"])
     whole = pyarrow.Table.from_pandas(frame)
     for given in (whole.to_batches(max_chunksize=20), [whole]):
@@ -205,7 +206,6 @@ def test_batches_that_are_yet_to_be_computed_are_refused():
         in_memory(iter([frame.lazy()]))
     with pytest.raises(ValueError, match="yielded frames of pandas and of polars"):
         in_memory(iter([frame, frame.to_pandas()]))
-    dask = pytest.importorskip("dask")
     with pytest.raises(TypeError, match="a batch of X is a collection of Dask"):
         in_memory(iter([dask.delayed(table(50))]))
     with pytest.raises(ValueError, match="not a table of rows and columns"):
