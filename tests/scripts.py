@@ -7,10 +7,16 @@ import runpy
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
+
+# Where peaks of memory are read and reset.
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"
+)
 
 
 def in_new_python(path, *arguments):

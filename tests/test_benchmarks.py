@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 import zuko
+from scipy.integrate import trapezoid
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
-from scripts import in_new_python, in_this_python
+from scripts import in_new_python, in_this_python, needs_proc
 
 from sklearn_jko.solvers import SOLVERS
 
@@ -345,9 +346,6 @@ def touched_pages(n):
     return pages
 
 
-needs_proc = pytest.mark.skipif(not measuring.CLEAR.exists(), reason="needs Linux's /proc")
-
-
 @needs_proc
 def test_peak_memory_is_the_worst_moment():
     peak = measuring.peak_memory_of(lambda: touched_pages(80_000_000).sum())
@@ -541,6 +539,6 @@ def test_conditional_baselines_are_densities_of_the_last_columns(method):
     values = np.linspace(-8, 8, 801)
     for given in (0.0, 1.5):
         log_density = -score(np.c_[np.full(801, given), values], *seed)
-        assert np.trapezoid(np.exp(log_density), values) == pytest.approx(1, abs=1e-6)
+        assert trapezoid(np.exp(log_density), values) == pytest.approx(1, abs=1e-6)
     truth = norm.logpdf(test[:, 1], 0.6 * test[:, 0], 0.8)
     assert np.mean(truth + score(test, *seed)) < 0.03

@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference import VELOCITY_CASES, make_velocity, normal_rows, traces
 from scipy import stats
+from scipy.integrate import trapezoid
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -147,7 +148,7 @@ def test_density_adds_up_to_one_for_every_condition(of_fish):
     sizes = np.linspace(-40, 40, 20_001)
     for label in LABELS:
         grid = pd.DataFrame({"kind": label, "size": sizes})
-        mass = np.trapezoid(np.exp(of_fish.score_samples(grid)), sizes)
+        mass = trapezoid(np.exp(of_fish.score_samples(grid)), sizes)
         assert mass == pytest.approx(1.0, abs=2e-3)
 
 

@@ -22,6 +22,7 @@ import torch
 from conftest import two_moons
 from reference import new_velocity
 from saved_models import PICKLED, content, parts, sign
+from scripts import needs_proc
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
@@ -702,6 +703,7 @@ def test_deep_nests_are_refused(path, model, nest):
             JKOFlowDensity.load(path)
 
 
+@needs_proc
 def test_many_mutated_files(tmp_path, detector):
     """`SKLEARN_JKO_FUZZ=10000 pytest -s -k mutated tests/test_persistence.py` looks further."""
     for k, (velocity, scaling) in enumerate(

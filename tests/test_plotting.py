@@ -15,6 +15,7 @@ import pyarrow
 import pytest
 from conftest import SMALL, two_moons
 from scipy import sparse
+from scipy.integrate import trapezoid
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -113,7 +114,7 @@ def test_curve_is_the_density_over_the_histogram():
     curve, rug = display.ax_.lines
     x, density = curve.get_data()
     np.testing.assert_allclose(density, np.exp(mixture(X).score_samples(x[:, None])))
-    assert np.trapezoid(density, x) == pytest.approx(1, abs=0.01)
+    assert trapezoid(density, x) == pytest.approx(1, abs=0.01)
     heights, edges, _ = display.ax_.patches[0].get_data()
     assert (heights * np.diff(edges)).sum() == pytest.approx(1, abs=0.01)
     assert len(rug.get_xdata()) == 2000
