@@ -19,6 +19,11 @@ needs_proc = pytest.mark.skipif(
 )
 
 
+def marked(names, **marks):
+    """The names as parameters of a test, some with a mark."""
+    return [pytest.param(name, marks=marks.get(name, ())) for name in names]
+
+
 def in_new_python(path, *arguments):
     """What a script printed in a process of its own, which must end without an error."""
     done = subprocess.run(

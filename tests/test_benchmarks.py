@@ -15,7 +15,7 @@ import zuko
 from scipy.integrate import trapezoid
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
-from scripts import in_new_python, in_this_python, needs_proc
+from scripts import in_new_python, in_this_python, marked, needs_proc
 
 from sklearn_jko.solvers import SOLVERS
 
@@ -162,7 +162,7 @@ def test_unequal_shapes_are_explained(monkeypatch):
         load("suites/step").run(arguments)
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", marked(SUITES, memory=needs_proc))
 def test_a_suite_writes_what_it_prints(tiny, suite):
     printed, report, markdown = tiny(suite)
     assert (report["suite"], report["threads"], report["seed"]) == (suite, 1, 3)
@@ -177,7 +177,7 @@ def test_a_suite_writes_what_it_prints(tiny, suite):
     assert tables == rows_of(printed)
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", marked(SUITES, memory=needs_proc))
 def test_a_ratio_is_that_of_the_figures_beside_it(tiny, suite):
     _, report, markdown = tiny(suite)
     assert report["ratios"]
@@ -230,6 +230,7 @@ def test_throughput_is_rows_over_seconds(tiny):
         assert r["rows_per_second"] == pytest.approx(r["rows_scored"] / r["seconds"])
 
 
+@needs_proc
 def test_memory_is_what_input_and_output_leave(tiny):
     results = tiny("memory")[1]["results"]
     for what in ("fit, blocks", "fit, blocks, in use"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scripts import in_new_python, in_this_python
+from scripts import in_new_python, in_this_python, marked, needs_proc
 from test_benchmarks import load, numbers, read_report, rows_of, write_data
 
 PAPER = Path(__file__).resolve().parent.parent / "examples" / "paper"
@@ -63,7 +63,7 @@ def test_experiments_are_listed():
     assert tuple(line.split()[0] for line in listed) == EXPERIMENTS
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", marked(EXPERIMENTS, depth=needs_proc))
 def test_experiment_writes_its_figures_and_what_they_depend_on(tiny, name):
     report, markdown, _ = tiny(name)
     assert report["suite"] == name
@@ -115,6 +115,7 @@ def test_refinement_is_compared_at_equal_steps(tiny):
     assert len(fits["refined"]["evenness_of_rounds"]) >= 2
 
 
+@needs_proc
 def test_end_to_end_takes_more_memory_than_block_by_block(tiny):
     report, _, _ = tiny("depth")
     assert {(r["training"], r["blocks"]) for r in report["results"]} == {
