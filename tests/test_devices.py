@@ -3,6 +3,7 @@
 The pretended device computes on the CPU; it shows that nothing mixes tensors of two devices.
 """
 
+import contextlib
 import copy
 import pickle
 
@@ -15,7 +16,6 @@ from pretend_device import PRETEND, pretend_device
 import sklearn_jko.estimator
 import sklearn_jko.fitting.fit_input
 from sklearn_jko import JKOFlowDensity
-from sklearn_jko.diagnostics import path_through_blocks
 from sklearn_jko.export import as_torch_module
 from sklearn_jko.flow import JKOBlock
 from sklearn_jko.training.block_training import BlockTraining
@@ -49,12 +49,36 @@ def pretending():
 
 
 @pytest.fixture(params=["pretended", pytest.param("cuda", marks=needs_gpu)])
-def device(request):
+def counted_device(request):
+    """A device, and a function that counts what it has done so far."""
     if request.param == "cuda":
-        yield torch.device("cuda")
+        yield torch.device("cuda"), pieces_of_memory
     else:
-        with pretending():
-            yield PRETEND
+        with pretending() as reads:
+            yield PRETEND, reads.total
+
+
+def pieces_of_memory():
+    return torch.cuda.memory_stats().get("allocation.all.allocated", 0)
+
+
+@pytest.fixture
+def device(counted_device):
+    return counted_device[0]
+
+
+@pytest.fixture
+def used(counted_device):
+    """A context that must use the device: on the CPU alone all scores would be right too."""
+    count = counted_device[1]
+
+    @contextlib.contextmanager
+    def context():
+        before = count()
+        yield
+        assert count() > before
+
+    return context
 
 
 def test_pretended_device_refuses_what_a_gpu_refuses():
@@ -68,11 +92,13 @@ def test_pretended_device_refuses_what_a_gpu_refuses():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_fit_on_the_device_scores_on_the_cpu(name, device):
+def test_fit_on_the_device_scores_on_the_cpu(name, device, used):
     rows = CODES if name == "labels" else ROWS
-    model = JKOFlowDensity(device="cuda", **MODELS[name]).fit(rows)
+    with used():
+        model = JKOFlowDensity(device="cuda", **MODELS[name]).fit(rows)
     assert all(parameter.device.type == "cpu" for parameter in model.flow_.parameters())
-    scores = model.score_samples(rows)
+    with used():
+        scores = model.score_samples(rows)
     on_cpu = pickle.loads(pickle.dumps(model)).set_params(device="cpu")
     np.testing.assert_allclose(on_cpu.score_samples(rows), scores, rtol=1e-9)
     if device == PRETEND:
@@ -92,14 +118,15 @@ CALLS = {
     "sample": lambda model: model.sample(20, random_state=0),
     "impute": lambda model: model.impute(np.where(ROWS > 4, np.nan, ROWS), random_state=0),
     "missing values": lambda model: model.score_samples(np.where(ROWS > 4, np.nan, ROWS)),
-    "path": lambda model: path_through_blocks(model, ROWS),
 }
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_calls_on_the_device_equal_those_on_the_cpu(call, density, device):
+def test_calls_on_the_device_equal_those_on_the_cpu(call, density, used):
     on_device = copy.deepcopy(density).set_params(device="cuda")
-    np.testing.assert_allclose(call(on_device), call(density), rtol=1e-6)
+    with used():
+        found = call(on_device)
+    np.testing.assert_allclose(found, call(density), rtol=1e-6)
 
 
 def test_exported_module_scores_on_the_device(density, device):
@@ -112,11 +139,12 @@ def test_exported_module_scores_on_the_device(density, device):
     assert rows.grad.cpu().abs().sum() > 0
 
 
-def test_interrupted_fit_continues_on_the_device(device, tmp_path):
+def test_interrupted_fit_continues_on_the_device(used, tmp_path):
     params = {**PLAIN, "max_blocks": 2, "device": "cuda"}
     path = tmp_path / "fit.safetensors"
     JKOFlowDensity(**{**params, "max_blocks": 1}, checkpoint=path).fit(ROWS)
-    continued = JKOFlowDensity(**params, checkpoint=path).fit(ROWS)
+    with used():
+        continued = JKOFlowDensity(**params, checkpoint=path).fit(ROWS)
     straight = JKOFlowDensity(**params).fit(ROWS)
     np.testing.assert_allclose(continued.score_samples(ROWS), straight.score_samples(ROWS))
 
