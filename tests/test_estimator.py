@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import math
 import pickle
 import time
@@ -19,7 +20,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_sample_image
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -33,6 +34,7 @@ from sklearn_jko.scaling.mixture import Mixture
 from sklearn_jko.scaling.power import Power
 from sklearn_jko.training import block_training, pilot
 from sklearn_jko.training.automatic import training_options
+from sklearn_jko.two_sample import mmd_test
 
 
 def with_n_steps(model, n_steps):
@@ -136,11 +138,20 @@ def test_score_is_the_total_log_likelihood(moons, fitted):
 
 
 def test_samples_look_like_the_data(moons, fitted):
-    sample = fitted.sample(4000, random_state=0)
-    scale = moons[0].std(axis=0)
-    np.testing.assert_allclose(sample.mean(0) / scale, moons[0].mean(0) / scale, atol=0.15)
-    np.testing.assert_allclose(np.corrcoef(sample.T), np.corrcoef(moons[0].T), atol=0.1)
-    np.testing.assert_array_equal(sample[:5], fitted.sample(4000, random_state=0)[:5])
+    """Much more than draws of the Gaussian of their mean and covariance do."""
+    rng, scale = np.random.default_rng(0), moons[0].std(axis=0)
+    gaussian = rng.multivariate_normal(moons[0].mean(axis=0), np.cov(moons[0].T), 400)
+    ours, plain = (
+        mmd_test(rows / scale, moons[1] / scale, 0.3, random_state=0)
+        for rows in (fitted.sample(400, random_state=0), gaussian)
+    )
+    assert ours.mmd < 1.5 * ours.threshold
+    assert plain.mmd > 3 * plain.threshold
+
+
+def test_as_many_rows_are_drawn_as_are_asked_for(fitted):
+    np.testing.assert_array_equal(*(fitted.sample(40, random_state=0) for _ in "ab"))
+    assert fitted.sample(40).shape == (40, 2)
     assert fitted.sample().shape == (1, 2)
     for wrong in (0, True, 1.0):
         with pytest.raises(ValueError, match=f"n_samples must be a positive integer; got {wrong}"):
@@ -177,12 +188,6 @@ def test_grid_search_in_a_pipeline_with_two_workers(moons):
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(moons[0])
     assert search.best_params_["jkoflowdensity__max_blocks"] == 2
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-
-
-def test_cross_val_score_and_clone(moons):
-    model = clone(JKOFlowDensity(scaling="whiten", max_blocks=0))
-    scores = cross_val_score(model, moons[0], cv=3)
-    assert np.isfinite(scores).all()
 
 
 def test_numbers_as_texts_score_as_they_are_fitted(moons):
@@ -250,10 +255,12 @@ def test_every_choice_fits_and_beats_its_own_scaling(params):
     assert model.solver_error_ <= 1e-3
 
 
-def test_time_budget_is_kept(moons):
-    start = time.monotonic()
-    model = JKOFlowDensity(max_time=2.0, random_state=0).fit(np.tile(moons[0], (3, 1)) + 0.0)
-    assert time.monotonic() - start < 6
+def test_time_budget_is_kept(moons, monkeypatch):
+    """By a clock that goes on by 50 ms whenever it is read; a whole fit reads it 500 times."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks) / 20)
+    model = JKOFlowDensity(max_time=2.0, random_state=0).fit(moons[0])
+    assert 1 < time.monotonic() < 3
     assert np.isfinite(model.score(moons[1]))
 
 
@@ -395,19 +402,7 @@ def test_every_value_of_an_integer_column_gets_its_density():
     X = np.random.default_rng(0).integers(0, 10, size=(3000, 1)).astype(float)
     with pytest.warns(UserWarning, match="repeated values"):
         model = JKOFlowDensity(scaling="marginal", **SMALL).fit(X)
-    np.testing.assert_allclose(model.score_samples(np.arange(10.0)[:, None]), -np.log(10), atol=0.5)
-
-
-def test_default_dtype_and_grad_mode_of_the_user_do_not_matter(moons):
-    settings = {"scaling": "whiten", **SMALL, "max_iter": 20}
-    expected = JKOFlowDensity(**settings).fit(moons[0]).score_samples(moons[1])
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.no_grad():
-            model = JKOFlowDensity(**settings).fit(moons[0])
-    finally:
-        torch.set_default_dtype(torch.float32)
-    np.testing.assert_allclose(model.score_samples(moons[1]).mean(), expected.mean(), atol=0.2)
+    np.testing.assert_allclose(model.score_samples(np.arange(10.0)[:, None]), -np.log(10), atol=0.3)
 
 
 def test_failed_fit_is_not_taken_for_a_fitted_one(moons):
@@ -593,7 +588,7 @@ def test_columns_of_the_largest_numbers_are_fitted(largest, tmp_path):
 
 
 def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
-    """Its device, here one that holds no numbers, its mode of inference, its types of numbers."""
+    """Its device, here one that holds no numbers, its modes of gradients, its types of numbers."""
     X = moons[1]
     fitted.save(tmp_path / "moons.safetensors")
     with torch.device("meta"):
@@ -607,7 +602,8 @@ def test_defaults_of_torch_do_not_matter(fitted, moons, tmp_path):
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
-        double = clone(fitted).fit(moons[0])
+        with torch.no_grad():
+            double = clone(fitted).fit(moons[0])
     finally:
         torch.set_default_dtype(default)
     for density in (again, double):
