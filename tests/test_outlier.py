@@ -108,7 +108,8 @@ def test_p_values_are_valid_where_little_is_learned(columns, n_columns):
         density = JKOFlowDensity("whiten", columns=columns, max_blocks=0, random_state=0)
         detector = JKOFlowOutlierDetector(density=density).fit(table(120))
         shares.append((detector.p_values(table(500)) <= 0.1).mean())
-    assert np.mean(shares) < 0.1 + 2 * np.std(shares) / np.sqrt(8)
+    # By 30 held-out rows of a fit a share is 0.05 off, and the mean of eight 0.02.
+    assert np.mean(shares) < 0.15
 
 
 def test_false_discoveries_are_bounded(moons, planted, detector):
@@ -125,8 +126,18 @@ def test_a_rate_that_nothing_can_reach_is_told(moons, detector):
     assert {warning.filename for warning in told} == {__file__}
 
 
-def test_without_outliers_next_to_nothing_is_found(moons, detector):
-    assert (detector.predict(moons[1], fdr=0.05) == -1).sum() == 0
+def test_without_outliers_a_batch_has_findings_as_rarely_as_the_rate_says():
+    """All findings are false then; without the correction for ten rows nine batches had some."""
+    shares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        density = JKOFlowDensity("whiten", max_blocks=0, random_state=0)
+        detector = JKOFlowOutlierDetector(density=density).fit(rng.normal(size=(400, 2)))
+        batches = rng.normal(size=(40, 10, 2))
+        found = [np.any(detector.predict(batch, fdr=0.2) == -1) for batch in batches]
+        shares.append(np.mean(found))
+    # By 50 held-out rows of a fit a share is 0.13 off, and the mean of eight 0.05.
+    assert 0.05 < np.mean(shares) < 0.35
 
 
 @pytest.mark.parametrize("fdr", [0.0, 1.0, -0.1, "a", True])
