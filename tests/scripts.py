@@ -1,6 +1,7 @@
-"""Scripts run as their user runs them, and again without the wait for another Python."""
+"""Scripts run as their user runs them, again without the wait for another Python, and loaded."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import runpy
@@ -22,6 +23,16 @@ needs_proc = pytest.mark.skipif(
 def marked(names, **marks):
     """The names as parameters of a test, some with a mark."""
     return [pytest.param(name, marks=marks.get(name, ())) for name in names]
+
+
+def load(path, folder=None):
+    """Import a script under a name that shadows nothing; it finds others in its folder or this."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder or path.parent)
+        spec.loader.exec_module(module)
+    return module
 
 
 def in_new_python(path, *arguments):

@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import importlib.util
 import json
 import math
 import mmap
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 import zuko
 from scipy.integrate import trapezoid
@@ -34,14 +34,7 @@ def make(n_train, n_val, n_test, seed, dtype):
 
 
 def load(name):
-    """Import a file of the benchmark under a name that shadows nothing."""
-    path = BENCHMARKS / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        spec.loader.exec_module(module)
-    return module
+    return scripts.load(BENCHMARKS / f"{name}.py", BENCHMARKS)
 
 
 baselines, datasets, measuring = load("baselines"), load("datasets"), load("measuring")

@@ -1,6 +1,5 @@
 """Frames, tensors, PyOD and scorers of one's own: other people's objects in and out."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
+from scripts import load
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -272,10 +272,7 @@ def test_pipelines_take_the_mean_too(moons, make):
 
 @pytest.fixture
 def pyod_class():
-    spec = importlib.util.spec_from_file_location("pyod_detector", PYOD_EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.JKOFlow
+    return load(PYOD_EXAMPLE).JKOFlow
 
 
 def test_pyod_adapter_keeps_the_conventions_of_pyod(pyod_class, moons):

@@ -1,6 +1,5 @@
 """Data of the paper's experiments: toys against their formulas, loaders on small made-up files."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,23 +10,12 @@ import pytest
 from PIL import Image
 from scipy.special import logsumexp
 from scipy.stats import chisquare, norm
+from scripts import load
 
 PAPER = Path(__file__).resolve().parent.parent / "examples" / "paper"
 # Of shape (height, width) = (2, 4): a pixel is 2 wide and 4 high, its bump's deviations half of it.
 SMALL = np.array([[0.6, 0.0, 0.1, 0.0], [0.0, 0.3, 0.0, 1.0]])
-
-
-def load(name):
-    """Import a file of the paper's experiments under a name that shadows nothing."""
-    spec = importlib.util.spec_from_file_location(f"paper_{name}", PAPER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(PAPER)
-        spec.loader.exec_module(module)
-    return module
-
-
-toys, tabular = load("toys"), load("tabular")
+toys, tabular = load(PAPER / "toys.py"), load(PAPER / "tabular.py")
 
 
 def draw(name, n=2000, seed=0):
