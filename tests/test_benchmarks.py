@@ -536,3 +536,23 @@ def test_conditional_baselines_are_densities_of_the_last_columns(method):
         assert trapezoid(np.exp(log_density), values) == pytest.approx(1, abs=1e-6)
     truth = norm.logpdf(test[:, 1], 0.6 * test[:, 0], 0.8)
     assert np.mean(truth + score(test, *seed)) < 0.03
+
+
+def test_conditional_kernels_leave_out_the_row_itself():
+    contextual = load("suites/contextual")
+    rows = np.random.default_rng(0).normal(size=(30, 3))
+    scores = contextual.conditional_kernels(rows, rows)
+    bandwidth = 30 ** (-1 / 7)
+    for k, score in enumerate(scores):
+        kernels = norm.pdf(np.delete(rows, k, axis=0) - rows[k], scale=bandwidth)
+        joint, given = (kernels[:, :d].prod(axis=1).sum() for d in (3, 2))
+        assert score == pytest.approx(np.log(given) - np.log(joint))
+
+
+def test_boosted_trees_learn_from_exchanged_rows_of_other_folds():
+    """These rows come first, and their given columns tell them from the others here."""
+    contextual = load("suites/contextual")
+    rng, is_exchanged = np.random.default_rng(0), np.arange(500) < 50
+    given = rng.normal(size=(500, 3)) + 10.0 * is_exchanged[:, None]
+    rows = np.c_[given, rng.normal(size=500) + 5.0 * is_exchanged]
+    assert contextual.boosted_trees(rows, rows, 0)[is_exchanged].mean() < 2

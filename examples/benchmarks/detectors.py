@@ -10,7 +10,8 @@ __all__ = ["DETECTORS"]
 
 # A function takes training rows, test rows and a seed, in columns standardised by the training
 # rows, and gives a score of each test row, higher for outliers. Where the test rows are the
-# training rows, they are the same object: a row is then not its own neighbour.
+# training rows, they are the same object: a row is then not its own neighbour. (Its own kernel
+# adds as much to its density as to any other row's, and changes no rank.)
 
 
 def isolation_forest(train, test, seed):
