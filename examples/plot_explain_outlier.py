@@ -6,7 +6,8 @@ typical row, among the columns. Three unseen rows are shown: a benign one; the s
 copied from another tumour, so that every value is common and only the combination is impossible;
 and a malignant one. Then one value of each held-out benign row is replaced by that of another row.
 The script counts how often this column has the most negative contribution by `explain`, and how
-often it is the one farthest from the mean, in standard deviations.
+often it is the one farthest from the mean, in standard deviations: of all these rows, many of which
+are still usual, and of those that the detector calls outliers.
 
     python plot_explain_outlier.py         # about 10 seconds, writes explain_outlier.png
     python plot_explain_outlier.py --short # a few seconds, training too short for good results
@@ -63,15 +64,12 @@ def exchange_one_value(rows, rng):
     return exchanged, columns
 
 
-def share_named(train, detector, exchanged, columns):
-    """How often each method finds the exchanged column, among rows labelled as outliers."""
-    is_called = detector.p_values(exchanged) <= 0.05
-    shares = detector.explain(exchanged[is_called])
-    distances = np.abs(exchanged[is_called] - train.mean(axis=0)) / train.std(axis=0)
-    return is_called.sum(), {
-        "explain": np.mean(shares.argmin(axis=1) == columns[is_called]),
-        "farthest from the mean": np.mean(distances.argmax(axis=1) == columns[is_called]),
-        "a guess": 1 / exchanged.shape[1],
+def named_columns(train, detector, exchanged):
+    """The column that each method names for each row."""
+    distances = np.abs(exchanged - train.mean(axis=0)) / train.std(axis=0)
+    return {
+        "explain": detector.explain(exchanged).argmin(axis=1),
+        "farthest from the mean": distances.argmax(axis=1),
     }
 
 
@@ -83,13 +81,15 @@ def print_lowest(rows, shares, p_values, names):
 
 def print_named(train, test, detector):
     exchanged, columns = exchange_one_value(test, np.random.default_rng(SEED))
-    n_called, named = share_named(train, detector, exchanged, columns)
+    is_called = detector.p_values(exchanged) <= 0.05
     print(
-        f"\nOf {len(test)} benign rows with one value exchanged (seed {SEED}), {n_called} have a "
-        "p-value of at most 0.05.\nThe exchanged column is named by"
+        f"\nOf {len(test)} benign rows with one value of {N_COLUMNS} exchanged (seed {SEED}), "
+        f"{is_called.sum()} have a p-value of at most 0.05.\n"
+        f"{'The exchanged column is named by':34s} of all rows  of these"
     )
-    for method, share in named.items():
-        print(f"  {method:24s} {share:.2f}")
+    for method, named in named_columns(train, detector, exchanged).items():
+        is_right = named == columns
+        print(f"  {method:32s} {is_right.mean():11.2f}  {is_right[is_called].mean():8.2f}")
 
 
 def draw(rows, shares, p_values, names, path):
