@@ -9,7 +9,7 @@ The script counts how often this column has the most negative contribution by `e
 often it is the one farthest from the mean, in standard deviations: of all these rows, many of which
 are still usual, and of those that the detector calls outliers.
 
-    python plot_explain_outlier.py         # about 10 seconds, writes explain_outlier.png
+    python plot_explain_outlier.py         # about 20 seconds, writes explain_outlier.png
     python plot_explain_outlier.py --short # a few seconds, training too short for good results
 
 References
