@@ -135,13 +135,19 @@ def draw_plane(axes, density, benign, malignant):
 
 
 def draw_scores(axes, scores):
-    malignant = scores.malignant.mean(axis=0)
+    """Every score is of a single model: a mean over models would lie on another scale."""
+    malignant = scores.malignant.ravel()
     OutlierDisplay(
         scores=np.r_[scores.benign, malignant],
         is_outlier=np.arange(len(scores.benign) + len(malignant)) >= len(scores.benign),
     ).plot(ax=axes)
-    axes.set_title(f"Malignant rows as outliers: ROC AUC {scores.auc:.3f}", fontsize="medium")
-    axes.set_xlabel("log-density of ten columns (nats)")
+    axes.set_title(
+        f"Malignant rows as outliers: ROC AUC {scores.auc:.3f}, mean of {N_FOLDS} models",
+        fontsize="medium",
+    )
+    axes.set_xlabel(
+        f"log-density of ten columns (nats); benign rows once, malignant ones by {N_FOLDS} models"
+    )
 
 
 def main():
