@@ -44,7 +44,7 @@ def load_rows():
     return data.data[:, [name != "sex" for name in data.feature_names]]
 
 
-def log_likelihood_per_row(model, X, y=None):
+def mean_log_likelihood(model, X, y=None):
     return model.score(X) / len(X)
 
 
@@ -53,7 +53,7 @@ def search(X, settings):
     pipeline = make_pipeline(StandardScaler(), density)
     grid = {SCALING: settings["scalings"], MAX_BLOCKS: settings["max_blocks"]}
     folds = KFold(settings["n_folds"], shuffle=True, random_state=SEED)
-    return GridSearchCV(pipeline, grid, scoring=log_likelihood_per_row, cv=folds, n_jobs=2).fit(X)
+    return GridSearchCV(pipeline, grid, scoring=mean_log_likelihood, cv=folds, n_jobs=2).fit(X)
 
 
 def table_of(results, name, settings):

@@ -36,7 +36,7 @@ def pixels():
     return rng.permutation(rows) + rng.uniform(size=rows.shape)
 
 
-def log_likelihood_per_row(model, X, y=None):
+def mean_log_likelihood(model, X, y=None):
     return model.score_samples(X).mean()
 
 
@@ -44,7 +44,7 @@ def search(X, max_iter):
     density = JKOFlowDensity(max_blocks=3, max_iter=max_iter, random_state=SEED)
     folds = KFold(3, shuffle=True, random_state=SEED)
     grid = {"scaling": ["standard", "whiten", "marginal+whiten"]}
-    found = GridSearchCV(density, grid, scoring=log_likelihood_per_row, cv=folds)
+    found = GridSearchCV(density, grid, scoring=mean_log_likelihood, cv=folds)
     with joblib.parallel_backend("dask"):
         return found.fit(X)
 
