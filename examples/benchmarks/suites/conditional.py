@@ -4,8 +4,8 @@ Prices: the median values of California's districts (in 100,000 dollars) given e
 Negative log-likelihood (NLL) of test rows in nats; of the interval between the predicted 5 % and
 95 % quantiles the coverage, the mean width and the interval score (Winkler's: the width, and 20
 times what values outside miss it by; less is better, in 100,000 dollars). Ours takes quantiles
-from the flow, which is monotone in a single column. The Gaussian process and the least squares
-have normal errors; boosted trees give quantiles only. Features are standardised for all but ours.
+from the flow, which is monotone in a single column. The Gaussian process, which gets standardised
+features, and the least squares have normal errors; boosted trees give quantiles only.
 
 Digits: the 8 x 8 pixels of scikit-learn's digits given the label, and labels by Bayes' rule,
 p(label | x) ~ p(x | label) p(label), with the shares in the training rows; half of the rows are
