@@ -24,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_jko import JKOFlowDensity
@@ -51,26 +52,26 @@ def as_numbers(frame, rng):
     return table.to_numpy()
 
 
-def noisy_score(model, test, rng):
+def noisy_score(score_samples, test, rng):
     """Mean log-density of test rows, over several draws of their noise."""
-    return np.mean([model.score_samples(as_numbers(test, rng)).mean() for _ in range(N_NOISE)])
+    return np.mean([score_samples(as_numbers(test, rng)).mean() for _ in range(N_NOISE)])
 
 
-class StandardisedKernels:
-    def fit(self, X):
-        self.scaler = StandardScaler().fit(X)
-        search = GridSearchCV(KernelDensity(), {"bandwidth": np.geomspace(0.05, 2.0, 20)})
-        self.kernels = search.fit(self.scaler.transform(X)).best_estimator_
-        return self
-
-    def score_samples(self, X):
-        log_det = np.log(self.scaler.scale_).sum()
-        return self.kernels.score_samples(self.scaler.transform(X)) - log_det
-
-
-def best_mixture(X):
+def fit_gaussian_mixture(X):
     models = [GaussianMixture(k, random_state=SEED).fit(X) for k in range(1, 11)]
-    return min(models, key=lambda model: model.bic(X))
+    return min(models, key=lambda model: model.bic(X)).score_samples
+
+
+def fit_kernel_density(X):
+    grid = {"kerneldensity__bandwidth": np.geomspace(0.05, 2.0, 20)}
+    search = GridSearchCV(make_pipeline(StandardScaler(), KernelDensity()), grid)
+    return in_units_of_rows(search.fit(X).best_estimator_)
+
+
+def in_units_of_rows(pipeline):
+    """Log-density in the units of the data: that of the standardised rows plus log |det|."""
+    log_det = -np.log(pipeline[0].scale_).sum()
+    return lambda X: pipeline.score_samples(X) + log_det
 
 
 def draw(frame, drawn, path):
@@ -121,9 +122,9 @@ def main():
     scores = {
         "JKOFlowDensity(columns=...)": model.score_samples(test).mean(),
         "the same, a fifth hidden": of_gaps.score_samples(test).mean(),
-        "JKOFlowDensity, numbers only": noisy_score(plain, test, rng),
-        "GaussianMixture": noisy_score(best_mixture(table), test, rng),
-        "KernelDensity": noisy_score(StandardisedKernels().fit(table), test, rng),
+        "JKOFlowDensity, numbers only": noisy_score(plain.score_samples, test, rng),
+        "GaussianMixture": noisy_score(fit_gaussian_mixture(table), test, rng),
+        "KernelDensity": noisy_score(fit_kernel_density(table), test, rng),
     }
     for name, score in scores.items():
         print(f"{name:30s} {score:8.3f} nats per row, {len(test)} test rows")
