@@ -86,7 +86,9 @@ def compare(title, X, bounds, settings):
 
 def draw(axes, title, train, models, grid):
     bins = np.linspace(0, grid[-1], 60)
-    heights, *_ = axes.hist(train, bins, density=True, color="0.85", label="training rows")
+    # Rows beyond the axis count too.
+    weights = np.full(len(train), 1 / (len(train) * (bins[1] - bins[0])))
+    heights, *_ = axes.hist(train[:, 0], bins, weights=weights, color="0.85", label="training rows")
     for (name, model), color in zip(models.items(), ("#D55E00", "#999999", "C0"), strict=True):
         axes.plot(grid, np.exp(model.score_samples(grid[:, None])), color=color, label=name)
     limits = {"xlim": (grid[0], grid[-1]), "ylim": (0, 1.3 * heights.max())}

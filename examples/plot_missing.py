@@ -59,6 +59,10 @@ def error_of(filled, truth, gaps):
     return np.sqrt(np.mean(deviations[np.isnan(gaps)] ** 2))
 
 
+def mean_and_error(values):
+    return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+
+
 def draw_picture(draws, truth, gaps, scores, path):
     import matplotlib
 
@@ -72,12 +76,14 @@ def draw_picture(draws, truth, gaps, scores, path):
     left.errorbar(truth[of_radius, 0], middle, bars, fmt="o", markersize=4, linewidth=1, alpha=0.7)
     left.axline((15, 15), slope=1, color="0.5", linewidth=1)
     left.set(xlabel="hidden mean radius", ylabel="draws of it: median, 5 % to 95 %")
-    right.barh(list(scores), list(scores.values()), alpha=0.7)
-    right.bar_label(right.containers[0], fmt="%.2f", padding=3)
-    right.set(
-        xlabel="log-density of complete test rows (nats)", xlim=(0, 1.2 * max(scores.values()))
-    )
+    for k, of_rows in enumerate(scores.values()):
+        mean, error = mean_and_error(of_rows)
+        right.errorbar(mean, k, xerr=error, fmt="o", color="C0", capsize=3)
+        right.annotate(f"{mean:.2f}", (mean, k), (0, 6), textcoords="offset points", ha="center")
+    right.set(xlabel="log-density of complete test rows\n(nats, mean and standard error)")
+    right.set_yticks(range(len(scores)), scores)
     right.set_title("Trained on")
+    right.margins(0.1, 0.15)
     right.invert_yaxis()
     figure.savefig(path, dpi=110)
 
@@ -97,9 +103,11 @@ def main():
         name: JKOFlowDensity(random_state=SEED, **settings).fit(rows)
         for name, rows in ways_to_train(whole, gaps).items()
     }
-    scores = {name: model.score_samples(test).mean() for name, model in models.items()}
-    for name, score in scores.items():
-        print(f"trained on {name:32s} {score:7.2f} nats per row, {len(test)} complete test rows")
+    scores = {name: model.score_samples(test) for name, model in models.items()}
+    print(f"mean log-density of {len(test)} complete test rows, in nats:")
+    for name, of_rows in scores.items():
+        mean, error = mean_and_error(of_rows)
+        print(f"trained on {name:32s} {mean:7.2f} +- {error:.2f}")
 
     model = models["rows with gaps"]
     observed, error = model.score_samples(test_gaps, return_std=True)
