@@ -9,7 +9,7 @@ units of the data for every method, and how well the same scores separate benign
 rows that no model has seen. Radius, perimeter and area nearly determine one another; a kernel with
 a single bandwidth cannot follow that.
 
-    python plot_density.py                 # about half a minute, writes density.png
+    python plot_density.py                 # about a minute, writes density.png
     python plot_density.py --short         # a few seconds, training too short for good scores
 
 References
