@@ -206,7 +206,7 @@ def test_many_judges_of_few_values_are_of_all_values():
     ("arguments", "message"),
     [
         ({"sample_weight": -COUNTS}, "Negative"),
-        ({"sample_weight": np.zeros(len(X))}, "zero"),
+        ({"sample_weight": np.zeros(len(X))}, "zero|positive for 0 rows"),
         ({"sample_weight": np.arange(len(X)) == 3}, "positive for 1 rows"),
         ({"X_val": np.ones((1, 2))}, "X_val: .*minimum of 2"),
         ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
